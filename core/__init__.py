@@ -1,0 +1,1 @@
+"""The federation: studies, data, training, the gate, site, coordinator, engines, pilot, command line."""

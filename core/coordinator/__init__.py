@@ -1,0 +1,1 @@
+"""The blind coordinator: offers, collects, sums, forwards."""

@@ -1,0 +1,1 @@
+"""The channel between coordinator and sites, and who carries it."""

@@ -1,0 +1,1 @@
+"""A site: what it owns, how it joins, steps, opens and publishes."""

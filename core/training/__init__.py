@@ -1,0 +1,1 @@
+"""One step's local work: from eligible records to an integer sum."""

@@ -1,0 +1,1 @@
+"""Documents and decisions: signing, policy, consent, log, provenance, evidence. Knows no tensor and no ciphertext."""

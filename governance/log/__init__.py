@@ -1,0 +1,1 @@
+"""Append-only Merkle logs, their signed heads and their witnesses."""

@@ -1,0 +1,1 @@
+"""Where a model came from and where it may go."""

@@ -1,0 +1,1 @@
+"""Who may sign what, and what counts as signed."""

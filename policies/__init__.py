@@ -1,0 +1,1 @@
+"""Policy data shipped with Sekisho: terms, templates, law, licences."""

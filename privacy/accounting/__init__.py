@@ -1,0 +1,1 @@
+"""What a run costs, and who has how much left."""

@@ -1,0 +1,1 @@
+"""Integers in coefficients, ciphertexts, frames and their sums."""

@@ -1,0 +1,1 @@
+"""Keys of a run and of a step: agreement, masks, encryption, opening."""

@@ -1,0 +1,1 @@
+"""Secret randomness, sampling, rounding and noise."""
