@@ -36,7 +36,7 @@ SEED_BYTES = 32
 PUBLIC_BYTES = 32
 SIGNATURE_BYTES = 64
 MAX_KEY_FILE_BYTES = 4096   # an encrypted PKCS#8 Ed25519 key is about 350 bytes
-# scrypt for passphrases: five passes over 16 MiB, under the 32 MiB that the openssl command accepts on reading.
+# scrypt for passphrases: five passes over 16 MiB, under the 32 MiB that the openssl command accepts.
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**14, 8, 5
 _SCRYPT_MEMORY = 64 * 2**20
 _TEXT_PREFIX = "ed25519:"
@@ -70,10 +70,10 @@ class PublicKey:
         """Refuse what two different texts could stand for, and what anybody could sign for.
 
         Raises:
-            BadSignatureError: KEY_MALFORMED (not 32 bytes, not the canonical encoding), KEY_WEAK (small order).
+            BadSignatureError: KEY_MALFORMED (not 32 bytes, not canonical), KEY_WEAK (small order).
         """
         if len(self.raw) != PUBLIC_BYTES:
-            raise BadSignatureError("KEY_MALFORMED", "a public key is not 32 bytes long", "copy the whole line")
+            raise BadSignatureError("KEY_MALFORMED", "a public key is not 32 bytes long", "copy the line")
         y = int.from_bytes(self.raw, "little") & (2**255 - 1)
         if y >= _FIELD_PRIME:
             raise BadSignatureError(
@@ -168,8 +168,8 @@ class SigningKey:
         when one is given.
 
         Raises:
-            BadDocumentError: KEY_EXISTS, KEY_UNWRITABLE, DEMO_KEY_FILE (a demo key in a file that does not say
-                so, or a secret key in one that says it is a demo).
+            BadDocumentError: KEY_EXISTS, KEY_UNWRITABLE, DEMO_KEY_FILE (a demo key in a file that does not
+                say so, or a secret key in one that says it is a demo).
         """
         if self.demo != is_demo_file(path):
             raise BadDocumentError(
