@@ -67,7 +67,7 @@ class ConsentEvent:
     """One event of one pseudonymous subject (the ``events`` of a TS 27560 record, with its notice).
 
     ``scope`` is what was asked (for instance ``fl-training/2026-11``); ``at`` and ``expires`` are aware
-    times, an ``expires`` of None means that the consent has no end. Raises BadDocumentError, a code per field.
+    times; ``expires`` None means that the consent has no end. Raises BadDocumentError, one code a field.
     """
 
     subject: str
@@ -157,7 +157,7 @@ class Vault:
             ) from error
 
     def record(self, events: Iterable[ConsentEvent]) -> int:
-        """Add all events or none, in one transaction; returns how many were new (equal ones are kept once)."""
+        """Add all events or none, in one transaction; returns how many were new (equal: kept once)."""
         with self._writing() as connection:
             before = connection.total_changes
             connection.executemany(
