@@ -51,7 +51,7 @@ class Eligibility(NamedTuple):
     """The subjects that may be used, in the order asked, and how many may not, by reason."""
 
     eligible: tuple[str, ...]
-    excluded: Counter[Reason]
+    excluded: Counter[str]
 
 
 def judge(events: Iterable[ConsentEvent], *, scope: str, now: datetime) -> ConsentStatus:
@@ -118,15 +118,15 @@ class ConsentRegister:
         answers = [(subject, statuses.get(subject, never)) for subject in asked]
         return Eligibility(
             tuple(subject for subject, answer in answers if answer.eligible),
-            Counter(answer.reason for _, answer in answers if not answer.eligible),
+            Counter(answer.reason.value for _, answer in answers if not answer.eligible),
         )
 
-    def counts(self, scope: str, now: datetime) -> Counter[Reason]:
+    def counts(self, scope: str, now: datetime) -> Counter[str]:
         """How many subjects of the register stand where, GRANTED included.
 
         Who was never asked is in no register: ``eligible`` counts them, because it is given the subjects.
         """
-        return Counter(answer.reason for answer in self._statuses(scope, _aware(now)).values())
+        return Counter(answer.reason.value for answer in self._statuses(scope, _aware(now)).values())
 
     def withdraw(self, subject: str, at: datetime) -> None:
         """Withdraw every scope this subject ever granted, from ``at`` on; it counts at the next question.
