@@ -1,0 +1,62 @@
+# Sekisho needs Python 3.11 to 3.14 with venv, git and make. Everything else is installed into .venv from requirements.lock.
+
+PYTHON    ?= python3
+PIP_FLAGS ?=
+OUT       ?= out
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/installed
+EXAMPLE := examples/food-quality
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help pilot test proof lint types demo-reset clean
+
+help:
+	@echo "make pilot       five food makers train one classifier together; prints where the report is"
+	@echo "make test        the tests"
+	@echo "make proof       the slow proofs"
+	@echo "make lint        style and types"
+	@echo "make types       types alone"
+	@echo "make demo-reset  give the demo its budget back (demo rosters only)"
+	@echo "make clean       remove the environment and caches; reports, budgets and logs stay"
+
+pilot: $(STAMP)
+	@$(BIN)/sekisho pilot $(EXAMPLE) --out $(OUT)
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -q -m "not proof"
+
+proof: $(STAMP)
+	@$(BIN)/python -m pytest -q -m proof
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+demo-reset: $(STAMP)
+	@$(BIN)/sekisho study reset-demo $(EXAMPLE)
+
+# Not out/: a report cannot be made again once its budget is spent. Not state/: that is the budget.
+clean:
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find core privacy governance policies tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: an interrupted installation is taken up again by the next make.
+$(STAMP): requirements.lock pyproject.toml | $(BIN)/pip
+	@echo "sekisho: installing into $(VENV), some minutes the first time (to watch it: make PIP_FLAGS=-v $(MAKECMDGOALS))"
+	@$(BIN)/pip install -q $(PIP_FLAGS) -r requirements.lock
+	@$(BIN)/pip install -q $(PIP_FLAGS) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null || { \
+	  echo "sekisho: error: needs Python 3.11 to 3.14, and '$(PYTHON)' is not one" >&2; \
+	  echo "sekisho: hint: name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
