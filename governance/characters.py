@@ -1,0 +1,106 @@
+"""Which characters a document may have: those that people and machines read alike.
+
+Not for: what the text means, the spelling of identifiers (each model's own pattern).
+
+    first_fault(text) -> None, or what is wrong and where
+
+Refused: characters that reorder what is shown, that are drawn as nothing, control characters, private-use and
+unassigned ones, and text that is not in Unicode normalisation form C. They would let a reviewer sign other
+words than were shown.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+_BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_RIGHT_TO_LEFT = frozenset(("R", "AL", "AN"))  # classes that move their neighbours on the screen
+# Drawn as nothing, and yet not format characters.
+_BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+_SPACES = frozenset("\u0020\u3000")  # the space of English and the full-width space of Japanese
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a text, and at which index."""
+
+    code: str
+    sentence: str
+    hint: str
+    index: int
+
+
+def first_fault(text: str) -> Fault | None:
+    """The first character that a document may not have; None if there is none."""
+    # Few distinct characters occur in a text: judge each once, then look where the bad ones stand.
+    bad = {character for character in set(text) if _judge(character) is not None}
+    if bad:
+        index = min(text.index(character) for character in bad)
+        judged = _judge(text[index])
+        if judged is not None:
+            return Fault(*judged, index)
+    lone_return = re.search(r"\r(?!\n)", text)
+    if lone_return:
+        return Fault(*_CONTROL, lone_return.start())
+    if not unicodedata.is_normalized("NFC", text):
+        return Fault(
+            "NOT_NFC",
+            "a character is written in parts and looks the same as one written whole",
+            "save the text in Unicode normalisation form C (NFC)",
+            _first_denormal(text),
+        )
+    return None
+
+
+_CONTROL = (
+    "CONTROL_CHARACTER",
+    "the file has a control character",
+    "remove it; indent with spaces, not tabs",
+)
+_UNSEEN = "INVISIBLE_CHARACTER"
+
+
+def _judge(character: str) -> tuple[str, str, str] | None:  # noqa: PLR0911  one return a rule
+    """Code, sentence and hint if people and machines could read the character differently."""
+    if character in "\n\r" or " " <= character <= "~":
+        return None
+    name = f"U+{ord(character):04X}"
+    category = unicodedata.category(character)
+    if character in _BIDI_CONTROLS or unicodedata.bidirectional(character) in _RIGHT_TO_LEFT:
+        return (
+            "BIDI_CHARACTER",
+            f"the file has {name}, which can reorder what is shown",
+            "remove the character",
+        )
+    if character == "\ufeff":
+        return (
+            _UNSEEN,
+            f"the file has the invisible {name}",
+            "save the file as UTF-8 without byte order mark",
+        )
+    if category == "Cc":
+        return _CONTROL
+    if category == "Cf" or character in _BLANK_LETTERS or _is_variation_selector(character):
+        return (_UNSEEN, f"the file has the invisible {name}", "remove the character")
+    if category in ("Zl", "Zp") or (category == "Zs" and character not in _SPACES):
+        return (_UNSEEN, f"the file has the unusual space {name}", "write an ordinary space or a new line")
+    if category in ("Co", "Cn", "Cs"):
+        return (_UNSEEN, f"the file has {name}, which not every machine can show", "use a standard character")
+    return None
+
+
+def _is_variation_selector(character: str) -> bool:
+    return "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
+
+
+def _first_denormal(text: str) -> int:
+    start = 0
+    for line in text.splitlines(keepends=True):
+        if not unicodedata.is_normalized("NFC", line):
+            return start + next(
+                i for i in range(len(line)) if not unicodedata.is_normalized("NFC", line[: i + 1])
+            )
+        start += len(line)
+    return 0

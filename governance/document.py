@@ -1,0 +1,359 @@
+"""YAML 1.2 read strictly: what a lawyer sees in the file is what the machine sees; every refusal has a place.
+
+Not for: what the fields mean (each document's own model), signatures (signing/envelope.py), data files.
+
+    read_document(data, name=...) -> Document -> validate_model(document, Model) -> Model
+
+Refused, each under its own code with line and column: anchors, aliases, tags, merge keys, directives,
+duplicate keys, several documents, unquoted fractions, hidden or reordering characters, text that is not UTF-8
+or not NFC, more than 256 KiB, 20 levels or 20,000 values. ``NO`` is text (YAML 1.2), not false.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+
+from .canonical import canonical_bytes
+from .characters import first_fault
+from .errors import BadDocumentError
+
+MAX_BYTES = 256 * 1024  # a long policy in two languages has 20 KiB
+MAX_DEPTH = 20  # our documents need 6
+MAX_VALUES = 20_000  # a large roster has 1,000; bounds the time to read a hostile file
+MAX_WHOLE_NUMBER = 2**53 - 1  # beyond it RFC 8785 has no exact form
+
+Path = tuple[str | int, ...]
+Place = tuple[int, int]  # line and column, from 1
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,15})")
+_LIKE_NUMBER = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)|0[xo][0-9A-Fa-f]+"
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed file: its bytes, its plain value, and where in the file each part stands."""
+
+    name: str
+    data: bytes
+    value: Any
+    _values: dict[Path, Place]
+    _keys: dict[Path, Place]
+
+    def place(self, path: Path) -> Place:
+        """Line and column of the value at ``path``, or of the nearest value around it that exists."""
+        while path not in self._values and path:
+            path = path[:-1]
+        return self._values.get(path, (1, 1))
+
+    def key_place(self, path: Path) -> Place:
+        """Line and column of the field's name itself."""
+        return self._keys.get(path) or self.place(path)
+
+    def at(self, path: Path) -> Any:
+        """The value at ``path``; raises KeyError or IndexError if there is none."""
+        value: Any = self.value
+        for part in path:
+            value = value[part]
+        return value
+
+    def refuse(self, code: str, sentence: str, hint: str, path: Path = (), *, key: bool = False) -> NoReturn:
+        """Raise BadDocumentError at the place of ``path``."""
+        line, column = self.key_place(path) if key else self.place(path)
+        raise BadDocumentError(code, sentence, hint, file=self.name, line=line, column=column)
+
+
+def read_document(data: bytes, *, name: str) -> Document:
+    """Parse one YAML 1.2 document; BadDocumentError with line and column for anything it may not contain."""
+    return _Reader(name).read(data)
+
+
+class _Reader:
+    """Turns parse events into plain values and places; events still show the aliases and tags to refuse."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.values: dict[Path, Place] = {}
+        self.keys: dict[Path, Place] = {}
+
+    def read(self, data: bytes) -> Document:
+        text = self.decode(data)
+        self.check_characters(text, (1, 1))
+        # The parser raises bare ValueErrors for odd escapes, without a place.
+        try:
+            value = self.parse(YAML(typ="safe", pure=True).parse(text))
+        except MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            self.refuse(
+                "YAML_SYNTAX",
+                f"the file cannot be read here: {error.problem or error.context}",
+                "check the indentation, the colon after each field, and the quotes around text with a colon",
+                place,
+            )
+        except (YAMLError, ValueError, OverflowError, RecursionError) as error:
+            self.refuse(
+                "YAML_SYNTAX",
+                "the file cannot be read as YAML",
+                "check quotes and escape sequences",
+                (1, 1),
+                error,
+            )
+        return Document(self.name, data, value, self.values, self.keys)
+
+    def refuse(
+        self, code: str, sentence: str, hint: str, place: Place, cause: BaseException | None = None
+    ) -> NoReturn:
+        raise BadDocumentError(
+            code, sentence, hint, file=self.name, line=place[0], column=place[1]
+        ) from cause
+
+    def decode(self, data: bytes) -> str:
+        if len(data) > MAX_BYTES:
+            self.refuse(
+                "DOCUMENT_TOO_LARGE",
+                f"the file has {len(data)} bytes, more than the {MAX_BYTES} that a document may have",
+                "split the document",
+                (1, 1),
+            )
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            before = data[: error.start].decode("utf-8")
+            self.refuse(
+                "NOT_UTF8",
+                "the file is not UTF-8 text",
+                "save it as UTF-8 in the editor",
+                _place_in(before, len(before)),
+            )
+
+    def check_characters(self, text: str, start: Place) -> None:
+        fault = first_fault(text)
+        if fault is not None:
+            line, column = _place_in(text, fault.index)
+            place = (start[0] + line - 1, column if line > 1 else start[1] + column - 1)
+            self.refuse(fault.code, fault.sentence, fault.hint, place)
+
+    def parse(self, events: Iterator[Event]) -> Any:
+        next(events)  # the stream's start
+        first = next(events)
+        if isinstance(first, StreamEndEvent):
+            self.refuse(
+                "EMPTY_DOCUMENT", "the file has no content", "write the document, or remove the file", (1, 1)
+            )
+        self.check_directives(first)
+        value = self.node(next(events), events, (), 0)
+        next(events)  # the document's end
+        after = next(events)
+        if not isinstance(after, StreamEndEvent):
+            self.refuse(
+                "SEVERAL_DOCUMENTS",
+                "the file holds more than one document",
+                "keep one document per file; remove the line with ---",
+                _place(after),
+            )
+        return value
+
+    def check_directives(self, event: Event) -> None:
+        if isinstance(event, DocumentStartEvent) and (event.version or event.tags):
+            self.refuse("YAML_DIRECTIVE", "a % line changes how the file is read", "remove the line", (1, 1))
+
+    def node(self, event: Event, events: Iterator[Event], path: Path, depth: int) -> Any:
+        place = _place(event)
+        self.values[path] = place
+        if len(self.values) > MAX_VALUES:
+            self.refuse(
+                "TOO_MANY_VALUES", f"the file has more than {MAX_VALUES} values", "split the document", place
+            )
+        if isinstance(event, AliasEvent):
+            self.refuse(
+                "YAML_ALIAS",
+                "an alias (*) stands for text elsewhere",
+                "write the text out where it applies",
+                place,
+            )
+        if getattr(event, "anchor", None):
+            self.refuse(
+                "YAML_ANCHOR", "an anchor (&) names text for reuse", "remove it; write the text out", place
+            )
+        if getattr(event, "tag", None):
+            self.refuse(
+                "YAML_TAG", "a tag (!) changes what a value is", "remove the tag; use quotes for text", place
+            )
+        if isinstance(event, ScalarEvent):
+            return self.scalar(event, place)
+        if depth >= MAX_DEPTH:
+            self.refuse("TOO_DEEP", f"more than {MAX_DEPTH} levels are nested", "flatten the document", place)
+        if isinstance(event, SequenceStartEvent):
+            return self.sequence(events, path, depth)
+        if isinstance(event, MappingStartEvent):
+            return self.mapping(events, path, depth)
+        self.refuse("YAML_SYNTAX", "the file cannot be read here", "check the indentation", place)
+
+    def sequence(self, events: Iterator[Event], path: Path, depth: int) -> list[Any]:
+        items: list[Any] = []
+        while not isinstance(event := next(events), SequenceEndEvent):
+            items.append(self.node(event, events, (*path, len(items)), depth + 1))
+        return items
+
+    def mapping(self, events: Iterator[Event], path: Path, depth: int) -> dict[str, Any]:
+        items: dict[str, Any] = {}
+        while not isinstance(event := next(events), MappingEndEvent):
+            key, place = self.key(event)
+            if key in items:
+                self.refuse("DUPLICATE_KEY", f"the field {key} is given twice", "keep one of them", place)
+            self.keys[(*path, key)] = place
+            items[key] = self.node(next(events), events, (*path, key), depth + 1)
+        return items
+
+    def key(self, event: Event) -> tuple[str, Place]:
+        place = _place(event)
+        if isinstance(event, AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
+            self.node(event, iter(()), (), 0)  # raises the matching refusal
+        if isinstance(event, ScalarEvent) and event.value == "<<" and event.style is None:
+            self.refuse(
+                "YAML_MERGE_KEY",
+                "a merge key (<<) copies fields from elsewhere",
+                "write the fields out",
+                place,
+            )
+        if not isinstance(event, ScalarEvent) or not _KEY.fullmatch(event.value):
+            self.refuse(
+                "BAD_KEY",
+                "the name of a field is not plain text",
+                "use half-width letters, digits and . _ : / - in names, and ordinary spaces to indent",
+                place,
+            )
+        return event.value, place
+
+    def scalar(self, event: ScalarEvent, place: Place) -> Any:
+        text: str = event.value
+        # Escapes in quotes can bring in what the file's own characters may not.
+        self.check_characters(text, place)
+        if event.style is not None:
+            return text
+        if text in ("", "~", "null", "Null", "NULL"):
+            return None
+        if text in ("true", "True", "TRUE"):
+            return True
+        if text in ("false", "False", "FALSE"):
+            return False
+        if _WHOLE.fullmatch(text) and abs(int(text)) <= MAX_WHOLE_NUMBER:
+            return int(text)
+        if _LIKE_NUMBER.fullmatch(text):
+            self.refuse(
+                "UNQUOTED_NUMBER",
+                f"the number {text[:40]} is not in quotes",
+                'write exact numbers as quoted text, e.g. "0.000001"',
+                place,
+            )
+        return text
+
+
+def _place_in(text: str, index: int) -> Place:
+    return (text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index))
+
+
+def _place(event: Event) -> Place:
+    mark = event.start_mark
+    return (mark.line + 1, mark.column + 1)
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def validate_model(document: Document, model: type[_Model], path: Path = ()) -> _Model:
+    """The document, or the part at ``path``, as the model; else BadDocumentError at the offending place.
+
+    Validation is strict and runs over the canonical JSON, so that what is signed is what was checked. Codes:
+    UNKNOWN_FIELD, MISSING_FIELD, WRONG_TYPE, BAD_VALUE, and those that a model raises as PydanticCustomError.
+    """
+    try:
+        return model.model_validate_json(canonical_bytes(document.at(path)), strict=True)
+    except ValidationError as error:
+        _refuse_first(document, path, error.errors(include_url=False))
+
+
+def _refuse_first(document: Document, path: Path, errors: list[ErrorDetails]) -> NoReturn:
+    # A misspelt field is one unknown and one missing field: the unknown one says more, and has a place.
+    missing = [error for error in errors if error["type"] == "missing"]
+    others = [error for error in errors if error["type"] != "missing"]
+    found = [(_resolve(document, (*path, *error["loc"])), error) for error in others or missing]
+    at, error = min(found, key=lambda pair: document.key_place(pair[0]))
+    name = str(error["loc"][-1]) if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        absent = [str(other["loc"][-1]) for other in missing if other["loc"][:-1] == error["loc"][:-1]]
+        close = difflib.get_close_matches(name, absent, n=1)
+        hint = f"did you mean {close[0]}?" if close else "remove it, or check its spelling and indentation"
+        document.refuse("UNKNOWN_FIELD", f"the field {name} is not known here", hint, at, key=True)
+    if error["type"] == "missing":
+        document.refuse("MISSING_FIELD", f"the field {name} is missing", f"add {name}", at)
+    code, sentence, hint = _fault(error)
+    document.refuse(code, f"{name}: {sentence}" if name else sentence, hint, at)
+
+
+def _resolve(document: Document, location: Path) -> Path:
+    """The part of a validator's location that the document has (it also names alternatives of a union)."""
+    path: Path = ()
+    value: Any = document.value
+    for part in location:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            continue
+        path = (*path, part)
+    return path
+
+
+_A_LIST, _A_BLOCK = "a list", "a block of fields"
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), _A_LIST),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), _A_BLOCK),
+}
+
+
+def _fault(error: ErrorDetails) -> tuple[str, str, str]:
+    kind = error["type"]
+    if kind.isupper():
+        return (kind, error["msg"], str(error.get("ctx", {}).get("hint", "")))
+    if kind in _EXPECTED:
+        return ("WRONG_TYPE", f"{_EXPECTED[kind]} is expected here", f"write {_EXPECTED[kind]}")
+    if kind == "literal_error":
+        return ("BAD_VALUE", "this value is not one that may stand here", f"write {error['ctx']['expected']}")
+    if kind == "string_pattern_mismatch":
+        return (
+            "BAD_VALUE",
+            "the text does not have the form expected here",
+            f"pattern: {error['ctx']['pattern']}",
+        )
+    return (
+        "BAD_VALUE",
+        error["msg"][:1].lower() + error["msg"][1:],
+        "see the description of the document's fields",
+    )
