@@ -192,7 +192,9 @@ def sign_statement(statement: Statement, keys: Sequence[SigningKey]) -> Envelope
     """
     if not keys:
         raise BadSignatureError("NO_SIGNER", "a statement was to be signed without a key", "name a key file")
-    envelope = Envelope(PAYLOAD_TYPE, statement.to_bytes(), ())
+    payload = statement.to_bytes()
+    Statement.from_bytes(payload)  # never sign what no reader would accept
+    envelope = Envelope(PAYLOAD_TYPE, payload, ())
     for key in keys:
         envelope = envelope.signed_by(key)
     return envelope

@@ -17,18 +17,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ..canonical import digest_bytes
-from ..document import Document, read_document, validate_model
-from ..errors import BadDocumentError, BadSignatureError, Refused
+from ..document import Document, DocumentModel, Moment, Path, read_document, validate_model
+from ..errors import BadSignatureError, Refused
 from ..language import Text
-from .envelope import PREDICATES, Envelope, Statement, Subject, read_time, verified_keys, verify_envelope
+from .envelope import PREDICATES, Envelope, Statement, Subject, verified_keys, verify_envelope
 from .keys import PublicKey, SigningKey, demo_key
 
 KNOWN_ROLES = frozenset({"legal", "it", "business", "compliance", "data-protection"})
@@ -37,7 +37,7 @@ MAX_PARTIES = 128                  # 95 sites is the ciphertext's limit; one coo
 MAX_PEOPLE = 512
 MAX_THRESHOLD = 16
 
-Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+PartyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 
 
 class PartyKind(StrEnum):
@@ -95,12 +95,12 @@ class Roster:
         """
         document = read_document(data, name=name)
         content = validate_model(document, _RosterModel)
-        reader = _Reader(document, content, name)
+        reader = _Reader(document, content)
         return cls(
             version=content.version,
             demo=content.demo,
-            created=reader.created,
-            expires=reader.expires,
+            created=content.created.astimezone(UTC),
+            expires=content.expires.astimezone(UTC),
             parties=reader.parties,
             people=reader.people,
             roles=MappingProxyType(dict(content.roles)),
@@ -211,70 +211,57 @@ def verify_first_roster(roster: Roster, envelopes: Sequence[Envelope], *, now: d
         )
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class _PartyModel(_Strict):
-    id: Identifier
+class _PartyModel(DocumentModel):
+    id: PartyId
     name: Text
     kind: Literal["site", "coordinator"]
-    controller: Identifier
+    controller: PartyId
     country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
     key: str
     demo: bool = False
 
 
-class _PersonModel(_Strict):
-    pseudonym: Identifier
+class _PersonModel(DocumentModel):
+    pseudonym: PartyId
     roles: Annotated[list[str], Field(max_length=8)]
     keys: Annotated[list[str], Field(max_length=8)]
     demo: bool = False
 
 
-class _RosterModel(_Strict):
+class _RosterModel(DocumentModel):
     schema_: Annotated[Literal["sekisho-roster/1"], Field(alias="schema")]
     version: Annotated[int, Field(ge=1, le=1_000_000)]
     demo: bool
-    created: str
-    expires: str
+    created: Moment
+    expires: Moment
     parties: Annotated[list[_PartyModel], Field(min_length=2, max_length=MAX_PARTIES)]
     people: Annotated[list[_PersonModel], Field(min_length=1, max_length=MAX_PEOPLE)]
     roles: dict[str, Annotated[int, Field(ge=1, le=MAX_THRESHOLD)]]
 
 
 class _Reader:
-    """The checks that look across a roster's fields, each with the place of what is wrong."""
+    """The checks that look across a roster's fields; each refusal has the place of what is wrong."""
 
-    def __init__(self, document: Document, content: _RosterModel, name: str) -> None:
-        self._document, self._content, self._name = document, content, name
+    def __init__(self, document: Document, content: _RosterModel) -> None:
+        self._content = content
+        self._refuse = document.refuse
         self._ids: set[str] = set()
         self._keys: set[PublicKey] = set()
         self._published = self._demo_keys()
-        self.created, self.expires = self._times()
-        self.parties = tuple(self._party(i, item) for i, item in enumerate(content.parties))
-        self.people = tuple(self._person(i, item) for i, item in enumerate(content.people))
+        if content.created >= content.expires:
+            self._refuse("ROSTER_TIMES", "the roster expires before it begins", "correct it", ("expires",))
+        self.parties = tuple(self._party(index, item) for index, item in enumerate(content.parties))
+        self.people = tuple(self._person(index, item) for index, item in enumerate(content.people))
         self._check_parties()
         self._check_thresholds()
-
-    def _times(self) -> tuple[datetime, datetime]:
-        times = []
-        for field, text in (("created", self._content.created), ("expires", self._content.expires)):
-            try:
-                times.append(read_time(text))
-            except BadSignatureError as error:
-                raise self._wrong("ROSTER_TIMES", error.sentence, error.hint, (field,)) from error
-        if times[0] >= times[1]:
-            raise self._wrong("ROSTER_TIMES", "the roster expires before it begins", "", ("expires",))
-        return times[0], times[1]
 
     def _party(self, index: int, item: _PartyModel) -> Party:
         path = ("parties", index)
         self._claim_id(item.id, (*path, "id"))
         self._check_demo_mark(item.demo, (*path, "demo"))
+        key = self._claim_key(item.key, (*path, "key"))
         return Party(
-            item.id, item.name, PartyKind(item.kind), item.controller, item.country,
-            self._claim_key(item.key, (*path, "key")), self._content.demo,
+            item.id, item.name, PartyKind(item.kind), item.controller, item.country, key, self._content.demo
         )
 
     def _person(self, index: int, item: _PersonModel) -> Person:
@@ -285,48 +272,46 @@ class _Reader:
             place = (*path, "roles", position)
             self._check_role(role, place)
             if role in item.roles[:position]:
-                raise self._wrong("ROSTER_ROLE_TWICE", "a person has the same role twice", "", place)
+                self._refuse("ROSTER_ROLE_TWICE", "a person has the same role twice", "list it once", place)
             if role not in self._content.roles:
-                raise self._wrong(
+                self._refuse(
                     "ROSTER_THRESHOLD_MISSING", "a person has a role for which no threshold is given",
                     "say under roles: how many must sign", place,
                 )
         keys = tuple(self._claim_key(text, (*path, "keys", n)) for n, text in enumerate(item.keys))
         return Person(item.pseudonym, tuple(item.roles), keys, self._content.demo)
 
-    def _claim_id(self, identifier: str, path: tuple[str | int, ...]) -> None:
+    def _claim_id(self, identifier: str, path: Path) -> None:
         if identifier in self._ids:
-            raise self._wrong(
-                "ROSTER_ID_TWICE", "two entries of the roster have the same id", "give each its own", path
-            )
+            self._refuse("ROSTER_ID_TWICE", "two entries have the same id", "give each its own", path)
         self._ids.add(identifier)
 
-    def _claim_key(self, text: str, path: tuple[str | int, ...]) -> PublicKey:
+    def _claim_key(self, text: str, path: Path) -> PublicKey:
         try:
             key = PublicKey.from_text(text)
         except BadSignatureError as error:
-            raise self._wrong("ROSTER_KEY_MALFORMED", error.sentence, error.hint, path) from error
+            self._refuse("ROSTER_KEY_MALFORMED", error.sentence, error.hint, path)
         if key in self._keys:
-            raise self._wrong(
+            self._refuse(
                 "ROSTER_KEY_TWICE", "one key stands in two places of the roster",
                 "a key belongs to one party or person: make another", path,
             )
-        if key in self._published and not self._content.demo:
-            raise self._wrong(
+        if key in self._published:
+            self._refuse(
                 "ROSTER_DEMO_KEY", "a published demo key stands in a roster that is not a demo",
                 "make keys of your own", path,
             )
         self._keys.add(key)
         return key
 
-    def _check_role(self, role: str, path: tuple[str | int, ...]) -> None:
+    def _check_role(self, role: str, path: Path) -> None:
         if role not in KNOWN_ROLES:
             known = ", ".join(sorted(KNOWN_ROLES))
-            raise self._wrong("ROSTER_ROLE_UNKNOWN", "a role is unknown", f"use one of: {known}", path)
+            self._refuse("ROSTER_ROLE_UNKNOWN", "a role is unknown", f"use one of: {known}", path)
 
-    def _check_demo_mark(self, marked: bool, path: tuple[str | int, ...]) -> None:
+    def _check_demo_mark(self, marked: bool, path: Path) -> None:
         if marked and not self._content.demo:
-            raise self._wrong(
+            self._refuse(
                 "ROSTER_DEMO_KEY", "an entry marked demo stands in a roster that is not a demo",
                 "make keys of your own", path,
             )
@@ -342,14 +327,15 @@ class _Reader:
     def _check_parties(self) -> None:
         kinds = [party.kind for party in self.parties]
         if PartyKind.SITE not in kinds or kinds.count(PartyKind.COORDINATOR) != 1:
-            raise self._wrong(
-                "ROSTER_PARTIES", "a roster needs one coordinator and at least one site", "", ("parties",)
+            self._refuse(
+                "ROSTER_PARTIES", "a roster needs one coordinator and at least one site",
+                "list every party with its kind", ("parties",),
             )
 
     def _check_thresholds(self) -> None:
         for role in REQUIRED_ROLES:
             if role not in self._content.roles:
-                raise self._wrong(
+                self._refuse(
                     "ROSTER_THRESHOLD_MISSING", f"the roster gives no threshold for {role}",
                     "legal and it must both approve: add them under roles:", ("roles",),
                 )
@@ -357,11 +343,7 @@ class _Reader:
             self._check_role(role, ("roles", role))
             holders = [person for person in self.people if role in person.roles and person.keys]
             if len(holders) < threshold:
-                raise self._wrong(
+                self._refuse(
                     "ROSTER_THRESHOLD_UNREACHABLE", "fewer people hold a role than must sign in it",
                     "list more people, or lower the number", ("roles", role),
                 )
-
-    def _wrong(self, code: str, sentence: str, hint: str, path: tuple[str | int, ...]) -> BadDocumentError:
-        line, column = self._document.place(path)
-        return BadDocumentError(code, sentence, hint, file=self._name, line=line, column=column)
