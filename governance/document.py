@@ -36,6 +36,20 @@ from ruamel.yaml.events import (
 from .canonical import canonical_bytes
 from .characters import first_fault
 from .errors import BadDocumentError
+from .fields import Digest, DocumentModel, Exact, Identifier, Moment
+
+__all__ = [  # a document's model takes its field types from here, too
+    "Digest",
+    "Document",
+    "DocumentModel",
+    "Exact",
+    "Identifier",
+    "Moment",
+    "Path",
+    "Place",
+    "read_document",
+    "validate_model",
+]
 
 MAX_BYTES = 256 * 1024  # a long policy in two languages has 20 KiB
 MAX_DEPTH = 20  # our documents need 6
