@@ -46,7 +46,7 @@ demo-reset: $(STAMP)
 # Not out/: a report cannot be made again once its budget is spent. Not state/: that is the budget.
 clean:
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find core privacy governance policies tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: an interrupted installation is taken up again by the next make.
 $(STAMP): requirements.lock pyproject.toml | $(BIN)/pip
