@@ -23,7 +23,12 @@ class CoreError(Exception):
 
 
 class Refused(CoreError):  # noqa: N818  a refusal is an answer, not a fault
-    """Policy, consent, approval or budget says no."""
+    """Policy, consent, approval or budget says no; ``site`` and ``clause`` say whose and which, where known."""
+
+    def __init__(self, code: str, sentence: str, hint: str = "", *, site: str = "", clause: str = "") -> None:
+        super().__init__(code, sentence, hint)
+        self.site = site
+        self.clause = clause
 
 
 class BadInputError(CoreError):

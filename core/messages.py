@@ -1,0 +1,348 @@
+"""Every message between coordinator and site, as a value.
+
+A message is a canonical JSON header (RFC 8785), an Ed25519 signature over that header, and a payload whose parts the
+header names by length and SHA-256. The header's body belongs to a closed set of models below: a kind or a field that
+is not listed here does not parse.
+
+    wire = "SKM1" | header length, uint32 little endian | header | signature, 64 bytes | payload
+
+Not here: who may send which message when (site/, coordinator/), and what may leave a site (gate/). Parsing never
+executes, never allocates more than it was given, and knows no tensor and no key but signing keys.
+
+Order of calls: ``sign_message`` at the sender; ``SignedMessage.from_bytes`` then ``verify`` at the receiver.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..governance.canonical import canonical_bytes
+from ..governance.errors import GovernanceError
+from ..governance.signing.keys import PublicKey, SigningKey
+from .errors import ProtocolError
+
+MAGIC = b"SKM1"
+SIGNATURE_CONTEXT = b"sekisho-message-v1\x00"  # domain separation: no other signed thing starts so
+SIGNATURE_BYTES = 64
+MAX_HEADER_BYTES = 4 * 1024 * 1024  # a cohort of 95 joins with ML-KEM keys is under 300 KiB; this bounds hostile input
+
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$", max_length=16384)]
+SiteId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+RunId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
+Code = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+
+
+class Body(BaseModel):
+    """Base of all bodies: closed, strict, frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    kind: str
+
+
+class LedgerHeadSeen(BaseModel):
+    """A ledger head as it travels: number of journal entries and the MAC over the last of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    entries: int = Field(ge=0)
+    mac: Hex
+
+
+class Offer(Body):
+    """The coordinator offers a run; everything in it is fixed for the run."""
+
+    kind: Literal["offer"] = "offer"
+    study_bytes: Digest
+    roster: Digest
+    method: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    base_model: Digest
+    sites: tuple[SiteId, ...] = Field(min_length=3, max_length=95)
+    plan: dict[str, object]
+
+
+class Join(Body):
+    """A site takes part: fresh keys of this run, ledger heads, and what provenance will say of it.
+
+    ``dataset`` is a commitment under a fresh key, so that not even a change since the last run shows; counts of
+    records or subjects are not here.
+    """
+
+    kind: Literal["join"] = "join"
+    offer: Digest
+    plan: Digest
+    x25519: Hex
+    mlkem: Hex
+    head: LedgerHeadSeen
+    seen: dict[SiteId, LedgerHeadSeen]
+    policy: Digest
+    dataset: str = Field(pattern=r"^hmac-sha256:[0-9a-f]{64}$")  # under a key of this site and this run
+    epsilon: str = Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,40})?$")
+
+
+class Decline(Body):
+    """A site does not go on: the refusal's code and the clause, nothing else."""
+
+    kind: Literal["decline"] = "decline"
+    code: Code
+    clause: str = Field(default="", pattern=r"^[A-Za-z0-9._:/-]{0,64}$")
+
+
+class Cohort(Body):
+    """All joins, as signed; part ``join:<site>`` is that site's whole message."""
+
+    kind: Literal["cohort"] = "cohort"
+    sites: tuple[SiteId, ...]
+
+
+class Kem(Body):
+    """ML-KEM ciphertexts from one site to every site with a higher id."""
+
+    kind: Literal["kem"] = "kem"
+    ciphertexts: dict[SiteId, Hex]
+
+
+class Kems(Body):
+    """All ML-KEM messages, as signed; part ``kem:<site>``."""
+
+    kind: Literal["kems"] = "kems"
+    sites: tuple[SiteId, ...]
+
+
+class Secret(Body):
+    """The run secret under each pair key, from the site with the lowest id; empty from all others."""
+
+    kind: Literal["secret"] = "secret"  # noqa: S105  a message kind
+    wrapped: dict[SiteId, Hex]
+
+
+class Secrets(Body):
+    """The lowest site's message, as signed; part ``secret:<site>``."""
+
+    kind: Literal["secrets"] = "secrets"  # noqa: S105  a message kind
+    sites: tuple[SiteId, ...]
+
+
+class Keyed(Body):
+    """The site holds the run secret: a key-check value that only holders can compute."""
+
+    kind: Literal["keyed"] = "keyed"
+    key_check: Hex
+
+
+class Step(Body):
+    """Begin step ``step`` with this cohort; carries the outcome of the step before (parts of ``Outcome``)."""
+
+    kind: Literal["step"] = "step"
+    step: int = Field(ge=1)
+    cohort: tuple[SiteId, ...]
+    previous: Literal["none", "summed", "abandoned"]
+    signers: tuple[SiteId, ...] = ()
+
+
+class Ready(Body):
+    """The site stands at this transcript; nothing has been charged yet."""
+
+    kind: Literal["ready"] = "ready"
+    step: int = Field(ge=1)
+    transcript: Hex
+
+
+class Readies(Body):
+    """All readies, as signed; part ``ready:<site>``."""
+
+    kind: Literal["readies"] = "readies"
+    step: int = Field(ge=1)
+    cohort: tuple[SiteId, ...]
+
+
+class Frame(Body):
+    """One site's sealed share of one step; part ``frame`` is the ciphertext frame."""
+
+    kind: Literal["frame"] = "frame"
+    step: int = Field(ge=1)
+    transcript: Hex
+    key_check: Hex
+    seeds: Digest
+    c0: Digest
+    head: LedgerHeadSeen
+
+
+class Finish(Body):
+    """The last outcome; after it the sites hold the result."""
+
+    kind: Literal["finish"] = "finish"
+    step: int = Field(ge=1)
+    previous: Literal["summed", "abandoned"]
+    signers: tuple[SiteId, ...] = ()
+
+
+class Finished(Body):
+    """The site reached the end: MAC of its state under the run secret, so that only sites can compare."""
+
+    kind: Literal["finished"] = "finished"
+    step: int = Field(ge=0)
+    state_mac: Hex
+
+
+class Stop(Body):
+    """The run stops; never-started steps are refunded, nothing else."""
+
+    kind: Literal["stop"] = "stop"
+    code: Code
+
+
+class Stopped(Body):
+    """The site has closed the run."""
+
+    kind: Literal["stopped"] = "stopped"
+
+
+class ReleaseNotice(Body):
+    """A site releases the adapter under its grant."""
+
+    kind: Literal["release"] = "release"
+    adapter: Digest
+    provenance: Digest
+
+
+AnyBody = Annotated[
+    Offer | Join | Decline | Cohort | Kem | Kems | Secret | Secrets | Keyed | Step | Ready | Readies | Frame
+    | Finish | Finished | Stop | Stopped | ReleaseNotice,
+    Field(discriminator="kind"),
+]
+
+
+class Part(BaseModel):
+    """One piece of the payload, in order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._:-]{0,95}$")
+    length: int = Field(ge=0)
+    digest: Digest
+
+
+class Header(BaseModel):
+    """What is signed. ``study`` is the study's id, ``run`` the run's, ``sender`` a party of the roster."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    version: Literal[1] = 1
+    study: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    run: RunId
+    sender: SiteId
+    body: AnyBody
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True)
+class SignedMessage:
+    """A message as it travels; ``parts`` maps each part's name to its bytes. Not verified until ``verify``."""
+
+    MAGIC: ClassVar[bytes] = MAGIC
+    header_bytes: bytes
+    signature: bytes
+    payload: bytes
+    header: Header
+
+    @property
+    def body(self) -> Body:
+        """The closed body of this message."""
+        return self.header.body
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the header; the payload is bound by the header's parts."""
+        return "sha256:" + hashlib.sha256(self.header_bytes).hexdigest()
+
+    def part(self, name: str) -> bytes:
+        """One part of the payload. Raises ``ProtocolError`` when the header does not name it."""
+        start = 0
+        for part in self.header.parts:
+            if part.name == name:
+                return self.payload[start : start + part.length]
+            start += part.length
+        raise ProtocolError("PART_MISSING", f"the {self.header.body.kind} message has no part '{name}'")
+
+    def to_bytes(self) -> bytes:
+        """The wire form."""
+        return b"".join(
+            (MAGIC, struct.pack("<I", len(self.header_bytes)), self.header_bytes, self.signature, self.payload)
+        )
+
+    def detached(self) -> bytes:
+        """The wire form without payload: what a manifest forwards, header and signature only."""
+        return b"".join((MAGIC, struct.pack("<I", len(self.header_bytes)), self.header_bytes, self.signature))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, detached: bool = False) -> SignedMessage:
+        """Parse the wire form. Raises ``ProtocolError`` for anything that is not exactly one message."""
+        # 1. frame
+        if len(data) < len(MAGIC) + 4 + SIGNATURE_BYTES or data[:4] != MAGIC:
+            raise ProtocolError("MESSAGE_MALFORMED", "the bytes are not a message of this protocol")
+        (length,) = struct.unpack("<I", data[4:8])
+        if length > MAX_HEADER_BYTES or len(data) < 8 + length + SIGNATURE_BYTES:
+            raise ProtocolError("MESSAGE_MALFORMED", "the message is shorter than its header says")
+        header_bytes = data[8 : 8 + length]
+        signature = data[8 + length : 8 + length + SIGNATURE_BYTES]
+        payload = data[8 + length + SIGNATURE_BYTES :]
+        # 2. closed schema
+        try:
+            header = Header.model_validate_json(header_bytes, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(step) for step in first["loc"][:4])
+            raise ProtocolError("MESSAGE_SCHEMA", f"the message's header is not of a known form at '{where}'") from None
+        # 3. one canonical form, so that one meaning has one signature
+        if canonical_bytes(header.model_dump(mode="json")) != header_bytes:
+            raise ProtocolError("MESSAGE_NOT_CANONICAL", "the message's header is not in canonical form")
+        # 4. the payload is what the header says
+        if detached:
+            if payload:
+                raise ProtocolError("MESSAGE_MALFORMED", "a detached header carries a payload")
+        else:
+            _check_parts(header, payload)
+        return cls(header_bytes, signature, payload, header)
+
+    def verify(self, key: PublicKey) -> None:
+        """Raises ``ProtocolError`` unless the signature over the header is by ``key``."""
+        try:
+            key.verify(self.signature, SIGNATURE_CONTEXT + self.header_bytes)
+        except GovernanceError:
+            raise ProtocolError(
+                "MESSAGE_FORGED", f"the {self.header.body.kind} message is not signed by '{self.header.sender}'"
+            ) from None
+
+
+def _check_parts(header: Header, payload: bytes) -> None:
+    start = 0
+    names = {part.name for part in header.parts}
+    if len(names) != len(header.parts):
+        raise ProtocolError("PART_TWICE", "the message names one part twice")
+    for part in header.parts:
+        piece = payload[start : start + part.length]
+        if len(piece) != part.length or "sha256:" + hashlib.sha256(piece).hexdigest() != part.digest:
+            raise ProtocolError("PART_CHANGED", f"part '{part.name}' is not what the signed header says")
+        start += part.length
+    if start != len(payload):
+        raise ProtocolError("MESSAGE_MALFORMED", "the message carries bytes that its header does not name")
+
+
+def sign_message(
+    body: Body, *, study: str, run: str, sender: str, key: SigningKey, parts: Mapping[str, bytes] | None = None
+) -> SignedMessage:
+    """Sign ``body`` and its ``parts`` (in the mapping's order) as ``sender``."""
+    pieces = dict(parts or {})
+    listed = tuple(
+        Part(name=name, length=len(data), digest="sha256:" + hashlib.sha256(data).hexdigest())
+        for name, data in pieces.items()
+    )
+    header = Header.model_validate(
+        {"study": study, "run": run, "sender": sender, "body": body, "parts": listed}
+    )
+    header_bytes = canonical_bytes(header.model_dump(mode="json"))
+    return SignedMessage(header_bytes, key.sign(SIGNATURE_CONTEXT + header_bytes), b"".join(pieces.values()), header)

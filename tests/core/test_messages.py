@@ -1,0 +1,103 @@
+"""Messages: closed, canonical, signed; nothing else parses."""
+
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sekisho.core.errors import ProtocolError
+from sekisho.core.messages import Keyed, Ready, SignedMessage, sign_message
+from sekisho.governance.canonical import canonical_bytes
+from sekisho.governance.signing.keys import SigningKey
+
+KEY = SigningKey.from_seed(bytes(range(32)))
+
+
+def message(parts: dict[str, bytes] | None = None) -> SignedMessage:
+    return sign_message(Ready(step=3, transcript="ab" * 32), study="s", run="r-1", sender="kohi", key=KEY, parts=parts)
+
+
+def test_a_message_survives_the_wire_unchanged() -> None:
+    sent = message({"frame": b"abc", "seeds": b""})
+    got = SignedMessage.from_bytes(sent.to_bytes())
+    got.verify(KEY.public)
+    assert got == sent
+    assert got.part("frame") == b"abc"
+    assert got.part("seeds") == b""
+
+
+def test_a_detached_header_verifies_without_its_payload() -> None:
+    sent = message({"frame": b"abc"})
+    got = SignedMessage.from_bytes(sent.detached(), detached=True)
+    got.verify(KEY.public)
+    assert got.digest == sent.digest
+
+
+def test_a_detached_header_may_not_smuggle_a_payload() -> None:
+    with pytest.raises(ProtocolError, match="carries a payload"):
+        SignedMessage.from_bytes(message({"frame": b"abc"}).to_bytes(), detached=True)
+
+
+def test_another_key_did_not_sign_it() -> None:
+    with pytest.raises(ProtocolError) as caught:
+        message().verify(SigningKey.from_seed(bytes(32)).public)
+    assert caught.value.code == "MESSAGE_FORGED"
+
+
+def test_a_part_that_the_header_does_not_name_is_not_there() -> None:
+    with pytest.raises(ProtocolError) as caught:
+        message().part("frame")
+    assert caught.value.code == "PART_MISSING"
+
+
+@settings(max_examples=200, deadline=None)
+@given(position=st.integers(min_value=0, max_value=10_000), change=st.integers(min_value=1, max_value=255))
+def test_any_changed_byte_is_refused(position: int, change: int) -> None:
+    data = bytearray(message({"frame": b"some payload bytes"}).to_bytes())
+    data[position % len(data)] ^= change
+    with pytest.raises(ProtocolError):
+        SignedMessage.from_bytes(bytes(data)).verify(KEY.public)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=400))
+def test_arbitrary_bytes_are_refused_with_a_code(data: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        SignedMessage.from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"body": {"kind": "ready", "step": 3, "transcript": "ab", "loss": "0.3"}},
+        {"body": {"kind": "losses", "values": [1]}},
+        {"body": {"kind": "ready", "step": 0, "transcript": "ab"}},
+        {"body": {"kind": "ready", "step": "3", "transcript": "ab"}},
+        {"extra": 1},
+    ],
+)
+def test_a_field_that_is_not_listed_does_not_parse(header: dict[str, object]) -> None:
+    whole = {
+        "version": 1, "study": "s", "run": "r-1", "sender": "kohi", "parts": [],
+        "body": {"kind": "keyed", "key_check": "ab"},
+    } | header  # fmt: skip
+    data = canonical_bytes(whole)
+    wire = b"SKM1" + struct.pack("<I", len(data)) + data + KEY.sign(b"sekisho-message-v1\x00" + data)
+    with pytest.raises(ProtocolError) as caught:
+        SignedMessage.from_bytes(wire)
+    assert caught.value.code == "MESSAGE_SCHEMA"
+
+
+def test_one_meaning_has_one_form() -> None:
+    sent = sign_message(Keyed(key_check="ab"), study="s", run="r-1", sender="kohi", key=KEY)
+    loose = sent.header_bytes.replace(b":", b": ", 1)
+    wire = b"SKM1" + struct.pack("<I", len(loose)) + loose + KEY.sign(b"sekisho-message-v1\x00" + loose)
+    with pytest.raises(ProtocolError) as caught:
+        SignedMessage.from_bytes(wire)
+    assert caught.value.code == "MESSAGE_NOT_CANONICAL"
+
+
+def test_a_header_longer_than_the_message_costs_no_memory() -> None:
+    with pytest.raises(ProtocolError):
+        SignedMessage.from_bytes(b"SKM1" + struct.pack("<I", 2**32 - 1) + bytes(100))
