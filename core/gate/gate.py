@@ -1,0 +1,221 @@
+"""THE door: the only way out of a site. Decide, charge, noise, seal, log, hand over.
+
+Two entries:
+
+* ``disclose`` for anything computed from data: all six steps.
+* ``tell`` for control messages: decide, closed schema, sign, log, hand over; no payload can pass.
+
+Rules that this file alone holds:
+
+* nothing is handed over that was not decided, charged and logged, durably and in that order;
+* the noise that is added is the noise that was charged, checked by comparing the two events;
+* a step is sealed once; the sealed bytes are kept by the ledger and re-sent unchanged, never computed again;
+* a refusal is logged, costs nothing, and says which clause stood in the way.
+
+Not here: records, models, torch, engines, files. The gate takes values and returns a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ...governance.log.auditlog import AuditLog
+from ...governance.log.entries import Entry
+from ...governance.policy.decide import Decision, decide
+from ...governance.policy.policy import Policy
+from ...governance.policy.request import Request
+from ...governance.signing.keys import SigningKey
+from ...privacy.accounting.ledger import Ledger
+from ...privacy.accounting.plan import Plan
+from ...privacy.encryption import frame
+from ...privacy.encryption.presets import PRESETS
+from ...privacy.keys.encrypt import StepSecret, encrypt
+from ...privacy.keys.masks import step_mask
+from ...privacy.keys.runkeys import RunSecret
+from ...privacy.mechanism.mechanism import add_share
+from ...privacy.mechanism.randomness import SecretStream
+from ..errors import ProtocolError, Refused
+from ..messages import (
+    Body,
+    Decline,
+    Finished,
+    Frame,
+    Join,
+    Kem,
+    Keyed,
+    LedgerHeadSeen,
+    Ready,
+    ReleaseNotice,
+    Secret,
+    SignedMessage,
+    Stopped,
+    sign_message,
+)
+from ..training.update import Update
+from .sealed import Sealed
+
+# What may be told. None of these bodies has a field that training could fill.
+TELLABLE: tuple[type[Body], ...] = (Join, Kem, Secret, Keyed, Ready, Finished, ReleaseNotice, Decline, Stopped)
+# A refusal and the end of a run must be tellable when everything else is denied; they carry a code at most.
+TELLABLE_WITHOUT_DECISION: tuple[type[Body], ...] = (Decline, Stopped)
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What binds one disclosure to one place in one run: transcript hash H_t, ordered cohort, and the run's keys."""
+
+    step: int
+    transcript: bytes
+    cohort: tuple[str, ...]
+    run_secret: RunSecret
+    pair_keys: Mapping[str, bytes]
+
+
+class Gate:
+    """One site's door for one run. Holds no record and no model."""
+
+    def __init__(
+        self,
+        *,
+        site: str,
+        study: str,
+        run: str,
+        policy: Policy,
+        key: SigningKey,
+        ledger: Ledger,
+        log: AuditLog,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._site = site
+        self._study = study
+        self._run = run
+        self._policy = policy
+        self._key = key
+        self._ledger = ledger
+        self._log = log
+        self._clock = clock
+
+    def decide(self, request: Request) -> Decision:
+        """Decide and log, without sending. Raises ``Refused`` with the first failed clause's code."""
+        decision = decide(self._policy, request)
+        failed = [result for result in decision.results if not result.passed]
+        self._record(
+            "decision.permit" if decision.permitted else "decision.refuse",
+            refs={"policy": self._policy.bytes_digest, "decision": decision.digest},
+            data={"codes": sorted({result.code for result in failed if result.code})},
+        )
+        if not decision.permitted:
+            raise refusal(self._site, decision)
+        return decision
+
+    def tell(self, body: Body, *, request: Request | None = None) -> Sealed:
+        """Send a control message. Raises ``Refused``, or ``ProtocolError`` for a body that is not a control message."""
+        # 1. closed schema: no other type, no payload, so no data can pass
+        if type(body) not in TELLABLE:
+            raise ProtocolError("NOT_TELLABLE", f"a {body.kind} message is not a control message")
+        # 2. decide
+        if type(body) not in TELLABLE_WITHOUT_DECISION:
+            if request is None:
+                raise ProtocolError("NOT_DECIDED", f"a {body.kind} message needs a decision")
+            self.decide(request)
+        # 3. sign
+        message = sign_message(body, study=self._study, run=self._run, sender=self._site, key=self._key)
+        # 4. log, durably
+        self._record("control.told", refs={"message": message.digest}, data={"kind": body.kind})
+        # 5. hand over
+        return Sealed(message)
+
+    def disclose(
+        self, update: Update, *, request: Request, plan: Plan, context: StepContext, stream: SecretStream
+    ) -> Sealed:
+        """Send one step's clipped integer sum, noised, masked and encrypted.
+
+        ``update.clipped.total`` is int64 of shape (plan.dimension,) in grid units. Raises ``Refused`` when the policy
+        denies, ``LedgerError`` when the step was not started or was sealed before, ``BadParametersError`` when the
+        cohort does not carry enough noise, ``BrokenLogError`` when the log cannot be written.
+        """
+        if type(update) is not Update or update.plan != plan or update.step != context.step:
+            raise ProtocolError("UPDATE_FOREIGN", "the update does not belong to this step and plan")
+        # 1. decide: policy, approvals, consent, stop; default deny
+        self.decide(request)
+        plan.check_sealing_rule(len(context.cohort))
+        # 2. charge: the step's cost moved from reserved to started before its data were touched
+        self._ledger.require_started(self._run, context.step)
+        # 3. noise: added here, and its event is the one that was charged
+        noised = add_share(
+            update.clipped.total, plan, cohort=len(context.cohort), step=context.step, stream=stream
+        )
+        if noised.event != plan.event(len(context.cohort), context.step):
+            raise ProtocolError("NOISE_NOT_AS_CHARGED", "the noise added is not the noise that was charged")
+        # 4. seal: pack, mask, encrypt, sign; marked sealed in the transaction that marks it disclosed
+        preset = PRESETS[plan.preset]
+        masks = step_mask(
+            self._site, context.pair_keys, context.cohort, context.transcript, preset.words(plan.dimension), preset
+        )
+        secret = StepSecret.derive(context.run_secret, context.transcript)
+        ciphertext = encrypt(noised.values, preset, secret=secret, masks=masks)
+        secret.wipe()
+        head = self._ledger.head()
+        body = Frame(
+            step=context.step,
+            transcript=context.transcript.hex(),
+            key_check=context.run_secret.key_check(context.transcript),
+            seeds=frame.seeds_digest(ciphertext),
+            c0=frame.c0_digest(ciphertext),
+            head=LedgerHeadSeen(entries=head.entries, mac=head.mac),
+        )
+        sealed = Sealed(
+            sign_message(
+                body,
+                study=self._study,
+                run=self._run,
+                sender=self._site,
+                key=self._key,
+                parts={"frame": frame.encode(ciphertext)},
+            )
+        )
+        self._ledger.disclose(self._run, context.step, sealed.to_bytes())
+        # 5. log, durably
+        self._record(
+            "step.disclosed",
+            refs={"message": sealed.message.digest, "event": noised.event.digest(), "plan": plan.digest()},
+            data={"step": context.step, "cohort": len(context.cohort)},
+        )
+        # 6. hand over
+        return sealed
+
+    def resend(self, kept: bytes) -> Sealed:
+        """A step's sealed bytes as the ledger kept them: unchanged, so nothing new is disclosed."""
+        message = SignedMessage.from_bytes(kept)
+        if message.header.sender != self._site or message.header.run != self._run:
+            raise ProtocolError("RESEND_FOREIGN", "the kept bytes are not this site's frame of this run")
+        self._record("control.told", refs={"message": message.digest}, data={"kind": "RESENT"})
+        return Sealed(message)
+
+    def _record(self, kind: str, *, refs: dict[str, str], data: dict[str, str | int | bool | list[str]]) -> None:
+        refs = {"run": self._run, **refs}
+        self._log.append(Entry(type=kind, party=self._site, at=self._clock(), refs=refs, data=data))
+
+
+def refusal(site: str, decision: Decision) -> Refused:
+    """The refusal that a decision amounts to: the first failed clause names it, all are in the decision."""
+    failed = [result for result in decision.results if not result.passed]
+    first = failed[0]
+    return Refused(
+        first.code or "DENIED",
+        f"{site}: clause {first.clause} ({first.type}) refuses: {describe(failed[:1])}",
+        hint=f"run `sekisho legal decide` to see every clause of every site ({len(failed)} failed at {site})",
+        clause=first.clause,
+        site=site,
+    )
+
+
+def describe(results: Sequence[object]) -> str:
+    """One line for people: field, allowed and observed of each failed clause."""
+    parts = []
+    for result in results:
+        allowed, observed = getattr(result, "allowed", ""), getattr(result, "observed", "")
+        parts.append(f"{getattr(result, 'field', '')} allowed {allowed}, observed {observed}")
+    return "; ".join(parts)
