@@ -1,0 +1,64 @@
+"""What a party keeps beside a study: its signing key, its private folder, its small state files.
+
+Not here: what is in them (site/, coordinator/), and encryption keys, which are never files.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..governance.signing.keys import SigningKey
+from .errors import BadInputError, Refused
+
+LOG_NAME = "log.sqlite"
+
+
+def state_folder(study_folder: Path, party: str, *, coordinator: bool = False) -> Path:
+    """Where ``party`` keeps its state: beside the study, never under an output folder."""
+    return study_folder / "coordinator" / "state" if coordinator else study_folder / "sites" / party / "state"
+
+
+def log_origin(study: str, party: str) -> str:
+    """The name of a party's log in its signed heads (C2SP tlog-checkpoint, origin line)."""
+    return f"sekisho.example/{study}/{party}"
+
+
+def load_key(study_folder: Path, party: str, *, demo: bool) -> SigningKey:
+    """The signing key of a party: ``keys/<party>.demo.key`` under a demo roster, else ``keys/<party>.key``."""
+    path = study_folder / "keys" / (f"{party}.demo.key" if demo else f"{party}.key")
+    if not path.exists():
+        raise Refused(
+            "KEY_MISSING",
+            f"there is no signing key for '{party}'",
+            hint=f"put the key in keys/{path.name}; a demo key is accepted under a demo roster only",
+            site=party,
+        )
+    return SigningKey.load(path)
+
+
+def make_private_folder(path: Path) -> None:
+    """Create ``path`` for its owner alone. Raises ``BadInputError`` when it cannot be written."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+        probe = path / ".writable"
+        probe.touch(mode=0o600)
+        probe.unlink()
+    except OSError as error:
+        raise BadInputError(
+            "STATE_UNWRITABLE",
+            f"the state folder of '{path.parent.name}' cannot be written ({error.strerror})",
+            hint="budgets and logs live beside the study; give this user the right to write there",
+        ) from None
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace a small private file atomically and durably. Raises ``OSError``."""
+    partial = path.with_name(path.name + ".part")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

@@ -1,0 +1,30 @@
+"""The privacy plan that follows from a study's own figures; coordinator and sites compute it apart and must agree.
+
+Not here: whether a site accepts the plan (site/joining.py) and what it costs (privacy/accounting/accountant.py).
+"""
+
+from __future__ import annotations
+
+from ..privacy.accounting.accountant import build_plan
+from ..privacy.accounting.plan import Plan
+from .study import Study
+
+
+def plan_of(study: Study, method: str, *, dimension: int) -> Plan:
+    """The plan of ``method`` for an adapter of ``dimension`` parameters. Raises ``BadParametersError`` when none fits."""
+    settings = study.methods[method]
+    return build_plan(
+        unit=study.unit,
+        epsilon=settings.epsilon,
+        delta=settings.delta,
+        steps=settings.steps,
+        allowance=settings.allowance,
+        sampling_rate=settings.sampling_rate,
+        clipping_norm=settings.clipping_norm,
+        dimension=dimension,
+        sites=len(study.sites),
+        minimum_sites=study.minimum_sites,
+        observers=study.observers,
+        subjects=[study.subjects[site] for site in study.sites],
+        records_per_subject=study.records_per_subject,
+    )

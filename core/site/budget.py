@@ -1,0 +1,107 @@
+"""A site's budget for people: what was spent of how much, by which runs. Stays at the site.
+
+Not here: charging (privacy/accounting/ledger.py). This reads the ledger under the policy that stands beside it now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from ...governance.policy.policy import Policy
+from ...privacy.accounting.accountant import filter_cap, filter_epsilon, filter_order
+from ...privacy.accounting.ledger import Ledger
+from ...privacy.accounting.subjects import SubjectKey
+from ...privacy.budget import Adjacency, Budget, Unit
+from ..parties import state_folder
+from .papers import read_file
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run in the ledger."""
+
+    run: str
+    steps: int
+    started: int
+    disclosed: int
+    state: str
+
+
+@dataclass(frozen=True)
+class BudgetView:
+    """Lifetime, spent (of the subject that has spent most) and runs. Epsilons are text with four places."""
+
+    site: str
+    unit: str
+    epsilon_lifetime: str
+    epsilon_spent: str
+    delta: str
+    order: int
+    subjects: int
+    runs: tuple[RunView, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return asdict(self)
+
+
+def policy_budget(policy: Policy) -> Budget:
+    """The lifetime budget of a policy's privacy clause."""
+    clause = policy.clause("privacy_budget")
+    return Budget(
+        epsilon=Decimal(clause.lifetime.epsilon),
+        delta=Decimal(clause.lifetime.delta),
+        unit=Unit(clause.unit),
+        adjacency=Adjacency(clause.adjacency),
+    )
+
+
+def open_ledger(state: Path, policy: Policy) -> tuple[Ledger, SubjectKey, Budget, int]:
+    """The site's ledger under ``policy``; with the key of its subjects, the budget and the filter's order."""
+    budget = policy_budget(policy)
+    order = filter_order(budget)
+    subject_key = SubjectKey.load_or_create(state / "subject.key")
+    ledger = Ledger.open(
+        state / "ledger.sqlite",
+        dataset=policy.dataset.id,
+        budget=budget,
+        order=order,
+        cap=filter_cap(budget, order),
+        key=subject_key.ledger_key(),
+    )
+    return ledger, subject_key, budget, order
+
+
+def view_of(site: str, ledger: Ledger, budget: Budget) -> BudgetView:
+    """The view of an open ledger."""
+    balance = ledger.balance()
+    spent = filter_epsilon(balance.spent_max, balance.order, budget.delta)
+    return BudgetView(
+        site=site,
+        unit=str(budget.unit),
+        epsilon_lifetime=str(budget.epsilon),
+        epsilon_spent=f"{spent:.4f}",
+        delta=str(budget.delta),
+        order=balance.order,
+        subjects=balance.subjects,
+        runs=tuple(RunView(row.run, row.steps, row.started, row.disclosed, row.state) for row in balance.runs),
+    )
+
+
+def budget_view(study_folder: Path, site: str) -> BudgetView:
+    """The view of the ledger on disk; a site without a ledger has spent nothing."""
+    policy = Policy.parse(read_file(study_folder / "sites" / site / "policy.yaml"), f"sites/{site}/policy.yaml")
+    state = state_folder(study_folder, site)
+    if not (state / "ledger.sqlite").exists():
+        budget = policy_budget(policy)
+        return BudgetView(
+            site, str(budget.unit), str(budget.epsilon), "0.0000", str(budget.delta), filter_order(budget), 0, ()
+        )
+    ledger, _, budget, _ = open_ledger(state, policy)
+    try:
+        return view_of(site, ledger, budget)
+    finally:
+        ledger.close_file()

@@ -1,0 +1,259 @@
+"""What a site owns, opened and checked together: papers, keys, ledger, consent register, log.
+
+Papers are what was signed: roster, study, policy, base-model record. They are checked in one order, each check with its
+own code, before the ledger or a record is touched. State lives in ``sites/<id>/state/`` beside the study, mode 0700,
+never under an output folder, and survives the process.
+
+Not here: one run's state (state.py), decisions (gate/), and what happens to records (training/).
+
+Order of calls: ``SiteFolder.open`` → ``standing`` / ``request_for_plan`` per decision → ``close``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+from ...governance.consent.consent import ConsentRegister
+from ...governance.log.auditlog import AuditLog
+from ...governance.log.entries import Entry
+from ...governance.policy.policy import Policy
+from ...governance.policy.request import Request
+from ...governance.signing.keys import SigningKey
+from ...governance.signing.roster import Roster
+from ...privacy.accounting.ledger import Ledger
+from ...privacy.accounting.plan import Plan
+from ...privacy.accounting.subjects import SubjectKey
+from ...privacy.budget import Budget
+from ...privacy.errors import LedgerError
+from ..data.dataset import Dataset
+from ..data.intake import BaseModelFacts
+from ..errors import BadInputError, Refused
+from ..gate.facts import Standing, request_for
+from ..messages import Join, LedgerHeadSeen, Offer
+from ..parties import LOG_NAME, load_key, log_origin, make_private_folder, replace_file, state_folder
+from ..study import Study
+from .budget import open_ledger
+from .papers import Papers, read_papers, read_stop
+
+
+@dataclass
+class SiteFolder:
+    """One site's belongings. ``clock`` returns aware UTC; tests hand in another."""
+
+    site: str
+    study_folder: Path
+    papers: Papers
+    key: SigningKey
+    base_model: BaseModelFacts
+    ledger: Ledger
+    ledger_order: int
+    budget: Budget
+    register: ConsentRegister
+    subject_key: SubjectKey
+    log: AuditLog
+    clock: Callable[[], datetime]
+
+    @classmethod
+    def open(
+        cls, study_folder: Path, site: str, *, base_model: BaseModelFacts, clock: Callable[[], datetime]
+    ) -> SiteFolder:
+        """Open and check everything of ``site``. Raises coded errors; nothing is created before papers are in order."""
+        # 1. papers: roster, study, policy, base-model record, each signed by those who may
+        papers = read_papers(study_folder, site, base_model=base_model, now=clock())
+        # 2. this site's signing key is the roster's
+        key = load_key(study_folder, site, demo=papers.roster.demo)
+        papers.roster.check_own_key(site, key)
+        # 3. state, readable by its owner alone
+        state = state_folder(study_folder, site)
+        make_private_folder(state)
+        # 4. the log first: what cannot be logged must not happen
+        log = AuditLog.open(state / LOG_NAME, origin=log_origin(papers.study.id, site), key=key)
+        # 5. the ledger, under the policy's lifetime budget
+        ledger, subject_key, budget, order = open_ledger(state, papers.policy)
+        # 6. consent as the site holds it now
+        register = ConsentRegister.open(state / "consent.sqlite")
+        report = register.import_jsonl(study_folder / "sites" / site / "consent.jsonl")
+        if report.refused:
+            first = report.refused[0]
+            raise BadInputError(
+                first.code,
+                f"{first.file}:{first.line}: a consent record cannot be used ({len(report.refused)} rows in all); none was imported",
+                hint="correct the rows named; their content is not printed",
+            )
+        folder = cls(
+            site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, clock
+        )
+        # 7. runs that a crash left open: what was started stays spent
+        for run in ledger.close_orphans():
+            folder.record("run.stopped", refs={"run": run}, data={"code": "ORPHAN_CLOSED"})
+        return folder
+
+    def close(self) -> None:
+        """Close the databases."""
+        self.ledger.close_file()
+        self.register.close()
+        self.log.close()
+
+    # -- papers ----------------------------------------------------------------------------------------------------
+
+    @property
+    def study(self) -> Study:
+        """The approved study."""
+        return self.papers.study
+
+    @property
+    def roster(self) -> Roster:
+        """The roster that this site signed."""
+        return self.papers.roster
+
+    @property
+    def policy(self) -> Policy:
+        """This site's own policy."""
+        return self.papers.policy
+
+    # -- decisions -------------------------------------------------------------------------------------------------
+
+    def standing(
+        self,
+        *,
+        cohort: Sequence[str],
+        observers: int,
+        epsilon: Decimal,
+        delta: Decimal,
+        steps: int,
+        lifetime_fits: bool,
+    ) -> Standing:
+        """What the site itself knows now, for ``cohort`` (site ids)."""
+        now = self.clock()
+        roster = self.roster
+        return Standing(
+            now=now,
+            stopped=read_stop(self.study_folder, roster, now=now),
+            consent_eligible=self._anybody_consents(now),
+            cohort=roster.distinct_controllers(cohort),
+            observers=observers,
+            epsilon=epsilon,
+            delta=delta,
+            lifetime_fits=lifetime_fits,
+            steps=steps,
+            base_model_digest=self.base_model.digest,
+            base_model_licence=self.papers.base_model.licence,
+            base_model_disclosure=str(self.papers.base_model.disclosure),
+            destinations=frozenset(roster.party(site).country for site in self.study.sites),
+            approvals=self.papers.study_approvals,
+            requester_excluded=True,
+        )
+
+    def request(self, standing: Standing, *, method: str, action: str = "train") -> Request:
+        """The request that this standing amounts to."""
+        return request_for(self.study, standing, method=method, action=action)
+
+    def request_for_plan(
+        self,
+        plan: Plan,
+        epsilon: float,
+        offer: Offer,
+        *,
+        cohort: Sequence[str] | None = None,
+        action: str = "train",
+    ) -> Request:
+        """The request of a run whose budget is reserved: lifetime fits, because it is already charged."""
+        standing = self.standing(
+            cohort=offer.sites if cohort is None else cohort,
+            observers=plan.observers,
+            epsilon=rounded_up(epsilon),
+            delta=plan.delta,
+            steps=plan.steps,
+            lifetime_fits=True,
+        )
+        # consent of the whole set is judged at the join; inside a run an empty set goes on sending charged noise
+        return self.request(_with_consent(standing), method=offer.method, action=action)
+
+    def lifetime_fits(self, cost: int) -> bool:
+        """Whether anybody's budget could still take ``cost``; a ledger without subjects is untouched."""
+        balance = self.ledger.balance()
+        return balance.subjects == 0 or balance.spent_min + cost <= balance.cap
+
+    def _anybody_consents(self, now: datetime) -> bool:
+        return self.register.counts(self.study.legal_basis_scope, now)["granted"] > 0  # type: ignore[index]  # StrEnum key
+
+    # -- data and record -------------------------------------------------------------------------------------------
+
+    def dataset(self) -> Dataset:
+        """The site's records, read now. Raises ``BadInputError``."""
+        return Dataset.load(self.study_folder / "sites" / self.site / "records.jsonl.gz", labels=self.study.labels)
+
+    @property
+    def runs(self) -> Path:
+        """Where this site keeps the state of its runs."""
+        return self.study_folder / "sites" / self.site / "state" / "runs"
+
+    def record(
+        self, kind: str, *, refs: dict[str, str] | None = None, data: dict[str, str | int | bool | list[str]] | None = None
+    ) -> None:
+        """Append one entry to this site's log, durably."""
+        self.log.append(Entry(type=kind, party=self.site, at=self.clock(), refs=refs or {}, data=data or {}))
+
+    # -- ledger heads ----------------------------------------------------------------------------------------------
+
+    @property
+    def _heads_file(self) -> Path:
+        return self.study_folder / "sites" / self.site / "state" / "heads.json"
+
+    def heads_seen(self) -> dict[str, LedgerHeadSeen]:
+        """The latest ledger heads of other sites that this site has seen."""
+        if not self._heads_file.exists():
+            return {}
+        try:
+            content = json.loads(self._heads_file.read_text("utf-8"))
+            return {site: LedgerHeadSeen.model_validate(head) for site, head in content.items()}
+        except (ValueError, AttributeError):
+            raise BadInputError(
+                "HEADS_UNREADABLE",
+                f"{self.site}: the file of ledger heads seen is damaged",
+                hint="restore state/heads.json from a backup; without it a rolled-back ledger may go unnoticed",
+            ) from None
+
+    def remember_head(self, site: str, head: LedgerHeadSeen) -> None:
+        """Keep the latest head of another site; an older one than known is refused."""
+        if site == self.site:
+            return
+        seen = self.heads_seen()
+        known = seen.get(site)
+        if known is not None and head.entries < known.entries:
+            raise Refused(
+                "PEER_LEDGER_ROLLED_BACK",
+                f"the ledger of '{site}' is behind a head that {self.site} has seen",
+                hint="a restored or copied ledger must not run; its owner finds the newest one first",
+                site=self.site,
+            )
+        seen[site] = head
+        text = json.dumps({name: value.model_dump() for name, value in sorted(seen.items())})
+        replace_file(self._heads_file, text.encode("utf-8"))
+
+    def check_own_head(self, witness: str, join: Join) -> None:
+        """Refuse to run behind a head of this site's own ledger that ``witness`` has seen."""
+        claimed = join.seen.get(self.site)
+        if claimed is None:
+            return
+        own = self.ledger.head()
+        if claimed.entries > own.entries or self.ledger.head_at(claimed.entries).mac != claimed.mac:
+            raise LedgerError(
+                "LEDGER_BEHIND",
+                f"{self.site}: '{witness}' has seen this ledger at {claimed.entries} entries; here it has {own.entries}",
+                hint="a ledger restored from a backup forgets what was spent; find the newest copy",
+            )
+
+
+def rounded_up(epsilon: float) -> Decimal:
+    """A certificate as a decimal for a policy, rounded up to four places: never below what it is."""
+    return Decimal(repr(epsilon)).quantize(Decimal("0.0001"), rounding="ROUND_CEILING")
+
+
+def _with_consent(standing: Standing) -> Standing:
+    return replace(standing, consent_eligible=True)

@@ -1,0 +1,111 @@
+"""Opening one step's sum at a site: by seed manifest, signers = exactly the step's cohort, one sum per step, once.
+
+The coordinator forwards the sum of the c0 halves and, for each signer, the signed header and the seeds. The site counts
+the signers itself and expands c1 from their seeds, so a crafted "aggregate" does not decrypt to anything
+(tests/attacks/test_crafted_aggregate.py). Nothing about a failure travels back but a code.
+
+Order of calls: ``open_previous`` once per outcome message; the caller saves the state before it answers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ...governance.canonical import digest_bytes
+from ...governance.provenance.provenance import StepPart
+from ...governance.signing.roster import Roster
+from ...privacy.accounting.plan import Plan
+from ...privacy.encryption import frame
+from ...privacy.encryption.manifest import Manifest, SeedList
+from ...privacy.encryption.presets import PRESETS
+from ...privacy.keys.decrypt import StepSecret, open_sum
+from ..errors import ProtocolError
+from ..messages import Finish, Frame, SignedMessage, Step
+from .state import RunState
+
+NOISE_DEVIATIONS = 7  # the bound's slack for the noise; a wrong key gives rms near 2^(w-1)/sqrt(3), far above
+
+
+def open_previous(message: SignedMessage, state: RunState, *, plan: Plan, roster: Roster, site: str) -> np.ndarray | None:
+    """The opened integer sum (int64, shape (d,)) of the step before, or None when it was abandoned.
+
+    Advances ``state.transcript``. Raises ``ProtocolError`` (and closes nothing) for every outcome that is not exactly
+    this step's.
+    """
+    body = message.body
+    if not isinstance(body, Step | Finish):
+        raise ProtocolError("MESSAGE_UNEXPECTED", f"a {body.kind} message carries no outcome")
+    step = state.step
+    # 1. an outcome is due exactly when a step is open
+    if body.previous == "none":
+        if step != 0:
+            raise ProtocolError("OUTCOME_MISSING", f"the outcome of step {step} is missing")
+        return None
+    if step == 0:
+        raise ProtocolError("OUTCOME_UNEXPECTED", "an outcome came before the first step")
+    if body.previous == "abandoned":
+        state.transcript = state.transcript.after(step, "abandoned", (), "")
+        state.abandoned += 1
+        state.history.append(StepPart(step=step, cohort=state.step_cohort, outcome="abandoned", sum=None))
+        return None
+    # 2. the signers are exactly this step's cohort, in order, and this site is one of them
+    if body.signers != state.step_cohort:
+        raise ProtocolError("COHORT_DIFFERS", f"the signers of step {step} are not its cohort")
+    if site not in body.signers or not state.step_sealed:
+        raise ProtocolError("NOT_A_SIGNER", f"this site did not seal step {step}")
+    # 3. every header is signed by its site, for this run, step, transcript and key
+    manifest, headers = _signed_manifest(message, body.signers, state, plan=plan, roster=roster)
+    # 4. the sum has the form of a sum
+    preset = PRESETS[plan.preset]
+    data = message.part("sum")
+    c0_sum = frame.decode_sum(data, preset=preset, dimension=plan.dimension)
+    # 5. open, under the key of this transcript
+    secret = StepSecret.derive(state.secret(), state.step_transcript)
+    opened = open_sum(c0_sum, manifest, preset, plan.dimension, secret=secret)
+    secret.wipe()
+    # 6. a public bound: a wrong key or an overflow would otherwise be applied as an update
+    if _rms(opened) > rms_bound(plan, len(body.signers)):
+        raise ProtocolError("SUM_OUT_OF_BOUNDS", f"the sum of step {step} is larger than the plan allows")
+    total = digest_bytes(data)
+    state.transcript = state.transcript.after(step, "summed", headers, total)
+    state.completed += 1
+    state.history.append(StepPart(step=step, cohort=state.step_cohort, outcome="completed", sum=total))
+    return opened
+
+
+def rms_bound(plan: Plan, cohort: int) -> float:
+    """Public bound on the root mean square of an opened sum, in grid units.
+
+    n subjects of norm at most C_grid give rms n·C_grid/√d; the shares add a standard deviation of √(cohort·s²).
+    """
+    clean = plan.expected_sample * math.sqrt(plan.grid_bound_squared) / math.sqrt(plan.dimension)
+    return clean + NOISE_DEVIATIONS * math.sqrt(cohort * plan.share_variance(cohort))
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values.astype(np.float64)))))
+
+
+def _signed_manifest(
+    message: SignedMessage, signers: tuple[str, ...], state: RunState, *, plan: Plan, roster: Roster
+) -> tuple[Manifest, tuple[tuple[str, str], ...]]:
+    lists = []
+    headers = []
+    for signer in signers:
+        header = SignedMessage.from_bytes(message.part(f"header:{signer}"), detached=True)
+        header.verify(roster.party(signer).key)
+        body = header.body
+        if header.header.sender != signer or header.header.run != state.run or not isinstance(body, Frame):
+            raise ProtocolError("MANIFEST_FOREIGN", f"the header listed for '{signer}' is not its frame of this run")
+        if body.step != state.step or body.transcript != state.step_transcript.hex():
+            raise ProtocolError("MANIFEST_REPLAYED", f"the frame of '{signer}' belongs to another step or view")
+        if body.key_check != state.secret().key_check(state.step_transcript):
+            raise ProtocolError("KEY_CHECK_DIFFERS", f"'{signer}' sealed under another key")
+        seeds = SeedList(site=signer, seeds=message.part(f"seeds:{signer}"))
+        if frame.seeds_digest(seeds) != body.seeds:
+            raise ProtocolError("SEEDS_SWAPPED", f"the seeds listed for '{signer}' are not the ones it signed")
+        lists.append(seeds)
+        headers.append((signer, header.digest))
+    return Manifest(lists=tuple(lists)), tuple(headers)

@@ -1,0 +1,155 @@
+"""What was signed, read and checked together: roster, study, policy, base-model record.
+
+One order, each step with its own refusal: a roster that every site signed and that is valid now; a study approved by
+the roster's thresholds; a policy of this site approved the same way; a base model whose signed record fits the weights
+on this machine. Signed bytes are what is enforced: nothing is read from anywhere else.
+
+Not here: keys, databases and records (folder.py), and the decision (gate/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ...governance.policy.policy import Policy
+from ...governance.provenance.disclosure import BaseModelRecord
+from ...governance.signing.approvals import approvals
+from ...governance.signing.envelope import PREDICATES, Envelope, read_envelopes
+from ...governance.signing.roster import Roster, verify_first_roster
+from ...governance.signing.stop import stop_state
+from ..data.intake import BaseModelFacts
+from ..errors import BadInputError, Refused
+from ..study import Study
+
+SIGNATURES = ".dsse.json"  # beside each signed file
+
+
+@dataclass(frozen=True)
+class Papers:
+    """The signed documents one site runs under; ``study_approvals`` counts distinct people by role."""
+
+    roster: Roster
+    study: Study
+    policy: Policy
+    base_model: BaseModelRecord
+    study_approvals: Mapping[str, int]
+
+
+def read_roster(study_folder: Path, *, now: datetime) -> Roster:
+    """The roster, signed by every site in it and valid now."""
+    path = study_folder / "roster.yaml"
+    roster = Roster.parse(read_file(path), path.name)
+    verify_first_roster(roster, read_signatures(path), now=now)
+    return roster
+
+
+def read_study(study_folder: Path) -> Study:
+    """The study as written; whether it is approved is a fact for the policy."""
+    path = study_folder / "study.yaml"
+    return Study.parse(read_file(path), path.name)
+
+
+def read_papers(study_folder: Path, site: str, *, base_model: BaseModelFacts, now: datetime) -> Papers:
+    """Everything signed that ``site`` runs under. Raises coded errors in the order of the checks."""
+    # 1. roster
+    roster = read_roster(study_folder, now=now)
+    # 2. study: who approved it, by role
+    study = read_study(study_folder)
+    study_path = study_folder / "study.yaml"
+    approved = approvals(
+        roster,
+        read_signatures(study_path),
+        subjects=frozenset({study.digest, study.canonical_digest}),
+        predicate_type=PREDICATES["study-approval"],
+        now=now,
+        requester=study.requester,
+    )
+    # 3. policy: this site's own, signed by those who may
+    policy_path = study_folder / "sites" / site / "policy.yaml"
+    policy = Policy.parse(read_file(policy_path), f"sites/{site}/policy.yaml")
+    signed = approvals(
+        roster,
+        read_signatures(policy_path),
+        subjects=frozenset({policy.bytes_digest, policy.canonical_digest}),
+        predicate_type=PREDICATES["policy-approval"],
+        now=now,
+        requester=None,
+    )
+    for role, needed in policy_signers(roster).items():
+        if signed.by_role.get(role, 0) < needed:
+            raise Refused(
+                "POLICY_NOT_SIGNED",
+                f"{site}: policy.yaml lacks a valid signature of role '{role}' over its present bytes",
+                hint="`sekisho legal sign` signs a policy as it stands; any later change needs new signatures",
+                site=site,
+            )
+    # 4. base model: signed record, weights on this machine, study: one digest
+    record = read_base_model(study_folder, roster, now=now)
+    if record.digest != base_model.digest or study.base_model.digest != base_model.digest:
+        raise Refused(
+            "BASE_MODEL_DIFFERS",
+            f"{site}: the weights on this machine are not those of the signed base-model record",
+            hint="`sekisho legal intake` shows the digest of a folder; compare it with base-model.yaml and study.yaml",
+            site=site,
+        )
+    # a role of the roster in which nobody signed is a known zero; a role the roster lacks stays a missing fact
+    by_role = {role: approved.by_role.get(role, 0) for role in roster.roles}
+    return Papers(roster, study, policy, record, by_role)
+
+
+def policy_signers(roster: Roster) -> dict[str, int]:
+    """Who must sign a policy: legal and IT, each at the roster's threshold."""
+    return {role: roster.roles[role] for role in ("legal", "it") if role in roster.roles} or {"legal": 1, "it": 1}
+
+
+def read_base_model(study_folder: Path, roster: Roster, *, now: datetime) -> BaseModelRecord:
+    """The signed record of the base model. Raises ``Refused`` when legal has not signed it as it stands."""
+    path = study_folder / "base-model.yaml"
+    record = BaseModelRecord.parse(read_file(path), path.name)
+    signed = approvals(
+        roster,
+        read_signatures(path),
+        subjects=frozenset({record.bytes_digest, record.canonical_digest}),
+        predicate_type=PREDICATES["base-model"],
+        now=now,
+        requester=None,
+    )
+    if not signed.by_role.get("legal"):
+        raise Refused(
+            "BASE_MODEL_NOT_SIGNED",
+            "base-model.yaml lacks a valid signature of role 'legal' over its present bytes",
+            hint="legal reads what the model was trained on and signs the record as it stands",
+        )
+    return record
+
+
+def read_stop(study_folder: Path, roster: Roster, *, now: datetime) -> bool:
+    """Whether an emergency stop is in force; an unreadable order is a stop."""
+    return stop_state(study_folder / "stops", roster, now=now).stopped
+
+
+def read_signatures(path: Path) -> tuple[Envelope, ...]:
+    """The envelopes beside a signed file. Raises ``Refused`` when there are none."""
+    beside = path.with_name(path.name + SIGNATURES)
+    if not beside.exists():
+        raise Refused(
+            "SIGNATURE_MISSING",
+            f"{path.name} has no signatures beside it",
+            hint=f"{beside.name} must hold the signed approvals of {path.name}",
+        )
+    return read_envelopes(read_file(beside), name=beside.name)
+
+
+def read_file(path: Path) -> bytes:
+    """Bytes of a file the study needs. Raises ``BadInputError`` when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInputError(
+            "FILE_UNREADABLE",
+            f"{path.name} cannot be read ({error.strerror})",
+            hint=f"a study folder holds {path.name}; see the example for its layout",
+        ) from None

@@ -1,0 +1,98 @@
+"""After the last step: release conditions -> gate -> a signed folder with adapter, provenance and notice.
+
+A recipient site does this, never the coordinator, which holds no model. The adapter is post-processing of sums that
+were charged, so publishing costs no budget; that it may be published, and to whom, is the policy's release grant.
+
+Files written: ``adapter.safetensors``, ``provenance.dsse.json`` (in-toto, signed by this site), ``release.json``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...governance.canonical import canonical_bytes, digest_bytes
+from ...governance.provenance.provenance import Guarantee, dependency_versions, training_run
+from ...governance.provenance.release import Condition, ReleaseRecord
+from ...governance.signing.envelope import Statement, sign_statement, write_envelopes
+from ..errors import ProtocolError
+from ..messages import ReleaseNotice
+from ..training.adapter import Adapter
+from .site import Site
+
+# What decides the numbers: recorded in every provenance statement.
+DEPENDENCIES = ("cryptography", "dp-accounting", "numpy", "tenseal", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A released adapter, the record of its release, and the signed provenance statement that names it."""
+
+    adapter: Adapter
+    record: ReleaseRecord
+    provenance: bytes
+
+
+def publish(site: Site, folder: Path) -> Published:
+    """Release the adapter that ``site`` holds into ``folder``. Raises ``Refused`` when no release grant holds."""
+    state, tools = site.state, site.tools
+    if state is None or tools is None or state.completed == 0:
+        raise ProtocolError("NOTHING_TO_PUBLISH", "there is no finished run at this site")
+    owner = site.folder
+    request = owner.request_for_plan(
+        tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=state.step_cohort, action="release"
+    )
+    # 1. decide: the release grant, before a file is written
+    decision = tools.gate.decide(request)
+    # 2. the adapter, and where it came from
+    adapter = Adapter.for_probe(state.optimizer.vector)
+    envelope = sign_statement(_statement(site, adapter), [owner.key])
+    provenance = write_envelopes([envelope])
+    record = ReleaseRecord(
+        adapter=adapter.digest,
+        provenance=digest_bytes(provenance),
+        grant=decision.grant or "",
+        recipients=tuple(sorted(owner.study.recipients)),
+        licence=owner.study.release_licence,
+        conditions=(Condition(name="release-grant", required=True, outcome="passed"),),
+    )
+    record.check()
+    # 3. tell and log through the gate; only then is it handed over
+    tools.gate.tell(ReleaseNotice(adapter=adapter.digest, provenance=record.provenance), request=request)
+    owner.record(
+        "release.published",
+        refs={"run": state.run, "adapter": adapter.digest, "provenance": record.provenance, "release": record.digest},
+        data={"recipients": sorted(owner.study.recipients)},
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter.safetensors").write_bytes(adapter.to_safetensors())
+    (folder / "provenance.dsse.json").write_bytes(provenance)
+    (folder / "release.json").write_bytes(canonical_bytes(record.model_dump(mode="json")) + b"\n")
+    return Published(adapter, record, provenance)
+
+
+def _statement(site: Site, adapter: Adapter) -> Statement:
+    state, tools = site.state, site.tools
+    assert state is not None and tools is not None  # noqa: S101  publish() has just checked
+    owner, plan = site.folder, tools.plan
+    return training_run(
+        run=state.run,
+        method=tools.considered.offer.method,
+        adapter=adapter.digest,
+        roster=owner.roster.fingerprint,
+        study=owner.study.digest,
+        plan=plan.digest(),
+        base_model=owner.papers.base_model,
+        sites=[state.parts[name] for name in sorted(state.parts)],
+        steps=state.history,
+        guarantee=Guarantee(
+            unit=plan.unit.value,
+            adjacency=plan.adjacency.value,
+            delta=str(plan.delta),
+            observers=plan.observers,
+            max_sites_per_subject=owner.study.max_sites_per_subject,
+        ),
+        dependencies=dependency_versions(DEPENDENCIES),
+        started=state.started,
+        finished=owner.clock(),
+    )

@@ -1,0 +1,149 @@
+"""``handle(message) -> Sealed``: a site's end of the channel. Verifies, then dispatches; decides nothing itself.
+
+Every message must be signed by the roster's coordinator and belong to this study; after the offer, to the one run that
+is open. A policy refusal is answered with a ``Decline`` that carries a code and a clause; every other fault raises, and
+the engine reports that this site did not deliver.
+"""
+
+from __future__ import annotations
+
+from ...governance.errors import Refused as GovernanceRefused
+from ...privacy.encryption.presets import PRESETS
+from ...privacy.errors import BudgetExceededError
+from ...privacy.keys.runkeys import JoinPublic
+from ..errors import ProtocolError, Refused
+from ..gate.gate import Gate
+from ..gate.sealed import Sealed
+from ..messages import Decline, Offer, SignedMessage, Stopped
+from ..training.optimizer import Momentum
+from ..training.training import FeatureSource, TrainingData, load_training_data
+from . import joining, step
+from .folder import SiteFolder
+from .state import RunState
+
+__all__ = ["PRESETS", "Site"]
+
+
+class Site:
+    """One site in one federation. ``features`` turns texts into rows; it is shared by all sites of a process."""
+
+    def __init__(self, folder: SiteFolder, features: FeatureSource) -> None:
+        self.folder = folder
+        self._features = features
+        self._offer: SignedMessage | None = None
+        self._publics: dict[str, JoinPublic] = {}
+        self._data: TrainingData | None = None
+        self.state: RunState | None = None
+        self.tools: step.StepTools | None = None
+
+    def consider(self, offer: Offer, run: str) -> joining.Considered:
+        """Preflight: everything that would refuse this offer, without sending, charging or reserving."""
+        return joining.consider(
+            self.folder, offer, self._gate(run), dimension=self._features.width + 1
+        )
+
+    def handle(self, message: bytes) -> Sealed:
+        """Answer one message of the coordinator. Raises coded errors; see the module's docstring."""
+        received = SignedMessage.from_bytes(message)
+        # 1. from the roster's coordinator, about this study
+        received.verify(self.folder.roster.coordinator.key)
+        if received.header.sender != self.folder.roster.coordinator.id or received.header.study != self.folder.study.id:
+            raise ProtocolError("MESSAGE_FOREIGN", "the message is not from this study's coordinator")
+        # 2. about the run that is open
+        body = received.body
+        if not isinstance(body, Offer) and (self.state is None or received.header.run != self.state.run):
+            raise ProtocolError("RUN_UNKNOWN", "the message is about a run that is not open here")
+        gate = self._gate(received.header.run)
+        try:
+            return self._dispatch(received, gate)
+        except (Refused, GovernanceRefused, BudgetExceededError) as refused:
+            clause = refused.clause if isinstance(refused, Refused) else ""
+            self.folder.record(
+                "run.stopped", refs={"run": received.header.run}, data={"code": refused.code}
+            )
+            return gate.tell(Decline(code=refused.code, clause=clause))
+
+    def _dispatch(self, message: SignedMessage, gate: Gate) -> Sealed:
+        kind = message.body.kind
+        if kind == "offer":
+            return self._join(message, gate)
+        state, tools = self._open_run()
+        if kind == "cohort":
+            kem, self._publics = joining.meet(
+                self.folder, message, state, gate, tools.considered, self._offered()
+            )
+            return gate.tell(kem, request=self._request(tools))
+        if kind == "kems":
+            return gate.tell(
+                joining.exchange(self.folder, message, state, self._publics), request=self._request(tools)
+            )
+        if kind == "secrets":
+            keyed = joining.receive_secret(self.folder, message, state)
+            return gate.tell(keyed, request=self._request(tools))
+        if kind == "step":
+            return step.begin(message, state, tools)
+        if kind == "readies":
+            return step.take(message, state, tools, self._training_data(tools))
+        if kind == "finish":
+            return step.finish(message, state, tools)
+        if kind == "stop":
+            return self._stop(state, gate)
+        raise ProtocolError("MESSAGE_UNEXPECTED", f"a {kind} message is not for a site")
+
+    def _join(self, message: SignedMessage, gate: Gate) -> Sealed:
+        body = message.body
+        if not isinstance(body, Offer):
+            raise ProtocolError("MESSAGE_UNEXPECTED", "a run begins with an offer")
+        if self.state is not None:
+            raise ProtocolError("RUN_OPEN", "a run is open here; one run at a time")
+        considered = joining.consider(self.folder, body, gate, dimension=self._features.width + 1)
+        sealed, self.state, admitted = joining.join(self.folder, message, considered, gate)
+        settings = self.folder.study.methods[body.method]
+        self._offer = message
+        self.tools = step.StepTools(
+            folder=self.folder,
+            gate=gate,
+            considered=considered,
+            admitted=admitted,
+            optimizer=Momentum.for_plan(considered.plan, settings),
+        )
+        return sealed
+
+    def _training_data(self, tools: step.StepTools) -> TrainingData:
+        if self._data is None:
+            self._data = load_training_data(
+                self.folder.dataset(), tools.admitted, self.folder.study.labels, self._features
+            )
+        return self._data
+
+    def _stop(self, state: RunState, gate: Gate) -> Sealed:
+        self.folder.ledger.close(state.run)
+        state.wipe()
+        self.state = None
+        return gate.tell(Stopped())
+
+    def _request(self, tools: step.StepTools):  # type: ignore[no-untyped-def]  # filled in below
+        return self.folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer)
+
+    def _open_run(self) -> tuple[RunState, step.StepTools]:
+        if self.state is None or self.tools is None:
+            raise ProtocolError("RUN_UNKNOWN", "no run is open here")
+        return self.state, self.tools
+
+    def _offered(self) -> SignedMessage:
+        if self._offer is None:
+            raise ProtocolError("RUN_UNKNOWN", "no offer was accepted here")
+        return self._offer
+
+    def _gate(self, run: str) -> Gate:
+        folder = self.folder
+        return Gate(
+            site=folder.site,
+            study=folder.study.id,
+            run=run,
+            policy=folder.policy,
+            key=folder.key,
+            ledger=folder.ledger,
+            log=folder.log,
+            clock=folder.clock,
+        )

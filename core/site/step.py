@@ -1,0 +1,169 @@
+"""One training step at a site, read top to bottom: open, apply, agree, start, eligible, train, gate.
+
+``begin`` answers a step message: it opens the step before, applies it, and tells at which transcript this site stands;
+nothing is charged yet. ``take`` answers the readies of the whole cohort: only when every site stands at the same
+transcript is the step's cost marked started, and only then are data touched.
+
+A step that fails stays failed: what was started stays charged, what was sealed is re-sent unchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...privacy.accounting.plan import Plan
+from ...privacy.mechanism.randomness import SecretStream
+from ..data.eligible import still_eligible
+from ..errors import ProtocolError
+from ..gate.gate import Gate, StepContext
+from ..gate.sealed import Sealed
+from ..messages import Finish, Finished, Readies, Ready, SignedMessage, Step
+from ..training.optimizer import Momentum
+from ..training.training import TrainingData, train_step
+from .folder import SiteFolder
+from .joining import Considered
+from .opening import open_previous
+from .state import RunState
+
+
+@dataclass(frozen=True)
+class StepTools:
+    """What one run's steps work with at this site; fixed from the join on."""
+
+    folder: SiteFolder
+    gate: Gate
+    considered: Considered
+    admitted: tuple[str, ...]
+    optimizer: Momentum
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the run."""
+        return self.considered.plan
+
+
+def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
+    """Open the step before, apply it, save, and say where this site stands."""
+    body = message.body
+    if not isinstance(body, Step):
+        raise ProtocolError("MESSAGE_UNEXPECTED", f"a {body.kind} message does not begin a step")
+    folder = tools.folder
+    # 1. the stop comes first: it is honoured before opening, too
+    cohort = _cohort(body, state, folder.site)
+    request = folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=cohort)
+    tools.gate.decide(request)
+    # 2. open and apply
+    _apply(message, state, tools)
+    # 3. the next cohort: nobody comes back, this site is in it
+    if body.step > tools.plan.total_steps:
+        raise ProtocolError("STEP_BEYOND_PLAN", f"step {body.step} was never reserved")
+    state.step, state.step_cohort, state.step_sealed = body.step, cohort, False
+    state.cohort = cohort
+    state.step_transcript = state.transcript.at(body.step, cohort, state.state_mac())
+    state.save(folder.runs)
+    # 4. tell; nothing has been charged
+    return tools.gate.tell(Ready(step=body.step, transcript=state.step_transcript.hex()), request=request)
+
+
+def take(message: SignedMessage, state: RunState, tools: StepTools, data: TrainingData) -> Sealed:
+    """All sites stand at one transcript: start, train, disclose."""
+    body = message.body
+    if not isinstance(body, Readies) or body.step != state.step or body.cohort != state.step_cohort:
+        raise ProtocolError("READIES_FOREIGN", "the readies are not those of the step that is open")
+    folder = tools.folder
+    # 1. a step that was sealed is re-sent unchanged, never computed again
+    kept = folder.ledger.sealed(state.run, state.step)
+    if kept is not None:
+        return tools.gate.resend(kept)
+    # 2. every site of the cohort, signed, at this very transcript
+    for site in state.step_cohort:
+        _check_ready(message, site, state, folder)
+    # 3. decide and check the noise rule before the charge, so that a refusal costs nothing
+    request = folder.request_for_plan(
+        tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=state.step_cohort
+    )
+    tools.gate.decide(request)
+    tools.plan.check_sealing_rule(len(state.step_cohort))
+    # 4. the cost moves from reserved to started, durably, before data are touched
+    folder.ledger.start(state.run, state.step)
+    folder.record("step.started", refs={"run": state.run}, data={"step": state.step})
+    # 5. who may still be used; nobody enters; nobody at all is an empty sample, which discloses noise and is charged
+    subjects = still_eligible(
+        tools.admitted, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock()
+    )
+    stream = SecretStream()
+    update = train_step(
+        data, subjects, state.optimizer.vector, plan=tools.plan, step=state.step, stream=stream.derive(b"training")
+    )
+    # 6. the gate
+    sealed = tools.gate.disclose(
+        update,
+        request=request,
+        plan=tools.plan,
+        context=StepContext(
+            step=state.step,
+            transcript=state.step_transcript,
+            cohort=state.step_cohort,
+            run_secret=state.secret(),
+            pair_keys=state.pair_keys,
+        ),
+        stream=stream.derive(b"noise"),
+    )
+    state.step_sealed = True
+    return sealed
+
+
+def finish(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
+    """Open the last step, close the ledger's run, and prove to hold the common state."""
+    body = message.body
+    if not isinstance(body, Finish) or body.step != state.step:
+        raise ProtocolError("MESSAGE_UNEXPECTED", "this is not the end of the step that is open")
+    folder = tools.folder
+    request = folder.request_for_plan(
+        tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=state.step_cohort
+    )
+    tools.gate.decide(request)
+    _apply(message, state, tools)
+    state.save(folder.runs)
+    folder.ledger.close(state.run)
+    folder.record("run.finished", refs={"run": state.run}, data={"step": state.step, "completed": state.completed})
+    return tools.gate.tell(Finished(step=state.step, state_mac=state.state_mac()), request=request)
+
+
+def _apply(message: SignedMessage, state: RunState, tools: StepTools) -> None:
+    step = state.step
+    opened = open_previous(message, state, plan=tools.plan, roster=tools.folder.roster, site=tools.folder.site)
+    if step == 0:
+        return
+    tools.folder.ledger.settle(state.run, step)
+    if opened is None:
+        tools.folder.record("step.abandoned", refs={"run": state.run}, data={"step": step})
+        return
+    state.optimizer = tools.optimizer.step(state.optimizer, _gradient_sum(opened, tools.plan))
+    tools.folder.record(
+        "step.opened", refs={"run": state.run, "message": message.digest}, data={"step": step}
+    )
+
+
+def _gradient_sum(opened: np.ndarray, plan: Plan) -> np.ndarray:
+    # grid units -> gradient units: gamma = C / u
+    return opened.astype(np.float64) * (float(plan.clipping_norm) / plan.grid)
+
+
+def _cohort(body: Step, state: RunState, site: str) -> tuple[str, ...]:
+    cohort = body.cohort
+    if cohort != tuple(sorted(set(cohort))) or not set(cohort) <= set(state.cohort) or site not in cohort:
+        raise ProtocolError("COHORT_DIFFERS", "the cohort is not an ordered part of the one before with this site in it")
+    return cohort
+
+
+def _check_ready(message: SignedMessage, site: str, state: RunState, folder: SiteFolder) -> None:
+    received = SignedMessage.from_bytes(message.part(f"ready:{site}"))
+    received.verify(folder.roster.party(site).key)
+    body = received.body
+    if received.header.sender != site or received.header.run != state.run or not isinstance(body, Ready):
+        raise ProtocolError("READY_FOREIGN", f"what is listed for '{site}' is not its ready of this run")
+    if body.step != state.step or body.transcript != state.step_transcript.hex():
+        raise ProtocolError("TRANSCRIPTS_DIFFER", f"'{site}' stands at another transcript; nothing was charged")
