@@ -1,0 +1,358 @@
+"""The coordinator: offer, collect, sum, forward, next step; blind.
+
+It sees who takes part and when, sizes, and ciphertext halves that it adds with numpy. It holds no key but its own
+signing key, and no path of imports leads from here to a secret key, a record or a model
+(tests/test_architecture.py). What it forwards is signed by the sites; it cannot open, and cannot pass anything else off.
+
+Order of calls: ``offer`` builds the message that sites may consider beforehand; ``run`` does the rest.
+A step that fails stays failed: it is abandoned, step numbers only rise, and the next step has a smaller cohort.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from ...governance.canonical import digest_bytes
+from ...governance.log.auditlog import AuditLog
+from ...governance.log.entries import Entry
+from ...governance.signing.keys import SigningKey
+from ...governance.signing.roster import Roster
+from ...privacy.accounting.plan import Plan
+from ...privacy.encryption import frame
+from ...privacy.encryption.aggregation import Aggregator
+from ...privacy.encryption.presets import PRESETS
+from ...privacy.errors import CiphertextError
+from ..engines.channel import Channel
+from ..errors import ProtocolError, Refused
+from ..messages import (
+    Body,
+    Cohort,
+    Decline,
+    Finish,
+    Finished,
+    Frame,
+    Join,
+    Kem,
+    Kems,
+    Keyed,
+    Offer,
+    Readies,
+    Ready,
+    Secret,
+    Secrets,
+    SignedMessage,
+    Step,
+    Stop,
+    sign_message,
+)
+from ..study import Study
+from .state import CoordinatorState, Outcome
+
+REPLY_SECONDS = 3600.0  # a local step may take long on a small machine; an engine reports a dead site sooner
+POLL_SECONDS = 0.01  # only slept where replies are still out
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Traffic:
+    """Bytes through the coordinator. ``frame_bytes`` is one site's share of one step, header included."""
+
+    up: int = 0
+    down: int = 0
+    frame_bytes: int = 0
+    frame_payload: int = 0
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What the coordinator knows at the end of a run."""
+
+    run: str
+    method: str
+    plan: Plan
+    state: CoordinatorState
+    traffic: Traffic
+    seconds: Mapping[str, float]
+    state_macs_agree: bool
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    messages: dict[str, SignedMessage] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+
+class Coordinator:
+    """Runs one method of one study over a channel."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        study: Study,
+        roster: Roster,
+        key: SigningKey,
+        log: AuditLog,
+        clock: Callable[[], datetime],
+        runs: Path,
+        progress: Progress = lambda stage, done, total: None,
+    ) -> None:
+        self._channel = channel
+        self._study = study
+        self._roster = roster
+        self._key = key
+        self._log = log
+        self._clock = clock
+        self._runs = runs
+        self._progress = progress
+        self._traffic = Traffic()
+
+    def offer(self, method: str, plan: Plan) -> Offer:
+        """What every site is asked; fixed for the run."""
+        return Offer(
+            study_bytes=self._study.digest,
+            roster=self._roster.fingerprint,
+            method=method,
+            base_model=self._study.base_model.digest,
+            sites=tuple(sorted(self._study.sites)),
+            plan=plan.to_json(),
+        )
+
+    def run(self, run: str, offer: Offer, plan: Plan) -> RunResult:
+        """Offer to finish. Raises ``Refused`` (naming site, code and clause) when the run cannot go on."""
+        state = CoordinatorState(run=run, method=offer.method, cohort=offer.sites)
+        seconds: dict[str, float] = {}
+        started = time.monotonic()
+        try:
+            self._agree_on_keys(state, offer)
+            seconds["joining"] = time.monotonic() - started
+            started = time.monotonic()
+            finished = self._train(state, plan)
+            seconds["steps"] = time.monotonic() - started
+        except Refused as refused:
+            self._stop(state, refused.code)
+            raise
+        macs = {body.state_mac for body in finished}
+        return RunResult(run, offer.method, plan, state, self._traffic, seconds, len(macs) == 1)
+
+    # -- before the first step -------------------------------------------------------------------------------------
+
+    def _agree_on_keys(self, state: CoordinatorState, offer: Offer) -> None:
+        sites = state.cohort
+        self._record("study.offered", state, data={"sites": len(sites)}, refs={"study": offer.study_bytes})
+        # the run starts with every site of the study or not at all: nobody is left out silently
+        joins = self._all(state, offer, Join)
+        for site in sites:
+            self._record("run.joined", state, refs={"message": joins[site].digest, "site": site})
+        kems = self._all(state, Cohort(sites=sites), Kem, parts=_whole("join", joins))
+        secrets = self._all(state, Kems(sites=sites), Secret, parts=_whole("kem", kems))
+        lowest = min(sites)
+        self._all(
+            state, Secrets(sites=(lowest,)), Keyed, parts=_whole("secret", {lowest: secrets[lowest]})
+        )
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def _train(self, state: CoordinatorState, plan: Plan) -> list[Finished]:
+        body: Step | Finish
+        previous: tuple[Outcome | None, dict[str, bytes]] = (None, {})
+        step = 0
+        while state.completed < plan.steps:
+            step += 1
+            self._check_can_go_on(state, plan, step)
+            previous = self._one_step(state, plan, step, previous)
+            state.save(self._runs)
+            self._progress("steps", state.completed, plan.steps)
+        outcome, parts = previous
+        if outcome is None:
+            raise ProtocolError("NO_STEPS", "the plan has no steps")
+        body = Finish(step=step, previous=outcome.status, signers=outcome.cohort)
+        gathered = self._gather(state, state.cohort, body, Finished, parts=parts)
+        self._stop_if(gathered.missing, state, plan)
+        self._record("run.finished", state, data={"completed": state.completed, "abandoned": state.abandoned})
+        return [message.body for message in gathered.messages.values() if isinstance(message.body, Finished)]
+
+    def _one_step(
+        self, state: CoordinatorState, plan: Plan, step: int, previous: tuple[Outcome | None, dict[str, bytes]]
+    ) -> tuple[Outcome, dict[str, bytes]]:
+        cohort = state.cohort
+        last, parts = previous
+        begin = Step(
+            step=step,
+            cohort=cohort,
+            previous="none" if last is None else last.status,
+            signers=last.cohort if last is not None and last.status == "summed" else (),
+        )
+        # 1. every site says where it stands; nothing is charged before all have
+        ready = self._gather(state, cohort, begin, Ready, parts=parts)
+        if ready.missing:
+            return self._abandon(state, step, ready.missing), {}
+        # 2. every site sees every ready, and sends its share
+        readies = Readies(step=step, cohort=cohort)
+        gathered = self._gather(state, cohort, readies, Frame, parts=_whole("ready", ready.messages))
+        if gathered.missing:
+            return self._abandon(state, step, gathered.missing), {}
+        # 3. add the ciphertext halves; the seeds are forwarded, signed, for the sites to expand themselves
+        return self._sum(state, plan, step, gathered.messages)
+
+    def _sum(
+        self, state: CoordinatorState, plan: Plan, step: int, frames: Mapping[str, SignedMessage]
+    ) -> tuple[Outcome, dict[str, bytes]]:
+        preset = PRESETS[plan.preset]
+        aggregator = Aggregator(preset, plan.dimension)
+        parts: dict[str, bytes] = {}
+        for site in state.cohort:
+            message = frames[site]
+            try:
+                ciphertext = frame.decode(message.part("frame"), preset=preset, dimension=plan.dimension)
+                aggregator.add(site, ciphertext)
+            except CiphertextError:
+                return self._abandon(state, step, (site,)), {}
+            body = message.body
+            if not isinstance(body, Frame) or body.seeds != frame.seeds_digest(ciphertext) or body.c0 != frame.c0_digest(ciphertext):
+                return self._abandon(state, step, (site,)), {}
+            self._traffic.frame_bytes = len(message.to_bytes())
+            self._traffic.frame_payload = len(message.payload)
+            parts[f"header:{site}"] = message.detached()
+            parts[f"seeds:{site}"] = ciphertext.seeds
+        total = frame.encode_sum(aggregator.result().c0_sum, preset=preset, dimension=plan.dimension)
+        parts["sum"] = total
+        outcome = Outcome(step, "summed", state.cohort, total=digest_bytes(total))
+        state.outcomes.append(outcome)
+        self._record(
+            "step.summed", state, refs={"sum": outcome.total}, data={"step": step, "cohort": len(state.cohort)}
+        )
+        return outcome, parts
+
+    def _abandon(self, state: CoordinatorState, step: int, missing: Sequence[str]) -> Outcome:
+        outcome = Outcome(step, "abandoned", state.cohort, missing=tuple(missing))
+        state.outcomes.append(outcome)
+        state.cohort = tuple(site for site in state.cohort if site not in missing)
+        self._record(
+            "step.abandoned", state, data={"step": step, "missing": list(missing), "cohort": len(state.cohort)}
+        )
+        return outcome
+
+    def _check_can_go_on(self, state: CoordinatorState, plan: Plan, step: int) -> None:
+        last = state.outcomes[-1] if state.outcomes else None
+        if last is not None and last.missing:
+            self._stop_if(last.missing, state, plan)
+        if step > plan.total_steps:
+            raise Refused(
+                "ALLOWANCE_SPENT",
+                f"{state.abandoned} steps were abandoned; the study allows for {plan.allowance}",
+                hint="what was started stays charged; find out why sites did not deliver before a new run",
+            )
+
+    def _stop_if(self, missing: Sequence[str], state: CoordinatorState, plan: Plan) -> None:
+        if missing and self._study.on_drop == "stop":
+            raise Refused("SITE_DROPPED", f"{', '.join(missing)} did not deliver, and the study stops then")
+        if len(state.cohort) < plan.minimum_sites:
+            raise Refused(
+                "COHORT_TOO_SMALL",
+                f"{len(state.cohort)} sites are left and the study's minimum_sites is {plan.minimum_sites}",
+                hint="what was started stays charged; the run ends here",
+                clause="study/minimum_sites",
+            )
+
+    # -- messages --------------------------------------------------------------------------------------------------
+
+    def _all(
+        self, state: CoordinatorState, body: Body, expected: type[Body], parts: Mapping[str, bytes] | None = None
+    ) -> dict[str, SignedMessage]:
+        gathered = self._gather(state, state.cohort, body, expected, parts=parts)
+        if gathered.missing:
+            raise Refused(
+                "SITE_MISSING",
+                f"{', '.join(gathered.missing)} did not answer the {body.kind} message; a run starts with every site or not at all",
+                hint="the site's own log says why; nothing was sent that is computed from data",
+            )
+        return gathered.messages
+
+    def _gather(
+        self,
+        state: CoordinatorState,
+        sites: Sequence[str],
+        body: Body,
+        expected: type[Body],
+        parts: Mapping[str, bytes] | None = None,
+    ) -> _Gathered:
+        message = sign_message(
+            body,
+            study=self._study.id,
+            run=state.run,
+            sender=self._roster.coordinator.id,
+            key=self._key,
+            parts=parts,
+        ).to_bytes()
+        tickets = {self._channel.post(site, message, REPLY_SECONDS): site for site in sites}
+        self._traffic.down += len(message) * len(tickets)
+        answers: dict[str, SignedMessage] = {}
+        deadline = time.monotonic() + REPLY_SECONDS
+        while tickets and time.monotonic() < deadline:
+            for reply in self._channel.poll():
+                site = tickets.pop(reply.ticket, None)
+                if site is not None and reply.data is not None:
+                    self._traffic.up += len(reply.data)
+                    answer = self._accept(reply.data, site, state, expected)
+                    if answer is not None:
+                        answers[site] = answer
+            if tickets:
+                time.sleep(POLL_SECONDS)
+        return _Gathered(answers, tuple(site for site in sites if site not in answers))
+
+    def _accept(
+        self, data: bytes, site: str, state: CoordinatorState, expected: type[Body]
+    ) -> SignedMessage | None:
+        # a reply that is not exactly what was asked for counts as none: the site did not deliver
+        try:
+            message = SignedMessage.from_bytes(data)
+            message.verify(self._roster.party(site).key)
+        except ProtocolError:
+            return None
+        if message.header.sender != site or message.header.run != state.run:
+            return None
+        if isinstance(message.body, Decline):
+            raise Refused(
+                message.body.code,
+                f"{site} declined" + (f" by clause {message.body.clause}" if message.body.clause else ""),
+                hint=f"the log and report of {site} say more; what was started stays charged",
+                site=site,
+                clause=message.body.clause,
+            )
+        return message if isinstance(message.body, expected) else None
+
+    def _stop(self, state: CoordinatorState, code: str) -> None:
+        self._record("run.stopped", state, data={"code": code, "completed": state.completed})
+        message = sign_message(
+            Stop(code=code), study=self._study.id, run=state.run, sender=self._roster.coordinator.id, key=self._key
+        ).to_bytes()
+        for site in self._channel.sites():
+            self._channel.post(site, message, REPLY_SECONDS)
+        self._channel.poll()
+
+    def _record(
+        self,
+        kind: str,
+        state: CoordinatorState,
+        *,
+        refs: dict[str, str] | None = None,
+        data: dict[str, str | int | bool | list[str]] | None = None,
+    ) -> None:
+        entry = Entry(
+            type=kind,
+            party=self._roster.coordinator.id,
+            at=self._clock(),
+            refs={"run": state.run, **(refs or {})},
+            data=data or {},
+        )
+        self._log.append(entry)
+
+
+def _whole(name: str, messages: Mapping[str, SignedMessage]) -> dict[str, bytes]:
+    return {f"{name}:{site}": message.to_bytes() for site, message in messages.items()}
