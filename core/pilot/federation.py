@@ -1,0 +1,171 @@
+"""Sites and a coordinator put together in this process: the pilot, the doctor and the tests run on it.
+
+Order of calls: ``Federation.open`` (papers, keys, ledgers) → ``preflight`` (every refusal of every site, nothing sent)
+→ ``run`` (one method) → ``close``. ``wrap`` lets a test stand between coordinator and sites at the engine's own
+interface: drop, replay, tamper and kill are channels around the channel.
+
+Not here: reports and files for people (pilot.py), and any shortcut: these are the same Site and Coordinator that run on
+many machines.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ...governance.errors import GovernanceError
+from ...governance.log.auditlog import AuditLog
+from ...governance.log.entries import Entry
+from ...governance.signing.roster import Roster
+from ...privacy.accounting.plan import Plan
+from ...privacy.errors import PrivacyError
+from ..coordinator.coordinator import Coordinator, RunResult
+from ..data.intake import BaseModelFacts, inspect, locate
+from ..engines.channel import Channel
+from ..engines.embedded import EmbeddedChannel
+from ..errors import CoreError, ProtocolError
+from ..messages import Offer
+from ..parties import LOG_NAME, load_key, log_origin, make_private_folder, state_folder
+from ..planning import plan_of
+from ..site.folder import SiteFolder
+from ..site.joining import Considered
+from ..site.papers import read_roster, read_study
+from ..site.site import Site
+from ..study import Study
+from ..training.features import Features
+
+Progress = Callable[[str, int, int], None]
+CodedError = CoreError | GovernanceError | PrivacyError
+
+
+def utc_now() -> datetime:
+    """The machine's clock, aware."""
+    return datetime.now(UTC)
+
+
+def nothing_shown(stage: str, done: int, total: int) -> None:
+    """A progress that shows nothing."""
+
+
+@dataclass
+class Federation:
+    """Every site of a study, and its coordinator, in this process."""
+
+    study: Study
+    roster: Roster
+    base_model: BaseModelFacts
+    features: Features
+    sites: dict[str, Site]
+    embedded: EmbeddedChannel
+    coordinator: Coordinator
+    coordinator_log: AuditLog
+    problems: dict[str, CodedError] = field(default_factory=dict)
+
+    @classmethod
+    def open(
+        cls,
+        study_folder: Path,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        progress: Progress = nothing_shown,
+        features: Features | None = None,
+        wrap: Callable[[EmbeddedChannel], Channel] = lambda channel: channel,
+    ) -> Federation:
+        """Open all parties. What stands in a site's way is kept in ``problems``; what all share raises at once."""
+        # 1. what every party shares: the study, the roster, the weights on this machine
+        study = read_study(study_folder)
+        roster = read_roster(study_folder, now=clock())
+        model_folder = locate(study.base_model, study_folder)
+        base_model = inspect(model_folder)
+        if features is None:
+            features = Features(model_folder, progress=lambda done, total: progress("features", done, total))
+        # 2. each site by itself; one site's trouble does not hide another's
+        sites: dict[str, Site] = {}
+        problems: dict[str, CodedError] = {}
+        for site in sorted(study.sites):
+            try:
+                sites[site] = Site(SiteFolder.open(study_folder, site, base_model=base_model, clock=clock), features)
+            except (CoreError, GovernanceError, PrivacyError) as error:
+                problems[site] = error
+                note_refusal(study_folder, study.id, site, error, roster=roster, clock=clock)
+        # 3. the coordinator, which gets the channel and nothing of the sites
+        embedded = EmbeddedChannel(sites)
+        coordinator_id = roster.coordinator.id
+        state = state_folder(study_folder, coordinator_id, coordinator=True)
+        make_private_folder(state)
+        key = load_key(study_folder, coordinator_id, demo=roster.demo)
+        log = AuditLog.open(state / LOG_NAME, origin=log_origin(study.id, coordinator_id), key=key)
+        coordinator = Coordinator(
+            wrap(embedded),
+            study=study,
+            roster=roster,
+            key=key,
+            log=log,
+            clock=clock,
+            runs=state / "runs",
+            progress=progress,
+        )
+        return cls(study, roster, base_model, features, sites, embedded, coordinator, log, problems)
+
+    def plan(self, method: str) -> Plan:
+        """The plan of ``method`` on this base model: the probe is one weight per feature, and a bias."""
+        return plan_of(self.study, method, dimension=self.features.width + 1)
+
+    def offer(self, method: str) -> tuple[Offer, Plan]:
+        """What the coordinator would offer for ``method``."""
+        plan = self.plan(method)
+        return self.coordinator.offer(method, plan), plan
+
+    def preflight(self, method: str) -> tuple[dict[str, Considered], dict[str, CodedError]]:
+        """Every site's answer to the offer, without sending or charging; and every refusal."""
+        offer, _ = self.offer(method)
+        accepted: dict[str, Considered] = {}
+        refused = dict(self.problems)
+        for name, site in self.sites.items():
+            try:
+                accepted[name] = site.consider(offer, "preflight")
+            except (CoreError, GovernanceError, PrivacyError) as error:
+                refused[name] = error
+        return accepted, refused
+
+    def run(self, method: str, *, run: str | None = None) -> RunResult:
+        """One run of ``method`` from offer to finish. Raises ``Refused`` when it cannot start or go on."""
+        if self.problems:
+            raise ProtocolError("SITES_NOT_OPEN", f"{', '.join(sorted(self.problems))} cannot take part")
+        offer, plan = self.offer(method)
+        return self.coordinator.run(run or new_run_id(method), offer, plan)
+
+    def close(self) -> None:
+        """Close every party's databases."""
+        for site in self.sites.values():
+            site.folder.close()
+        self.coordinator_log.close()
+
+
+def new_run_id(method: str) -> str:
+    """A fresh id: the method, and 64 random bits so that two runs never share one."""
+    return f"{method}-{secrets.token_hex(8)}"
+
+
+def note_refusal(
+    study_folder: Path,
+    study: str,
+    site: str,
+    error: CodedError,
+    *,
+    roster: Roster,
+    clock: Callable[[], datetime],
+) -> None:
+    """Log at the site that its papers were refused, where its log can be opened at all."""
+    try:
+        key = load_key(study_folder, site, demo=roster.demo)
+        state = state_folder(study_folder, site)
+        make_private_folder(state)
+        log = AuditLog.open(state / LOG_NAME, origin=log_origin(study, site), key=key)
+    except (CoreError, GovernanceError):
+        return  # without key or log there is nothing that could sign the entry
+    log.append(Entry(type="decision.refuse", party=site, at=clock(), refs={}, data={"codes": [error.code]}))
+    log.close()

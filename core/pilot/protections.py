@@ -1,0 +1,93 @@
+"""Whether each protection held in a finished run, from what the parties kept, not from what the code intends.
+
+Each answer names the evidence that it rests on. What cannot be shown counts as failed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ...governance.errors import BrokenLogError
+from ...privacy.keys.encrypt import golden_vector_holds
+from ..coordinator.coordinator import RunResult
+from .federation import Federation
+from .summary import Protection
+
+
+def protections_held(federation: Federation, result: RunResult) -> dict[str, bool]:
+    """One yes or no for each protection of the summary."""
+    entries = {name: list(_entries(federation, name, result.run)) for name in federation.sites}
+    sealed = [entry for of_site in entries.values() for entry in of_site if entry["type"] == "step.disclosed"]
+    return {
+        Protection.POLICY: all(_permitted(of_site) for of_site in entries.values()),
+        Protection.CONSENT: all(_only_consenting(federation, name) for name in federation.sites),
+        Protection.BUDGET: all(_charged(federation, name, result) for name in federation.sites),
+        Protection.NOISE: bool(sealed) and all(_noise_as_charged(result, entry) for entry in sealed),
+        Protection.ENCRYPTION: golden_vector_holds() and result.traffic.frame_payload > 0,
+        Protection.OPENING: all(_opened_as_summed(federation, name, result) for name in _finishers(federation)),
+        Protection.SIGNATURES: not any(site in federation.embedded.failures for site in _finishers(federation)),
+        Protection.AGREEMENT: result.state_macs_agree and _same_state(federation),
+        Protection.LOG: _logs_hold(federation),
+    }
+
+
+def _entries(federation: Federation, site: str, run: str) -> Iterator[dict[str, Any]]:
+    for line in federation.sites[site].folder.log.entries():
+        entry = json.loads(line)
+        if entry["refs"].get("run") == run:
+            yield entry
+
+
+def _permitted(entries: list[dict[str, Any]]) -> bool:
+    # the first thing this site did in the run was to permit it, and no decision in the run refused
+    kinds = [entry["type"] for entry in entries]
+    return bool(kinds) and kinds[0] == "decision.permit" and "decision.refuse" not in kinds
+
+
+def _only_consenting(federation: Federation, name: str) -> bool:
+    site = federation.sites[name]
+    if site.tools is None:
+        return False
+    return set(site.tools.admitted) <= set(site.tools.considered.subjects)
+
+
+def _charged(federation: Federation, name: str, result: RunResult) -> bool:
+    rows = [row for row in federation.sites[name].folder.ledger.balance().runs if row.run == result.run]
+    return len(rows) == 1 and rows[0].disclosed <= rows[0].started <= result.plan.total_steps
+
+
+def _noise_as_charged(result: RunResult, entry: dict[str, Any]) -> bool:
+    data = entry["data"]
+    return bool(entry["refs"]["event"] == result.plan.event(data["cohort"], data["step"]).digest())
+
+
+def _finishers(federation: Federation) -> list[str]:
+    return [
+        name for name, site in federation.sites.items() if site.state is not None and name not in federation.embedded.failures
+    ]
+
+
+def _opened_as_summed(federation: Federation, name: str, result: RunResult) -> bool:
+    state = federation.sites[name].state
+    if state is None:
+        return False
+    opened = {(part.step, part.sum, part.cohort) for part in state.history if part.outcome == "completed"}
+    summed = {(out.step, out.total, out.cohort) for out in result.state.outcomes if out.status == "summed"}
+    return opened == summed
+
+
+def _same_state(federation: Federation) -> bool:
+    states = [federation.sites[name].state for name in _finishers(federation)]
+    return len({state.optimizer.digest() for state in states if state is not None}) == 1
+
+
+def _logs_hold(federation: Federation) -> bool:
+    try:
+        federation.coordinator_log.fsck()
+        for site in federation.sites.values():
+            site.folder.log.fsck()
+    except BrokenLogError:
+        return False
+    return True
