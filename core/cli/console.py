@@ -1,0 +1,150 @@
+"""What a person at the terminal sees: progress, results, refusals with a hint; and the exit code.
+
+Exit codes: 0 done or verified · 1 a check found something · 2 unusable input · 3 refused · 130 interrupted ·
+70 a defect of Sekisho itself (reported in one line; SEKISHO_TRACEBACK=1 shows where).
+
+``--json`` prints one object with the same fields and nothing else on standard output. Progress goes to standard error.
+This is the outermost boundary: the one place where ``except Exception`` stands.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, ParamSpec
+
+import typer
+
+from ...governance.errors import BadDocumentError, BadSignatureError, BrokenLogError, GovernanceError
+from ...governance.errors import Refused as GovernanceRefused
+from ...privacy.errors import BudgetExceededError, LedgerError, PrivacyError
+from ..errors import CheckFailedError, CoreError, Refused
+
+DONE, FOUND, UNUSABLE, REFUSED, DEFECT, INTERRUPTED = 0, 1, 2, 3, 70, 130
+REFUSALS = (Refused, GovernanceRefused, BudgetExceededError, BadSignatureError)
+CODED = (CoreError, GovernanceError, PrivacyError)
+# A ledger that cannot be written is a full disk; every other complaint of a ledger is a refusal to run.
+UNWRITABLE_CODES = frozenset({"LEDGER_UNWRITABLE", "LOG_UNWRITABLE"})
+
+P = ParamSpec("P")
+
+
+class Terminal:
+    """Prints for one command. ``as_json`` silences progress and prose."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self._live = sys.stderr.isatty() and not as_json
+        self._stage = ""
+
+    def say(self, text: str = "") -> None:
+        """One line of prose on standard output; nothing under ``--json``."""
+        self._end_stage()
+        if not self.as_json:
+            print(text, flush=True)
+
+    def result(self, value: Mapping[str, Any]) -> None:
+        """The command's result under ``--json``."""
+        if self.as_json:
+            print(json.dumps(value, ensure_ascii=False, sort_keys=True, default=str), flush=True)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Show that long work goes on: one line a stage, rewritten on a terminal."""
+        if self.as_json:
+            return
+        if self._live:
+            ending = "\n" if done >= total else ""
+            print(f"\r  {stage}: {done}/{total} ", end=ending, file=sys.stderr, flush=True)
+            self._stage = "" if done >= total else stage
+        elif done >= total or done == 1:
+            print(f"  {stage}: {done}/{total}", file=sys.stderr, flush=True)
+
+    def fail(self, error: Exception, exit_code: int) -> NoReturn:
+        """Print one refusal or fault with its hint, and leave."""
+        self._end_stage()
+        self.report(error, exit_code)
+        raise SystemExit(exit_code)
+
+    def report(self, error: Exception, exit_code: int) -> None:
+        """Print one refusal or fault with its hint."""
+        code = str(getattr(error, "code", "FAULT"))
+        sentence, hint = str(error), str(getattr(error, "hint", ""))
+        if self.as_json:
+            self.result({"exit": exit_code, "code": code, "sentence": sentence, "hint": hint})
+            return
+        word = "refused" if exit_code == REFUSED else "found" if exit_code == FOUND else "error"
+        print(f"sekisho: {word}: {sentence} [{code}]", file=sys.stderr)
+        if hint:
+            print(f"sekisho: hint: {hint}", file=sys.stderr, flush=True)
+
+    def _end_stage(self) -> None:
+        if self._stage:
+            print(file=sys.stderr)
+            self._stage = ""
+
+
+def exit_code_of(error: Exception, *, policy_is_refusal: bool = False) -> int:
+    """The exit code that an error amounts to; ``policy_is_refusal`` for commands that act under policies."""
+    code = getattr(error, "code", "")
+    if isinstance(error, REFUSALS):
+        return REFUSED
+    if isinstance(error, CheckFailedError):
+        return FOUND
+    if isinstance(error, LedgerError):
+        return UNUSABLE if code in UNWRITABLE_CODES else REFUSED
+    if isinstance(error, BadDocumentError) and policy_is_refusal and "policy" in error.file:
+        return REFUSED
+    if isinstance(error, BrokenLogError):
+        return UNUSABLE if code in UNWRITABLE_CODES else FOUND
+    return UNUSABLE
+
+
+def guarded(*, policy_is_refusal: bool = False) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Wrap a command so that whatever goes wrong ends in one line, a hint and an exit code."""
+
+    def wrap(command: Callable[P, None]) -> Callable[P, None]:
+        @functools.wraps(command)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            terminal = Terminal(as_json=bool(kwargs.get("as_json")))
+            try:
+                command(*args, **kwargs)
+            except (typer.Exit, typer.Abort):
+                raise
+            except CODED as error:
+                terminal.fail(error, exit_code_of(error, policy_is_refusal=policy_is_refusal))
+            except KeyboardInterrupt:
+                terminal.fail(_Plain("INTERRUPTED", "interrupted", INTERRUPTED_HINT), INTERRUPTED)
+            except OSError as error:
+                terminal.fail(_from_os(error), UNUSABLE)
+            except Exception as error:  # noqa: BLE001  the outermost boundary: a person never sees a traceback
+                if os.environ.get("SEKISHO_TRACEBACK"):
+                    traceback.print_exc()
+                name = type(error).__name__
+                terminal.fail(_Plain("DEFECT", f"unexpected {name}: this is a defect of Sekisho", DEFECT_HINT), DEFECT)
+
+        return run
+
+    return wrap
+
+
+INTERRUPTED_HINT = "what was started stays charged; steps that never started are given back at the next start"
+DEFECT_HINT = "nothing was handed over; run again with SEKISHO_TRACEBACK=1 and report it (SECURITY.md)"
+
+
+class _Plain(Exception):  # noqa: N818  not raised: only printed
+    def __init__(self, code: str, sentence: str, hint: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.hint = hint
+
+
+def _from_os(error: OSError) -> _Plain:
+    name = os.path.basename(str(error.filename)) if error.filename else "a file"
+    if error.errno == errno.ENOSPC:
+        return _Plain("DISK_FULL", f"no space is left while writing {name}", "free some space and run again; what was logged is kept")
+    return _Plain("FILE_UNUSABLE", f"{name}: {error.strerror or 'cannot be used'}", "check the path and its permissions")

@@ -1,0 +1,29 @@
+"""sekisho doctor: prove that each protection is on, by trying to break it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from ..errors import CheckFailedError
+from .console import Terminal, guarded
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command()
+@guarded()
+def doctor(as_json: bool = typer.Option(False, "--json", help="Print one JSON object.")) -> None:
+    """Prove that each protection is on, by trying to break it."""
+    from ..pilot.doctor import run_checks
+
+    terminal = Terminal(as_json=as_json)
+    checks = run_checks(terminal.progress)
+    for check in checks:
+        terminal.say(f"{'holds ' if check.held else 'BROKEN'}  {check.name} ({check.seen})")
+    terminal.result({"checks": [asdict(check) for check in checks], "held": all(check.held for check in checks)})
+    broken = [check.name for check in checks if not check.held]
+    if broken:
+        raise CheckFailedError("PROTECTION_BROKEN", f"{len(broken)} protections did not hold: {'; '.join(broken)}",
+                               hint="do not run a study on this machine; report it (SECURITY.md)")

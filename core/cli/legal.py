@@ -1,0 +1,122 @@
+"""sekisho legal: read and check policies, and see what every site's clauses say to a study.
+
+Loads no torch, no TenSEAL, no accountant, and touches no record, ledger or consent register. What a site alone can know
+(its budget left, its consents) is therefore assumed in ``decide`` and marked so; the site decides again, with its own
+facts, before a record is read.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+
+from ...governance.policy.decide import Decision, decide
+from ...governance.policy.explain import explain
+from ...governance.policy.policy import Policy
+from ..data.intake import BaseModelFacts, inspect, locate
+from ..errors import Refused
+from ..gate.facts import Standing, request_for
+from ..site.papers import Papers, read_file, read_papers, read_stop, read_study
+from .console import Terminal, guarded
+from .pilot import DEFAULT_STUDY
+
+ASSUMED = ("consent.eligible", "budget.run_epsilon", "budget.run_delta", "budget.lifetime_fits")
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+@app.callback()
+def legal_commands() -> None:
+    """Read and check policies; see what a study would be allowed."""
+
+
+@app.command()
+@guarded()
+def check(
+    policy: Path = typer.Argument(..., help="A policy.yaml."),
+    language: str = typer.Option("en", "--language", help="en or ja."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """Read one policy file strictly, and say in words what the system will enforce."""
+    terminal = Terminal(as_json=as_json)
+    parsed = Policy.parse(read_file(policy), str(policy))
+    lines = explain(parsed, "ja" if language == "ja" else "en")
+    terminal.say(f"{policy.name}: {parsed.id}, version {parsed.version}, reads as follows")
+    for line in lines:
+        terminal.say(f"  {line}")
+    terminal.result(
+        {
+            "policy": parsed.id,
+            "version": parsed.version,
+            "bytes": parsed.bytes_digest,
+            "canonical": parsed.canonical_digest,
+            "enforced": [str(line) for line in lines],
+        }
+    )
+
+
+@app.command("decide")
+@guarded(policy_is_refusal=True)
+def decide_study(
+    study: Path = typer.Argument(DEFAULT_STUDY, help="Folder of the study."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """Hold the study against every site's policy: one row a site, one column a clause type."""
+    terminal = Terminal(as_json=as_json)
+    content = read_study(study)
+    base_model = inspect(locate(content.base_model, study))
+    now = datetime.now(UTC)
+    table: dict[str, Decision] = {}
+    for site in content.sites:
+        papers = read_papers(study, site, base_model=base_model, now=now)
+        for method in content.methods:
+            request = request_for(content, _assumed(papers, study, method, base_model, now), method=method)
+            table[f"{site}/{method}"] = decide(papers.policy, request)
+    _print_table(terminal, table)
+    terminal.result({name: decision.to_json() for name, decision in table.items()})
+    denied = [name for name, decision in table.items() if not decision.permitted]
+    if denied:
+        raise Refused("STUDY_DENIED", f"{len(denied)} of {len(table)} decisions deny: {', '.join(denied)}",
+                      hint="each failed clause is printed above with what it allows and what was observed")
+
+
+def _assumed(
+    papers: Papers, study_folder: Path, method: str, base_model: BaseModelFacts, now: datetime
+) -> Standing:
+    study, roster = papers.study, papers.roster
+    settings = study.methods[method]
+    return Standing(
+        now=now,
+        stopped=read_stop(study_folder, roster, now=now),
+        consent_eligible=True,
+        cohort=roster.distinct_controllers(study.sites),
+        observers=study.observers,
+        epsilon=settings.epsilon,
+        delta=settings.delta,
+        lifetime_fits=True,
+        steps=settings.steps,
+        base_model_digest=base_model.digest,
+        base_model_licence=papers.base_model.licence,
+        base_model_disclosure=str(papers.base_model.disclosure),
+        destinations=frozenset(roster.party(site).country for site in study.sites),
+        approvals=papers.study_approvals,
+        requester_excluded=True,
+    )
+
+
+def _print_table(terminal: Terminal, table: dict[str, Decision]) -> None:
+    types = list(dict.fromkeys(result.type for decision in table.values() for result in decision.results))
+    width = max(len(name) for name in table)
+    for name, decision in table.items():
+        verdict = "permitted" if decision.permitted else "DENIED"
+        terminal.say(f"{name.ljust(width)}  {verdict}")
+        for kind in types:
+            failed = [result for result in decision.results if result.type == kind and not result.passed]
+            for result in failed:
+                terminal.say(
+                    f"{' ' * width}    clause {result.clause} ({kind}) [{result.code}]: {result.field} allowed "
+                    f"{result.allowed}, observed {result.observed}"
+                )
+    terminal.say(f"assumed, because only a site can know them: {', '.join(ASSUMED)}")

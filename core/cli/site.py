@@ -1,0 +1,87 @@
+"""sekisho site: a site's own view of its budget and of consent. What it prints stays at the site.
+
+No torch here: training runs in the engine's own process.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+
+from ..errors import BadInputError
+from ..parties import state_folder
+from ..site.papers import read_file, read_study
+from .console import Terminal, guarded
+from .pilot import DEFAULT_STUDY
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+@app.callback()
+def site_commands() -> None:
+    """A site's own view: budget and consent."""
+
+
+@app.command()
+@guarded()
+def budget(
+    site: str = typer.Argument(..., help="Id of the site."),
+    study: Path = typer.Option(DEFAULT_STUDY, "--study", help="Folder of the study."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """What was spent, what is left, and by which runs."""
+    from ..site.budget import budget_view
+
+    terminal = Terminal(as_json=as_json)
+    view = budget_view(study, _known(study, site))
+    terminal.say(f"{site}: epsilon {view.epsilon_spent} of {view.epsilon_lifetime} spent (delta {view.delta}, unit {view.unit})")
+    terminal.say(f"subjects with a ledger row: {view.subjects}")
+    for run in view.runs:
+        terminal.say(f"  {run.run}: {run.started} steps started, {run.disclosed} disclosed, {run.steps} reserved, {run.state}")
+    terminal.result(view.to_json())
+
+
+@app.command()
+@guarded()
+def consent(
+    site: str = typer.Argument(..., help="Id of the site."),
+    study: Path = typer.Option(DEFAULT_STUDY, "--study", help="Folder of the study."),
+    withdraw: str = typer.Option("", "--withdraw", help="Pseudonym of a subject who withdraws now."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """How many subjects may be used now, and why not the others; or take a withdrawal."""
+    from ...governance.consent.consent import ConsentRegister
+
+    terminal = Terminal(as_json=as_json)
+    content = read_study(study)
+    state = state_folder(study, _known(study, site))
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    now = datetime.now(UTC)
+    register = ConsentRegister.open(state / "consent.sqlite")
+    try:
+        report = register.import_jsonl(study / "sites" / site / "consent.jsonl")
+        if report.refused:
+            first = report.refused[0]
+            raise BadInputError(first.code, f"{first.file}:{first.line}: a consent record cannot be used")
+        if withdraw:
+            register.withdraw(withdraw, now)
+            terminal.say(f"{site}: the withdrawal counts from the next step on; it does not unlearn (docs/threats.md)")
+        counts = register.counts(content.legal_basis_scope, now)
+    finally:
+        register.close()
+    terminal.say(f"{site}: consent for '{content.legal_basis_scope}'")
+    for reason, number in sorted(counts.items()):
+        terminal.say(f"  {reason}: {number}")
+    terminal.result({"site": site, "scope": content.legal_basis_scope, "counts": {str(k): v for k, v in counts.items()}})
+
+
+def _known(study: Path, site: str) -> str:
+    read_file(study / "study.yaml")
+    content = read_study(study)
+    if site not in content.sites:
+        raise BadInputError(
+            "SITE_UNKNOWN", f"the study has no site '{site}'", hint=f"its sites are {', '.join(content.sites)}"
+        )
+    return site

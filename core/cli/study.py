@@ -1,0 +1,52 @@
+"""sekisho study: where a study stands, and giving a demo its budget back.
+
+``reset-demo`` deletes the state of a study whose roster is marked ``demo: true``, and of no other: outside a demo a
+budget that is spent stays spent.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import typer
+
+from ...governance.signing.roster import Roster
+from ..errors import Refused
+from ..parties import state_folder
+from ..site.papers import read_file, read_study
+from .console import Terminal, guarded
+from .pilot import DEFAULT_STUDY
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+@app.callback()
+def study_commands() -> None:
+    """A study of your own: its state, and resetting a demo."""
+
+
+@app.command("reset-demo")
+@guarded()
+def reset_demo(
+    study: Path = typer.Argument(DEFAULT_STUDY, help="Folder of the study."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """Delete the budgets, logs and run state of a demo study; works on a `demo: true` roster only."""
+    terminal = Terminal(as_json=as_json)
+    roster = Roster.parse(read_file(study / "roster.yaml"), "roster.yaml")
+    if not roster.demo:
+        raise Refused(
+            "NOT_A_DEMO",
+            "this study's roster is not marked as a demo; its budgets are real and stay spent",
+            hint="a new budget is a new policy, signed by legal",
+        )
+    content = read_study(study)
+    removed = []
+    for party in (*content.sites, roster.coordinator.id):
+        folder = state_folder(study, party, coordinator=party == roster.coordinator.id)
+        if folder.exists():
+            shutil.rmtree(folder)
+            removed.append(party)
+    terminal.say(f"state of {len(removed)} parties deleted: {', '.join(removed) or 'there was none'}")
+    terminal.result({"removed": removed})
