@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Literal
@@ -25,10 +25,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..canonical import digest_bytes
-from ..document import Document, DocumentModel, Moment, Path, read_document, validate_model
+from ..document import Document, DocumentModel, Path, read_document, validate_model
 from ..errors import BadSignatureError, Refused
 from ..language import Text
-from .envelope import PREDICATES, Envelope, Statement, Subject, verified_keys, verify_envelope
+from .envelope import PREDICATES, Envelope, Statement, Subject, read_time, verified_keys, verify_envelope
 from .keys import PublicKey, SigningKey, demo_key
 
 KNOWN_ROLES = frozenset({"legal", "it", "business", "compliance", "data-protection"})
@@ -99,8 +99,8 @@ class Roster:
         return cls(
             version=content.version,
             demo=content.demo,
-            created=content.created.astimezone(UTC),
-            expires=content.expires.astimezone(UTC),
+            created=reader.created,
+            expires=reader.expires,
             parties=reader.parties,
             people=reader.people,
             roles=MappingProxyType(dict(content.roles)),
@@ -232,8 +232,8 @@ class _RosterModel(DocumentModel):
     schema_: Annotated[Literal["sekisho-roster/1"], Field(alias="schema")]
     version: Annotated[int, Field(ge=1, le=1_000_000)]
     demo: bool
-    created: Moment
-    expires: Moment
+    created: str
+    expires: str
     parties: Annotated[list[_PartyModel], Field(min_length=2, max_length=MAX_PARTIES)]
     people: Annotated[list[_PersonModel], Field(min_length=1, max_length=MAX_PEOPLE)]
     roles: dict[str, Annotated[int, Field(ge=1, le=MAX_THRESHOLD)]]
@@ -248,12 +248,19 @@ class _Reader:
         self._ids: set[str] = set()
         self._keys: set[PublicKey] = set()
         self._published = self._demo_keys()
-        if content.created >= content.expires:
+        self.created, self.expires = self._time("created"), self._time("expires")
+        if self.created >= self.expires:
             self._refuse("ROSTER_TIMES", "the roster expires before it begins", "correct it", ("expires",))
         self.parties = tuple(self._party(index, item) for index, item in enumerate(content.parties))
         self.people = tuple(self._person(index, item) for index, item in enumerate(content.people))
         self._check_parties()
         self._check_thresholds()
+
+    def _time(self, field: Literal["created", "expires"]) -> datetime:
+        try:
+            return read_time(getattr(self._content, field))
+        except BadSignatureError as error:
+            self._refuse("ROSTER_TIMES", error.sentence, error.hint, (field,))
 
     def _party(self, index: int, item: _PartyModel) -> Party:
         path = ("parties", index)
