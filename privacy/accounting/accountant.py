@@ -327,6 +327,10 @@ def _calibrate(epsilon: float, delta: float, steps: int, rate: float) -> Fractio
     log σ."""
     if steps < 1 or not 0 < rate <= 1:
         raise BadParametersError("BAD_PLAN", "a run has at least one step and a sampling rate within (0, 1]")
+
+    def log_miss(sigma: float) -> float:
+        return math.log(max(_loss_epsilon(sigma, delta, steps, rate), 1e-9) / epsilon)
+
     high = 0.1
     while _renyi_epsilon(high, delta, steps, rate) > epsilon:
         high *= 1.05
@@ -334,23 +338,17 @@ def _calibrate(epsilon: float, delta: float, steps: int, rate: float) -> Fractio
             raise BadParametersError(
                 "NO_SUCH_NOISE", "no noise reaches this epsilon", "hint: a larger epsilon"
             )
-    miss_high = _log_miss(high, epsilon, delta, steps, rate)
+    miss_high = log_miss(high)
     low = high * math.exp(miss_high)  # ε falls at least as fast as 1/σ, nearly always
-    while (miss_low := _log_miss(low, epsilon, delta, steps, rate)) <= 0:
+    while (miss_low := log_miss(low)) <= 0:
         high, miss_high, low = low, miss_low, low * 0.8
-    while miss_high < -CALIBRATION_TOLERANCE:
-        share = miss_low / (miss_low - miss_high)
-        middle = low * (high / low) ** share
-        if high - middle < 10**-SIGMA_DIGITS or middle <= low:
-            break
-        miss = _log_miss(middle, epsilon, delta, steps, rate)
+    miss, side = miss_high, 0
+    while not -CALIBRATION_TOLERANCE <= miss <= 0 and high - low > 10**-SIGMA_DIGITS:
+        middle = low * (high / low) ** (miss_low / (miss_low - miss_high))
+        miss = log_miss(middle)
+        # An end that stays twice is given half its weight, or the other would creep (the Illinois rule).
         if miss > 0:
-            low, miss_low, miss_high = middle, miss, miss_high / 2
+            low, miss_low, miss_high, side = middle, miss, miss_high / (2 if side == 1 else 1), 1
         else:
-            high, miss_high, miss_low = middle, miss, miss_low / 2
+            high, miss_high, miss_low, side = middle, miss, miss_low / (2 if side == -1 else 1), -1
     return Fraction(math.ceil(high * 10**SIGMA_DIGITS), 10**SIGMA_DIGITS)
-
-
-def _log_miss(sigma: float, epsilon: float, delta: float, steps: int, rate: float) -> float:
-    reached = _loss_epsilon(sigma, delta, steps, rate)
-    return math.log(max(reached, 1e-9) / epsilon)

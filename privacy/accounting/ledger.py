@@ -1,0 +1,350 @@
+"""Who has how much left: a Rényi filter per subject on SQLite, charged before anything can be seen.
+
+For: one site's budget over all runs, processes and restarts.
+Not for: what a step costs (``accountant.py``), whose fingerprint a row is (``subjects.py``), or whether an
+old copy was put back: a ledger cannot know that. Its head travels in every frame; ``head_at`` lets core
+compare.
+
+Order of calls: ``Ledger.open`` → ``close_orphans`` → ``reserve`` (whole run, before data are touched) →
+each step ``start`` (before data are touched), ``disclose`` (before the result is visible), ``settle`` →
+``close``.
+
+Invariants, each held inside one IMMEDIATE transaction:
+
+* no admitted subject's spend passes the cap when a run is reserved;
+* a reservation shrinks only at ``close``, and only by steps that were never started: unknown means spent;
+* a step is sealed once, in the same transaction as its mark; what is sealed is re-sent, never recomputed.
+
+There is no clock in it, so setting one back changes nothing. A subject's spend is never stored: it is the
+sum over the runs that admitted it, so there is no second figure that could disagree with the first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..budget import Budget, decimal_text
+from ..errors import BudgetExceededError, LedgerError
+from .journal import (
+    BUSY_SECONDS,
+    DISCLOSED,
+    SETTLED,
+    STARTED,
+    History,
+    Journal,
+    LedgerHead,
+    admitted_to,
+    check_tables,
+    connect,
+    damaged,
+    fingerprints_digest,
+    refusal,
+    replay,
+)
+
+FINGERPRINT_BYTES = 32
+LARGEST_COST = 2**60  # sums of costs stay exact in SQLite's signed 64 bits
+LONGEST_RUN_NAME = 200
+
+_ADMIT = """
+insert into admitted select subject, :run from asked where :cost <= :cap - (
+  select coalesce(sum(run.step_cost * run.charged), 0)
+  from admitted join run using (run) where admitted.subject = asked.subject)
+"""
+
+_SPENT = """
+select count(*), coalesce(max(spent), 0), coalesce(min(spent), 0) from (
+  select sum(run.step_cost * run.charged) as spent from admitted join run using (run) group by subject)
+"""
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One run: cost of a step (ledger units), steps reserved, started and disclosed, "open" or "closed"."""
+
+    run: str
+    step_cost: int
+    steps: int
+    started: int
+    disclosed: int
+    state: str
+
+
+@dataclass(frozen=True)
+class Balance:
+    """For this site's own report; costs in ledger units. ``subjects`` are those that any run has admitted."""
+
+    cap: int
+    order: int
+    subjects: int
+    spent_max: int
+    spent_min: int
+    runs: tuple[RunRow, ...]
+
+
+class Ledger:
+    """One site's filter for one data set; several processes and threads may use it at once."""
+
+    def __init__(self, db: sqlite3.Connection, key: bytes) -> None:
+        """Use :meth:`open`."""
+        self._db = db
+        self._journal = Journal(db, key)
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(cls, path: Path, *, dataset: str, budget: Budget, order: int, cap: int, key: bytes) -> Ledger:
+        """Open the ledger in ``path``, verified from its first entry; created (0600) if there is none.
+
+        Data set, unit, neighbouring relation and order are fixed for life; (ε, δ) and cap follow the
+        policy, recorded.
+
+        Args:
+            order, cap: from ``filter_order`` at creation (``stored_order`` later) and ``filter_cap``.
+            key: 32 bytes, ``SubjectKey.ledger_key()``.
+
+        Raises:
+            LedgerError: ``LEDGER_DAMAGED``, ``LEDGER_UNWRITABLE``, ``LEDGER_FIXED``.
+        """
+        ledger = cls(connect(path), key)
+        try:
+            with ledger._transaction():
+                history = replay(ledger._journal.verify())
+                check_tables(ledger._db, history)
+                ledger._enter_life(history, dataset, budget, order, cap)
+        except BaseException:
+            ledger.shut()
+            raise
+        return ledger
+
+    @staticmethod
+    def stored_order(path: Path) -> int | None:
+        """The order that an existing ledger counts in; ``None`` where there is no ledger yet."""
+        if not path.exists():
+            return None
+        try:
+            with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as db:
+                row = db.execute("select renyi_order from life").fetchone()
+        except sqlite3.Error as error:
+            raise damaged("the ledger's file cannot be read") from error
+        return None if row is None else int(row[0])
+
+    def reserve(self, run: str, *, step_cost: int, steps: int, subjects: Sequence[bytes]) -> frozenset[bytes]:
+        """Charge the whole run now, to every subject that can pay for it; return those.
+
+        Args:
+            step_cost: ledger units, from ``accountant.step_cost``. steps: planned and allowance.
+            subjects: fingerprints (32 bytes) of the eligible subjects.
+
+        Raises:
+            BudgetExceededError: ``BUDGET_EXHAUSTED`` when nobody can pay.
+            LedgerError: ``RUN_EXISTS``, ``BAD_RESERVATION``, ``LEDGER_UNWRITABLE``.
+        """
+        asked = frozenset(subjects)
+        named = 0 < len(run) <= LONGEST_RUN_NAME and {len(subject) for subject in asked} == {
+            FINGERPRINT_BYTES
+        }
+        if not named or step_cost < 1 or steps < 1 or step_cost * steps > LARGEST_COST:
+            raise LedgerError("BAD_RESERVATION", "a reservation has no subjects, no steps or no cost")
+        with self._transaction():
+            # 1. One reservation a run.
+            if self._db.execute("select 1 from run where run = ?", (run,)).fetchone():
+                raise LedgerError("RUN_EXISTS", "this run was reserved before", "hint: name it anew")
+            cap = int(self._db.execute("select cap from life").fetchone()[0])
+            self._db.execute("delete from asked")
+            self._db.executemany("insert into asked values (?)", ((subject,) for subject in sorted(asked)))
+            row = (run, step_cost, steps, steps)
+            self._db.execute("insert into run values (?, ?, ?, ?, 0, 0, 0, 'open')", row)
+            # 2. Admitted is who can pay for every step of it, whatever happens later.
+            self._db.execute(_ADMIT, {"run": run, "cost": step_cost * steps, "cap": cap})
+            admitted = admitted_to(self._db, run)
+            if not admitted:
+                raise BudgetExceededError(
+                    "BUDGET_EXHAUSTED",
+                    "no subject of this data set has enough privacy budget left for this run",
+                    "hint: the budget is for life; a smaller epsilon or fewer steps may still fit",
+                )
+            self._journal.append(
+                "reserved", run=run, step_cost=step_cost, steps=steps, admitted=fingerprints_digest(admitted)
+            )
+        return frozenset(admitted)
+
+    def start(self, run: str, step: int) -> None:
+        """Durable before data are touched: from here the step counts as spent.
+
+        Raises:
+            LedgerError: ``RUN_UNKNOWN``, ``RUN_CLOSED``, ``STEP_NOT_RISING``, ``STEP_NOT_RESERVED``.
+        """
+        with self._transaction():
+            steps, last_step = self._open_run(run)
+            if step > steps:
+                raise LedgerError(
+                    "STEP_NOT_RESERVED", "this step was never paid for", "hint: the run's steps are used up"
+                )
+            if step <= last_step:
+                raise LedgerError(
+                    "STEP_NOT_RISING", "a step that was started is never started again", "hint: abandon it"
+                )
+            self._db.execute("insert into step values (?, ?, ?, null)", (run, step, STARTED))
+            self._db.execute("update run set started = started + 1, last_step = ? where run = ?", (step, run))
+            self._journal.append("started", run=run, step=step)
+
+    def disclose(self, run: str, step: int, sealed: bytes) -> None:
+        """Durable before anything can be seen: marks the step and keeps the bytes that may be sent for it.
+
+        Raises:
+            LedgerError: ``RUN_UNKNOWN``, ``RUN_CLOSED``, ``STEP_NOT_STARTED``, ``ALREADY_SEALED``,
+                ``STEP_NOT_CURRENT``.
+        """
+        with self._transaction():
+            _, last_step = self._open_run(run)
+            # 1. Once: a second sealing of one step would let masks cancel.
+            if self._step_state(run, step) != STARTED:
+                raise LedgerError(
+                    "ALREADY_SEALED",
+                    "this step was sealed or settled before",
+                    "hint: send the stored bytes again",
+                )
+            # 2. Not after a later step has started.
+            if step != last_step:
+                raise LedgerError("STEP_NOT_CURRENT", "a later step has been started", "hint: abandon it")
+            self._db.execute(
+                "update step set state = ?, sealed = ? where run = ? and step = ?",
+                (DISCLOSED, sealed, run, step),
+            )
+            self._db.execute("update run set disclosed = disclosed + 1 where run = ?", (run,))
+            self._journal.append("disclosed", run=run, step=step, sealed=hashlib.sha256(sealed).hexdigest())
+
+    def sealed(self, run: str, step: int) -> bytes | None:
+        """The bytes to re-send for a disclosed step; ``None`` before disclosure and after it was settled."""
+        with self._transaction():
+            row = self._db.execute(
+                "select sealed from step where run = ? and step = ?", (run, step)
+            ).fetchone()
+        return None if row is None or row[0] is None else bytes(row[0])
+
+    def settle(self, run: str, step: int) -> None:
+        """The step is over, opened or abandoned: its bytes are dropped, its mark stays. Twice is once.
+
+        Raises:
+            LedgerError: ``STEP_NOT_STARTED``.
+        """
+        with self._transaction():
+            if self._step_state(run, step) == SETTLED:
+                return
+            self._db.execute(
+                "update step set state = ?, sealed = null where run = ? and step = ?", (SETTLED, run, step)
+            )
+            self._journal.append("settled", run=run, step=step)
+
+    def close(self, run: str) -> None:
+        """The run is over: refunds the steps that were never started, and nothing else.
+
+        Raises:
+            LedgerError: ``RUN_UNKNOWN``, ``RUN_CLOSED``.
+        """
+        with self._transaction():
+            self._open_run(run)
+            self._db.execute("update step set state = 3, sealed = null where run = ? and state < 3", (run,))
+            self._db.execute("update run set charged = started, state = 'closed' where run = ?", (run,))
+            self._journal.append("closed", run=run)
+
+    def close_orphans(self) -> tuple[str, ...]:
+        """Close what a crash left open. Only where no other process of this site is within a run."""
+        with self._transaction():
+            rows = self._db.execute("select run from run where state = 'open' order by run").fetchall()
+            for (run,) in rows:
+                self.close(run)
+        return tuple(run for (run,) in rows)
+
+    def balance(self) -> Balance:
+        """What was spent, for this site's own eyes."""
+        with self._transaction():
+            order, cap = self._db.execute("select renyi_order, cap from life").fetchone()
+            subjects, most, least = self._db.execute(_SPENT).fetchone()
+            rows = self._db.execute(
+                "select run, step_cost, steps, started, disclosed, state from run order by run"
+            )
+            return Balance(cap, order, subjects, most, least, tuple(RunRow(*row) for row in rows))
+
+    def head(self) -> LedgerHead:
+        """The number of entries and the MAC of the last: goes into every frame header."""
+        with self._transaction():
+            return self._journal.head()
+
+    def head_at(self, entries: int) -> str | None:
+        """The MAC that this ledger's head had at ``entries``; ``None`` if it never got there.
+
+        A head that others saw and that this ledger does not know by this very MAC means that an older copy
+        was put back.
+        """
+        with self._transaction():
+            return self._journal.head_at(entries)
+
+    def shut(self) -> None:
+        """Close the file; the object is of no use afterwards."""
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing, one writer at a time; an inner one is part of the outer."""
+        with self._lock:
+            if self._db.in_transaction:
+                yield
+                return
+            try:
+                self._db.execute("begin immediate")
+                try:
+                    yield
+                    self._db.execute("commit")
+                finally:
+                    if self._db.in_transaction:
+                        self._db.execute("rollback")
+            except sqlite3.Error as error:
+                raise refusal(error) from error
+
+    def _open_run(self, run: str) -> tuple[int, int]:
+        """Steps reserved and last step started, of an open run."""
+        row = self._db.execute("select steps, last_step, state from run where run = ?", (run,)).fetchone()
+        if row is None:
+            raise LedgerError("RUN_UNKNOWN", "this ledger has reserved no such run", "hint: reserve it first")
+        steps, last_step, state = row
+        if state != "open":
+            raise LedgerError("RUN_CLOSED", "this run is closed", "hint: a new run has a new name")
+        return steps, last_step
+
+    def _step_state(self, run: str, step: int) -> int:
+        row = self._db.execute("select state from step where run = ? and step = ?", (run, step)).fetchone()
+        if row is None:
+            raise LedgerError("STEP_NOT_STARTED", "this step was never started", "hint: charge it first")
+        return int(row[0])
+
+    def _enter_life(self, history: History, dataset: str, budget: Budget, order: int, cap: int) -> None:
+        unit, adjacency = budget.unit.value, budget.adjacency.value
+        unit, adjacency = budget.unit.value, budget.adjacency.value
+        fixed: dict[str, str | int] = {
+            "dataset": dataset,
+            "order": order,
+            "unit": unit,
+            "adjacency": adjacency,
+        }
+        epsilon, delta = decimal_text(budget.epsilon), decimal_text(budget.delta)
+        moving: dict[str, str | int] = {"epsilon": epsilon, "delta": delta, "cap": cap}
+        if not history.life:
+            row = (*fixed.values(), *moving.values())
+            self._db.execute("insert into life values (1, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._journal.append("opened", **fixed, **moving)
+        elif any(history.life[name] != value for name, value in fixed.items()):
+            raise LedgerError(
+                "LEDGER_FIXED",
+                "this ledger was opened for another data set, unit or order, and those are fixed for life",
+                "hint: renaming a data set mints no budget; use the stored order",
+            )
+        elif any(history.life[name] != value for name, value in moving.items()):
+            self._db.execute("update life set epsilon = ?, delta = ?, cap = ?", tuple(moving.values()))
+            self._journal.append("budget", **moving)
