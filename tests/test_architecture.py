@@ -3,7 +3,7 @@
 Every import statement of the product is read, also those inside functions and under ``TYPE_CHECKING``: who
 needs a type today needs the thing tomorrow. From them follow the direct importers of a file and everything
 that it can reach. Each rule is a function from a tree of sources to a list of violations, so that each rule
-is also shown to fail: a violation is planted in a copy of the sources (``PLANTED``) and the rule must name it.
+is also shown to fail: a violation is planted in a copy of the sources (``PLANTED``) that it must name.
 
 What reading cannot see: computed imports (refused by ``only_written_imports``), the two FLARE classes, which
 are loaded by class path, and ``core/cli/cli.py``, which imports a role when it is asked for. Hence the fresh
@@ -67,10 +67,10 @@ MAY_IMPORT_THE_GATE = {
     "core.site.publish",
 }
 DOORWAYS = {
-    "privacy.keys.encrypt": {"core.gate.gate"},
-    "privacy.keys.decrypt": {"core.site.opening"},
+    "privacy.keys.encrypt": {"core.gate.gate", "core.pilot.doctor"},
+    "privacy.keys.decrypt": {"core.site.opening", "core.pilot.doctor"},
     "privacy.keys.secretkey": {"privacy.keys.encrypt", "privacy.keys.decrypt"},
-    "privacy.encryption.aggregation": {"core.coordinator.coordinator"},
+    "privacy.encryption.aggregation": {"core.coordinator.coordinator", "core.pilot.doctor"},
 }
 HOME_OF = {
     "tenseal": {"privacy.encryption.bfv"},
@@ -82,6 +82,8 @@ HOME_OF = {
     "nvflare": {"core.flare.controller", "core.flare.executor"},
     "rich": {"core.cli.console"},
 }
+DISPATCHER = "core.cli.cli"  # its table of commands is read as imports
+DISPATCH = "importlib.import_module(f'.{COMMANDS[cmd_name][0]}', __package__)"
 ENTRY_POINTS = ("core.cli.cli", "core.flare.controller", "core.flare.executor")
 NETWORK = (
     "socket",
@@ -96,7 +98,7 @@ NETWORK = (
     "ftplib",
 )
 
-# Named above and not built yet; a file that lands must leave this list (``test_rules_name_files_that_exist``).
+# Named above and not built yet; what lands must leave this list (``test_rules_name_files_that_exist``).
 LATER = {
     "core.flare.controller",
     "core.flare.executor",
@@ -157,6 +159,17 @@ class Tree:
                 argument = node.args[0]
                 if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                     yield self.module(argument.value)
+        if name == DISPATCHER:
+            yield from self.dispatched()
+
+    def dispatched(self) -> list[str]:
+        """The modules in the command line's table, which it imports when their command runs."""
+        for node in self.nodes(DISPATCHER):
+            target = node.target if isinstance(node, ast.AnnAssign) else None
+            if isinstance(target, ast.Name) and target.id == "COMMANDS" and isinstance(node, ast.AnnAssign):
+                assert node.value is not None
+                return [f"core.cli.{module}" for module, _ in ast.literal_eval(node.value).values()]
+        return []
 
     def base(self, name: str, node: ast.ImportFrom) -> str:
         if not node.level:
@@ -289,7 +302,7 @@ def coordinator_is_blind(tree: Tree) -> list[str]:
 
 
 def offices_are_light(tree: Tree) -> list[str]:
-    """4. Legal and compliance need nothing heavy, no record, vault, ledger, gate; a site's office no torch."""
+    """4. Legal and compliance need nothing heavy, no record, vault, ledger, gate; a site's no torch."""
     return tree.cannot_reach(
         ["core.cli.legal", "core.cli.compliance"],
         (*SECRETS, "privacy.accounting", "tenseal", "dp_accounting", *TORCH),
@@ -311,12 +324,17 @@ def few_open_the_gate(tree: Tree) -> list[str]:
 
 
 def one_doorway_per_role(tree: Tree) -> list[str]:
-    """7. The gate encrypts, opening decrypts, the coordinator adds; only those two hold the secret key."""
-    return [
+    """7. The gate encrypts, opening decrypts, the coordinator adds; only those two hold the secret key.
+
+    The doctor tries to break in at all three, on numbers that it makes up: it reaches nobody's belongings.
+    """
+    found = [
         f"{name} imports {door}"
         for door, allowed in DOORWAYS.items()
         for name in sorted(tree.importers(door) - allowed)
     ]
+    belongings = ("core.data", "core.gate.gate", "core.site", "governance.consent", "core.parties")
+    return found + tree.cannot_reach(["core.pilot.doctor"], belongings)
 
 
 def one_file_per_heavy_library(tree: Tree) -> list[str]:
@@ -355,7 +373,7 @@ def baselines_are_out_of_reach(tree: Tree) -> list[str]:
 
 
 def only_written_imports(tree: Tree) -> list[str]:
-    """Nothing is imported by a computed name, or run from text: these rules could not see it."""
+    """Nothing is imported by a computed name or run from text; the command line's table is read instead."""
     found = []
     for name in tree.path_of:
         for node in tree.nodes(name):
@@ -369,6 +387,8 @@ def only_written_imports(tree: Tree) -> list[str]:
                 "run_module",
                 "exec_module",
             }
+            if computed and name == DISPATCHER and ast.unparse(node) == DISPATCH and tree.dispatched():
+                continue
             if computed or ran:
                 found.append(f"{name}: {ast.unparse(node)}")
     return found
@@ -510,6 +530,7 @@ PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (few_open_the_gate, "core/pilot/pilot.py", "from ..gate import gate"),
     (one_doorway_per_role, "core/site/step.py", "from ...privacy.keys.decrypt import open_sum"),
     (one_doorway_per_role, "core/pilot/pilot.py", "from ...privacy.keys.secretkey import StepSecret"),
+    (one_doorway_per_role, "core/pilot/doctor.py", "from ..data.dataset import Dataset"),
     (one_file_per_heavy_library, "core/training/probe.py", "from dp_accounting import dp_event"),
     (one_file_per_heavy_library, "privacy/keys/decrypt.py", "import tenseal.sealapi as seal"),
     (one_file_per_heavy_library, "core/pilot/pilot.py", "import typer"),
@@ -518,6 +539,7 @@ PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (baselines_are_out_of_reach, "core/pilot/pilot.py", "script = folder / 'baselines.py'"),
     (only_written_imports, "core/pilot/pilot.py", "importlib.import_module(name)"),
     (only_written_imports, "core/pilot/pilot.py", "exec(text)"),
+    (only_written_imports, "core/cli/cli.py", "importlib.import_module(name)"),
     (imports_are_relative, "core/gate/gate.py", "from sekisho.core.errors import CoreError"),
     (imports_are_relative, "core/gate/gate.py", "import sekisho.core.errors"),
     (imports_are_relative, "core/gate/gate.py", "from ..gate.sealed import Sealed"),
