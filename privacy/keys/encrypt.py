@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..encryption.bfv import encrypt_words
-from ..encryption.ciphertext import Ciphertext
-from ..encryption.packing import Integers, Words, pack
+from ..encryption.ciphertext import Ciphertext, Words
+from ..encryption.packing import Integers, pack
 from ..encryption.presets import Preset
 from ..errors import KeyAgreementError
 from .secretkey import StepSecret
