@@ -15,9 +15,9 @@ from ..encryption.ciphertext import Ciphertext, Words
 from ..encryption.packing import Integers, pack
 from ..encryption.presets import Preset
 from ..errors import KeyAgreementError
-from .secretkey import StepSecret
+from .secretkey import StepSecret, golden_vector_holds
 
-__all__ = ["StepSecret", "encrypt"]
+__all__ = ["StepSecret", "encrypt", "golden_vector_holds"]
 
 
 def encrypt(values: Integers, preset: Preset, *, secret: StepSecret, masks: Words) -> Ciphertext:
