@@ -7,7 +7,7 @@ Order of calls: ``DiscreteGaussian(variance)`` (the table is built once a proces
 
 How exact. The table holds ⌊2¹²⁸·P[|X| ≤ k]⌋ from integer arithmetic with 192 fractional bits: each of at
 most 2¹⁸ recurrences loses a few units, so an entry is within 2⁻¹⁵⁰ before it is rounded. It is cut where a
-value's weight, relative to that of zero, falls below 2⁻¹²⁸. Rounding and cut move at most 2⁻¹²⁸·(entries +
+value's weight, relative to that of zero, falls below 2⁻¹⁴⁴. Rounding and cut move at most 2⁻¹²⁸·(entries +
 1) ≤ 2⁻¹¹⁰ of total variation a draw for every s ≤ 16,384. Compared lazily: 64 bits decide unless they tie
 with an entry, and then the next 64 bits are drawn. The distribution is that of Canonne, Kamath and Steinke
 2020; the oracle in the tests is OpenDP.
@@ -27,6 +27,7 @@ from .rounding import MAXIMUM_SHARE_VARIANCE
 
 SAMPLER_TOTAL_VARIATION = 2.0**-110  # of one draw, for every variance that is accepted
 TABLE_BITS = 128
+CUT_BITS = 144  # weights below 2^-144 of zero's own are cut; 16 bits more than the table can tell apart
 
 _BITS = 192  # fractional bits while building
 _ONE = 1 << _BITS
@@ -82,7 +83,7 @@ def _build(variance: int) -> _Table:
     while True:
         weight = weight * ratio >> _BITS
         ratio = ratio * ratio_step >> _BITS
-        if weight >> (_BITS - TABLE_BITS) == 0:
+        if weight >> (_BITS - CUT_BITS) == 0:
             break
         total += 2 * weight
         sums.append(total)
