@@ -112,6 +112,11 @@ class Roster:
         """The parties of kind site, in the document's order."""
         return tuple(party for party in self.parties if party.kind is PartyKind.SITE)
 
+    @property
+    def coordinator(self) -> Party:
+        """The one party that coordinates; a roster with none, or with two, is not read."""
+        return next(party for party in self.parties if party.kind is PartyKind.COORDINATOR)
+
     def party(self, party_id: str) -> Party:
         """The party of this id.
 
