@@ -18,10 +18,10 @@ from functools import cache
 from importlib.resources import files
 
 from pydantic import AfterValidator
-from pydantic_core import PydanticCustomError
 
 from .. import policies
 from .errors import BadDocumentError
+from .fields import fault
 from .language import Text
 
 
@@ -55,13 +55,12 @@ def label(kind: str, term: str) -> Text:
     return terms(kind)[term]
 
 
-def require(kind: str) -> AfterValidator:
-    """For Pydantic fields: ``Annotated[str, require("purposes")]`` accepts known terms only."""
+def term_of(kind: str) -> AfterValidator:
+    """For Pydantic fields: ``Annotated[str, term_of("purposes")]`` accepts known terms only."""
 
     def check(term: str) -> str:
         if not known(kind, term):
-            sentence, hint = _refusal(kind, term)
-            raise PydanticCustomError("UNKNOWN_TERM", "{sentence}", {"sentence": sentence, "hint": hint})
+            raise fault("UNKNOWN_TERM", *_refusal(kind, term))
         return term
 
     return AfterValidator(check)

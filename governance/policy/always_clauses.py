@@ -1,0 +1,337 @@
+"""The closed set of clause types under ``always``: each holds for every action and stands in a policy once.
+
+For: the declarations, one a type, and the typed fields that core reads (lifetime budget, cohort, scope).
+Not for: grants (grant_clauses.py), the machinery (clause.py), words (texts/clauses.toml).
+
+A clause only narrows. Facts, sources and codes of a type stand in its declaration, below its fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, model_validator
+from pydantic import Field as Bounds
+
+from ..fields import Digest, DocumentModel, Exact, Identifier, Moment, fault
+from ..vocabulary import term_of
+from .clause import Clause, ClauseType, Field
+from .lattice import EITHER, MUST, MUST_NOT, Interval, Level, OneOf, Requires, Window, Within
+
+MAX_LIST = 200  # terms in one field
+MAX_YEARS = 100
+MIN_SITES = 2  # with one site there is nothing to hide in; the sealing rule asks for more by itself
+
+_SOME = Bounds(min_length=1, max_length=MAX_LIST)
+_ANY = Bounds(max_length=MAX_LIST)  # an empty list permits nothing
+
+# Weakest first. A guarantee for people covers their records, not the other way round.
+UNITS = ("record", "subject")
+DISCLOSURE_LEVELS = ("none", "statement", "sources-listed", "eu-art53-summary", "full")
+
+Country = Annotated[str, term_of("countries")]
+Role = Annotated[str, term_of("roles")]
+Roles = Annotated[frozenset[Role], _SOME]
+
+
+class Validity(Clause):
+    """From when until when the policy is in force; ``until`` is the first moment at which it is not."""
+
+    type: Literal["validity"]
+    from_: Moment = Bounds(alias="from")
+    until: Moment
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.until <= self.from_:
+            hint = "until must be later than from"
+            raise fault("VALIDITY_EMPTY", "the policy ends before it begins", hint)
+        return self
+
+
+VALIDITY = ClauseType(
+    "validity",
+    Validity,
+    fields=(
+        Field("from", "time", "clock", "POLICY_NOT_YET_VALID",
+              lambda clause: Window(start=clause.from_)),
+        Field("until", "time", "clock", "POLICY_EXPIRED", lambda clause: Window(until=clause.until)),
+    ),
+)
+
+
+class EmergencyStop(Clause):
+    """Nothing runs while a stop is in force. Who may stop is recorded here; the roster counts signatures."""
+
+    type: Literal["emergency_stop"]
+    stop_by: Roles
+    restart_by: Roles
+
+
+EMERGENCY_STOP = ClauseType(
+    "emergency_stop",
+    EmergencyStop,
+    fields=(Field("stop", "stop.active", "roster", "STOPPED", lambda _: MUST_NOT),),
+    recorded=("stop_by", "restart_by"),
+    labels={"stop_by": "roles", "restart_by": "roles"},
+)
+
+
+class ConsentRule(DocumentModel):
+    """Whether only consenting subjects may be used, and the scope that their consent must name."""
+
+    required: bool
+    scope: Identifier
+
+
+class LegalBasis(Clause):
+    """Why the law permits the use, for the record; and the consent without which nobody is used."""
+
+    type: Literal["legal_basis"]
+    bases: Annotated[frozenset[Annotated[str, term_of("bases")]], _SOME]
+    consent: ConsentRule
+    references: Annotated[
+        tuple[Annotated[str, Bounds(pattern=r"^https://[!-~]{4,400}$")], ...], Bounds(max_length=20)
+    ] = ()
+
+
+LEGAL_BASIS = ClauseType(
+    "legal_basis",
+    LegalBasis,
+    fields=(
+        Field("consent.scope", "legal_basis.scope", "study", "SCOPE_NOT_COVERED",
+              lambda clause: OneOf(frozenset({clause.consent.scope}))),
+        Field("consent.required", "consent.eligible", "site-consent", "CONSENT_MISSING",
+              lambda clause: MUST if clause.consent.required else EITHER),
+    ),
+    recorded=("bases", "references"),
+    labels={"bases": "bases"},
+)
+
+
+class Transfer(Clause):
+    """What may leave the site, and to which countries."""
+
+    type: Literal["transfer"]
+    leaves_site: Annotated[frozenset[Annotated[str, term_of("artefacts")]], _ANY]
+    destinations: Annotated[frozenset[Country], _ANY]
+
+
+TRANSFER = ClauseType(
+    "transfer",
+    Transfer,
+    fields=(
+        Field("leaves_site", "transfer.artefacts", "site-runtime", "ARTEFACT_NOT_ALLOWED",
+              lambda clause: Within(clause.leaves_site)),
+        Field("destinations", "transfer.destinations", "roster", "DESTINATION_NOT_ALLOWED",
+              lambda clause: Within(clause.destinations)),
+    ),
+    labels={"leaves_site": "artefacts", "destinations": "countries"},
+)
+
+
+class Encryption(Clause):
+    """Protections that must be on whenever something leaves."""
+
+    type: Literal["encryption"]
+    require: Annotated[frozenset[Annotated[str, term_of("measures")]], _SOME]
+
+
+ENCRYPTION = ClauseType(
+    "encryption",
+    Encryption,
+    fields=(
+        Field("require", "encryption.measures", "site-runtime", "MEASURE_MISSING",
+              lambda clause: Requires(clause.require)),
+    ),
+    labels={"require": "measures"},
+)
+
+
+class Cohort(Clause):
+    """In how large a crowd an update hides, and how many of it may compare notes without seeing through."""
+
+    type: Literal["cohort"]
+    min_sites: Annotated[int, Bounds(ge=MIN_SITES, le=1000)]
+    observers: Annotated[int, Bounds(ge=1, le=1000)]
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.observers >= self.min_sites:
+            hint = "observers must be fewer than min_sites"
+            raise fault("COHORT_IMPOSSIBLE", "all sites may not be observers of one another", hint)
+        return self
+
+
+COHORT = ClauseType(
+    "cohort",
+    Cohort,
+    fields=(
+        Field("min_sites", "cohort.sites", "roster", "COHORT_TOO_SMALL",
+              lambda clause: Interval(low=clause.min_sites, whole=True)),
+        Field("observers", "cohort.observers", "study", "OBSERVERS_TOO_FEW",
+              lambda clause: Interval(low=clause.observers, whole=True)),
+    ),
+)
+
+
+class Subjects(Clause):
+    """At how many sites one person may be present; what each site proves about them adds up."""
+
+    type: Literal["subjects"]
+    max_sites_per_subject: Annotated[int, Bounds(ge=1, le=1000)]
+
+
+SUBJECTS = ClauseType(
+    "subjects",
+    Subjects,
+    fields=(
+        Field("max_sites_per_subject", "subjects.sites_per_subject", "study", "SUBJECT_AT_TOO_MANY_SITES",
+              lambda clause: Interval(high=clause.max_sites_per_subject, whole=True)),
+    ),
+)
+
+
+class PrivacyLoss(DocumentModel):
+    """Differential privacy: epsilon above 0, delta above 0 and below 1, both exact."""
+
+    epsilon: Exact
+    delta: Exact
+
+    @model_validator(mode="after")
+    def _meaningful(self) -> Self:
+        if not (self.epsilon > 0 and Decimal(0) < self.delta < 1):
+            hint = 'for example epsilon: "1.0" and delta: "0.00001"'
+            raise fault("BUDGET_MEANINGLESS", "epsilon must be above 0, and delta above 0 and below 1", hint)
+        return self
+
+
+class PrivacyBudget(Clause):
+    """How much may be learned about one person: in one run, and in all runs for as long as the data exist."""
+
+    type: Literal["privacy_budget"]
+    unit: Annotated[str, term_of("units")]
+    adjacency: Annotated[str, term_of("adjacencies")]
+    lifetime: PrivacyLoss
+    per_run: PrivacyLoss
+    on_exhausted: Literal["refuse"]
+
+    @model_validator(mode="after")
+    def _run_within_lifetime(self) -> Self:
+        if self.per_run.epsilon > self.lifetime.epsilon or self.per_run.delta > self.lifetime.delta:
+            hint = "lower per_run, or raise lifetime"
+            raise fault("BUDGET_RUN_ABOVE_LIFETIME", "a single run may use more than all runs together", hint)
+        return self
+
+
+PRIVACY_BUDGET = ClauseType(
+    "privacy_budget",
+    PrivacyBudget,
+    fields=(
+        Field("unit", "budget.unit", "study", "BUDGET_UNIT", lambda clause: Level(UNITS, clause.unit)),
+        Field("adjacency", "budget.adjacency", "study", "BUDGET_ADJACENCY",
+              lambda clause: OneOf(frozenset({clause.adjacency}))),
+        Field("per_run.epsilon", "budget.run_epsilon", "site-ledger", "BUDGET_RUN",
+              lambda clause: Interval(high=clause.per_run.epsilon)),
+        Field("per_run.delta", "budget.run_delta", "site-ledger", "BUDGET_RUN_DELTA",
+              lambda clause: Interval(high=clause.per_run.delta)),
+        # The ledger holds every subject's whole past against the lifetime; the policy hears its answer.
+        Field("lifetime", "budget.lifetime_fits", "site-ledger", "BUDGET_LIFETIME", lambda _: MUST),
+    ),
+    labels={"unit": "units", "adjacency": "adjacencies"},
+)
+
+
+class ListedModel(DocumentModel):
+    """One base model: its name for people, the digest of its weights for the system."""
+
+    name: Annotated[str, Bounds(min_length=1, max_length=200)]
+    digest: Digest
+
+
+class BaseModelRule(Clause):
+    """Which foundation models may be built on."""
+
+    type: Literal["base_model"]
+    models: Annotated[tuple[ListedModel, ...], _SOME]
+    licences: Annotated[frozenset[Annotated[str, term_of("licences")]], _SOME]
+    min_disclosure: Annotated[str, term_of("disclosure_levels")]
+
+
+BASE_MODEL = ClauseType(
+    "base_model",
+    BaseModelRule,
+    fields=(
+        Field("models", "base_model.digest", "site-intake", "BASE_MODEL_NOT_LISTED",
+              lambda clause: OneOf(frozenset(model.digest for model in clause.models))),
+        Field("licences", "base_model.licence", "site-intake", "BASE_MODEL_LICENCE",
+              lambda clause: OneOf(clause.licences)),
+        Field("min_disclosure", "base_model.disclosure", "site-intake", "BASE_MODEL_DISCLOSURE",
+              lambda clause: Level(DISCLOSURE_LEVELS, clause.min_disclosure)),
+    ),
+    labels={"licences": "licences", "min_disclosure": "disclosure_levels"},
+)
+
+
+def _legal_and_it(at_least: Mapping[str, int]) -> Mapping[str, int]:
+    if not {"legal", "it"} <= set(at_least):
+        hint = "write at_least: {legal: 1, it: 1}; more roles may be added"
+        raise fault("APPROVALS_INCOMPLETE", "legal and it must both approve", hint)
+    return MappingProxyType(dict(at_least))
+
+
+class Approvals(Clause):
+    """Whose signatures a study needs. One person counts in one role; who asks may be kept from answering."""
+
+    type: Literal["approvals"]
+    at_least: Annotated[Mapping[Role, Annotated[int, Bounds(ge=1, le=100)]], AfterValidator(_legal_and_it)]
+    exclude_requester: bool
+
+
+APPROVALS = ClauseType(
+    "approvals",
+    Approvals,
+    fields=(
+        Field("at_least", "approvals.*", "roster", "APPROVALS_MISSING",
+              lambda clause: {role: Interval(low=n, whole=True) for role, n in clause.at_least.items()}),
+        Field("exclude_requester", "approvals.requester_excluded", "roster", "APPROVED_BY_REQUESTER",
+              lambda clause: MUST if clause.exclude_requester else EITHER),
+    ),
+    labels={"at_least": "roles"},
+)
+
+
+class OnWithdrawal(DocumentModel):
+    """What a withdrawal changes: later steps by force, what is released already by an act of people."""
+
+    next_step: Literal["exclude"]
+    released_adapter: Annotated[str, term_of("withdrawal_effects")]
+
+
+class Retention(Clause):
+    """How long the evidence must be kept, and what happens after a withdrawal."""
+
+    type: Literal["retention"]
+    audit_years: Annotated[int, Bounds(ge=0, le=MAX_YEARS)]
+    on_withdrawal: OnWithdrawal
+
+
+RETENTION = ClauseType(
+    "retention",
+    Retention,
+    fields=(
+        Field("audit_years", "retention.audit_years", "study", "RETENTION_TOO_SHORT",
+              lambda clause: Interval(low=clause.audit_years, whole=True)),
+    ),
+    recorded=("on_withdrawal",),
+    labels={"on_withdrawal.released_adapter": "withdrawal_effects"},
+)
+
+_DECLARED = (
+    VALIDITY, EMERGENCY_STOP, LEGAL_BASIS, TRANSFER, ENCRYPTION, COHORT, SUBJECTS, PRIVACY_BUDGET, BASE_MODEL,
+    APPROVALS, RETENTION,
+)  # fmt: skip
+ALWAYS: Mapping[str, ClauseType] = MappingProxyType({declared.name: declared for declared in _DECLARED})

@@ -1,0 +1,84 @@
+"""How one clause type is declared; decide and explain work from the declaration and know no type by name.
+
+For: one ``ClauseType`` per type, in always_clauses.py and grant_clauses.py. Not for: deciding (decide.py),
+reading a file (policy.py), words (texts/clauses.toml, under the type's name and its codes).
+
+    ClauseType("cohort", Cohort, fields=(Field("min_sites", fact="cohort.sites", source="roster", ...),))
+        .held(model) -> Held(field, fact, source, code, allowed), one per fact
+
+Adding a type: one declaration and one block of texts. Every field of the model is either held against a fact
+or recorded: a recorded field is shown to people and enforced by nobody, and the explanation says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..fields import DocumentModel, Identifier
+from ..language import Text
+from .lattice import Constraint
+
+
+class Clause(DocumentModel):
+    """What every clause and every grant has: an id to cite it by, and prose, which is never enforced."""
+
+    id: Identifier
+    text: Text
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a clause type and the fact that it is held against.
+
+    ``allowed`` reads the constraint from the clause. For a family of facts, such as the approvals of each
+    role, it gives one constraint per member, and ``fact`` ends in ``.*``.
+    """
+
+    name: str
+    fact: str
+    source: str
+    code: str
+    allowed: Callable[[Any], Constraint | Mapping[str, Constraint]]
+
+
+@dataclass(frozen=True)
+class Held:
+    """One constraint of one clause in a policy, and the fact that it is held against."""
+
+    field: str
+    fact: str
+    source: str
+    code: str
+    allowed: Constraint
+    vocabulary: str | None
+
+
+@dataclass(frozen=True)
+class ClauseType:
+    """The declaration of one clause type; ``labels`` names the vocabulary of each field that has terms."""
+
+    name: str
+    model: type[Clause]
+    fields: tuple[Field, ...]
+    recorded: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def held(self, clause: Clause) -> tuple[Held, ...]:
+        """Every constraint of ``clause``, in the order of the declaration."""
+        found: list[Held] = []
+        for one in self.fields:
+            allowed = one.allowed(clause)
+            family = {"": allowed} if isinstance(allowed, Constraint) else allowed
+            for member in sorted(family):
+                fact = one.fact.removesuffix("*") + member
+                name = f"{one.name}.{member}" if member else one.name
+                label = self.labels.get(one.name)
+                found.append(Held(name, fact, one.source, one.code, family[member], label))
+        return tuple(found)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes under which this type can refuse, beside those of facts."""
+        return tuple(dict.fromkeys(one.code for one in self.fields))
