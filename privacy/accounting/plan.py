@@ -35,6 +35,7 @@ from ..mechanism.rounding import (
 SCHEMA = "sekisho-plan/1"
 HONEST_REMAINDER = 2  # with one honest site left, "the sum" would be that site's own update
 SAMPLE_DEVIATIONS = 7  # a Poisson sample exceeds n with probability below 1e-11
+MAXIMUM_SITES = 1000  # far above what ciphertexts carry; an offer must not make a site build endless tables
 MAXIMUM_COUNT = 2**40  # no count in a plan is larger; keeps every integer exact in JSON
 
 _COUNTS = (
@@ -102,6 +103,8 @@ class Plan:
             return [("a plan holds a figure that is not a positive exact decimal", True)]
         if self.observers < 1 or self.minimum_sites - self.observers < HONEST_REMAINDER:
             return [("a plan leaves fewer than two honest sites, or counts no observer", True)]
+        if self.sites > MAXIMUM_SITES:
+            return [("a plan names more sites than a federation can have", True)]
         if min(self.steps, self.grid, self.dimension, self.expected_sample, self.records_per_subject) < 1:
             return [("a plan has no steps, no grid, no coordinates or no data", True)]
         sizes = tuple(range(self.sites, self.minimum_sites - 1, -1))
@@ -109,13 +112,12 @@ class Plan:
             ("a plan's unit or neighbouring relation is not known", not self._words_known()),
             ("a plan's sampling rate is above one", self.sampling_rate > 1),
             ("a plan's target is not a guarantee", self.epsilon > MAXIMUM_EPSILON or self.delta >= 1),
-            ("a plan's packing is not known", self.preset not in FIELD_WIDTHS),
+            ("a plan's packing is not known", self.preset not in list(FIELD_WIDTHS)),
             ("a plan wants more sites at least than there are", self.minimum_sites > self.sites),
             ("a plan's grid is too fine for 64-bit sums", self.grid_bound_squared >= MAXIMUM_GRID_BOUND**2),
             (
                 "a plan does not name one noise variance for every cohort size, largest cohort first",
-                not _is_table(self.share_variances)
-                or tuple(size for size, _ in self.share_variances) != sizes,
+                not _is_table(self.share_variances) or tuple(size for size, _ in self.share_variances) != sizes,
             ),
         ]
 
@@ -194,9 +196,7 @@ class Plan:
             BadParametersError: ``NO_SUCH_COHORT``, ``NO_SUCH_STEP``.
         """
         if not 1 <= step <= self.total_steps:
-            raise BadParametersError(
-                "NO_SUCH_STEP", "this plan does not pay for such a step", "hint: the run is over"
-            )
+            raise BadParametersError("NO_SUCH_STEP", "this plan does not pay for such a step", "hint: the run is over")
         return NoiseEvent(
             variance=self.share_variance(cohort),
             cohort=cohort,
@@ -224,9 +224,7 @@ class Plan:
         """
         names = {field.name for field in fields(cls)} | {"schema"}
         if not isinstance(value, dict) or set(value) != names or value["schema"] != SCHEMA:
-            raise BadParametersError(
-                "BAD_PLAN", "this is not a plan", "hint: ask the coordinator for a new offer"
-            )
+            raise BadParametersError("BAD_PLAN", "this is not a plan", "hint: ask the coordinator for a new offer")
         table = value["share_variances"]
         if not isinstance(table, list) or not all(isinstance(row, list) for row in table):
             raise BadParametersError("BAD_PLAN", "a plan's table of variances is not a list of pairs")

@@ -34,15 +34,15 @@ class _AlwaysUp(SecretStream):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(1, 400),
-    st.integers(1, 100_000),
-    st.floats(0.001, 1000),
-    st.floats(0, 1),
-    st.integers(0, 2**32),
-    st.booleans(),
+    dimension=st.integers(1, 400),
+    grid=st.integers(1, 100_000),
+    bound=st.floats(0.001, 1000),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 2**32),
+    unlucky=st.booleans(),
 )
 def test_no_vector_leaves_its_bound(
-    dimension: int, grid: int, bound: float, share: float, seed: int, unlucky: bool
+    *, dimension: int, grid: int, bound: float, share: float, seed: int, unlucky: bool
 ) -> None:
     rng = np.random.default_rng(seed)
     vector = rng.standard_normal(dimension) ** 3
@@ -74,9 +74,7 @@ def test_a_vector_that_was_not_clipped_is_refused() -> None:
 def test_rounding_is_unbiased() -> None:
     vector = np.linspace(-0.5, 0.5, 11) / 4
     scaled = vector * 7
-    mean = np.mean(
-        [to_grid(vector, clipping_norm=1.0, grid=7, stream=SecretStream()) for _ in range(4000)], axis=0
-    )
+    mean = np.mean([to_grid(vector, clipping_norm=1.0, grid=7, stream=SecretStream()) for _ in range(4000)], axis=0)
     assert np.abs(mean - scaled).max() < 6 * 0.5 / np.sqrt(4000)
 
 
@@ -120,9 +118,7 @@ def test_the_worked_example_of_lora_refuses_the_narrow_fields() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.integers(50, 2000), st.integers(1, 80_000), st.integers(1, 5000), st.integers(3, 12), st.integers(0, 9)
-)
+@given(st.integers(50, 2000), st.integers(1, 80_000), st.integers(1, 5000), st.integers(3, 12), st.integers(0, 9))
 def test_the_grid_is_the_finest_that_fits(
     sigma_percent: int, dimension: int, sample: int, sites: int, fewer: int
 ) -> None:
@@ -142,13 +138,10 @@ def test_the_grid_is_the_finest_that_fits(
 
     def fits(grid: int) -> bool:
         bound = grid_bound_squared(grid, dimension)
-        shares = [
-            (size, share_variance(sigma, bound, cohort=size, observers=1)) for size in range(least, sites + 1)
-        ]
+        shares = [(size, share_variance(sigma, bound, cohort=size, observers=1)) for size in range(least, sites + 1)]
         room = 2 ** (FIELD_WIDTHS[choice.preset] - 1) - 1
         return bound < 2**60 and all(
-            s2 <= 16384**2 and sample * grid + 7 * (size * s2) ** 0.5 <= room * (1 + 1e-12)
-            for size, s2 in shares
+            s2 <= 16384**2 and sample * grid + 7 * (size * s2) ** 0.5 <= room * (1 + 1e-12) for size, s2 in shares
         )
 
     assert fits(choice.grid) and not fits(choice.grid + 1)
@@ -157,9 +150,7 @@ def test_the_grid_is_the_finest_that_fits(
 
 def test_where_no_packing_fits_the_plan_is_refused() -> None:
     with pytest.raises(BadParametersError) as refused:
-        choose_grid(
-            sigma=Fraction(1000), dimension=385, expected_sample=4000, observers=1, sites=5, minimum_sites=3
-        )
+        choose_grid(sigma=Fraction(1000), dimension=385, expected_sample=4000, observers=1, sites=5, minimum_sites=3)
     assert refused.value.code == "NO_PRESET_FITS"
 
 
