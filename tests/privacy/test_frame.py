@@ -109,9 +109,7 @@ def test_a_word_equal_to_the_modulus_is_refused():
     with pytest.raises(CiphertextError) as refusal:
         frame.decode_sum(head + packed, PRESETS["1x48"], 1)
     assert refusal.value.code == "WORD_OUT_OF_RANGE"
-    assert frame.decode_sum(head + (PRIME - 1).to_bytes(8, "little"), PRESETS["1x48"], 1).tolist() == [
-        PRIME - 1
-    ]
+    assert frame.decode_sum(head + (PRIME - 1).to_bytes(8, "little"), PRESETS["1x48"], 1).tolist() == [PRIME - 1]
 
 
 def test_a_site_frame_is_no_sum_and_a_sum_no_site_frame():
@@ -195,5 +193,9 @@ def test_digests_of_the_two_halves_are_separate():
     assert frame.c0_digest(ciphertext) == frame.c0_digest(other_seeds)
     assert frame.seeds_digest(ciphertext) != frame.seeds_digest(other_seeds)
     assert frame.seeds_digest(ciphertext) == frame.seeds_digest(SeedList("kohi", ciphertext.seeds))
+    for place in range(64):
+        changed = bytearray(ciphertext.seeds)
+        changed[place] ^= 1
+        assert frame.seeds_digest(SeedList("kohi", bytes(changed))) != frame.seeds_digest(ciphertext)
     assert frame.half_digest(ciphertext.c0, PRESET, 9) == frame.c0_digest(ciphertext)
     assert frame.half_digest(ciphertext.c0, PRESET, 8) != frame.c0_digest(ciphertext)

@@ -60,9 +60,7 @@ def test_extremes_of_a_field_survive():
         assert (unpack(pack(values, preset), preset, 7) == values).all()
 
 
-@pytest.mark.parametrize(
-    "values", [np.zeros((2, 2), np.int64), np.zeros(3, np.int32), np.zeros(3), np.zeros(3, ">i8")]
-)
+@pytest.mark.parametrize("values", [np.zeros((2, 2), np.int64), np.zeros(3, np.int32), np.zeros(3), np.zeros(3, ">i8")])
 def test_other_arrays_are_refused(values):
     with pytest.raises(BadParametersError) as refusal:
         pack(values, PRESETS["2x24"])

@@ -49,9 +49,7 @@ def test_95_sites_is_the_largest_sum_that_cannot_fail():
     assert 21.5 * 95 < PRIME / 2 ** (PLAIN_BITS + 1) < 21.5 * 96
 
 
-@pytest.mark.parametrize(
-    ("sites", "code"), [(0, "TOO_FEW_SITES"), (2, "TOO_FEW_SITES"), (96, "TOO_MANY_SITES")]
-)
+@pytest.mark.parametrize(("sites", "code"), [(0, "TOO_FEW_SITES"), (2, "TOO_FEW_SITES"), (96, "TOO_MANY_SITES")])
 def test_cohorts_outside_the_bounds_are_refused(sites, code):
     with pytest.raises(BadParametersError) as refusal:
         preset("2x24").check_sites(sites)

@@ -6,6 +6,7 @@ import hmac
 import pickle
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,9 +51,7 @@ def test_the_pair_key_is_the_published_construction():
     kohi, wanko = JoinKeys.generate(), JoinKeys.generate()
     _, shared = kohi.encapsulate(wanko.public)
     prk = hmac.new(H0, kohi.exchange(wanko.public) + shared, hashlib.sha256).digest()
-    info = b"".join(
-        len(part).to_bytes(4, "little") + part for part in (b"sekisho/pair-key/v1", b"kohi", b"wanko")
-    )
+    info = b"".join(len(part).to_bytes(4, "little") + part for part in (b"sekisho/pair-key/v1", b"kohi", b"wanko"))
     expected = hmac.new(prk, info + b"\x01", hashlib.sha256).digest()
     assert pair_key(kohi, wanko.public, shared, h0=H0, low="kohi", high="wanko") == expected
 
@@ -70,9 +69,7 @@ def test_ids_cannot_be_confused():
     kohi, wanko = JoinKeys.generate(), JoinKeys.generate()
     for low, high in [("wanko", "kohi"), ("kohi", "kohi"), ("", "kohi")]:
         assert (
-            code_of(
-                lambda low=low, high=high: pair_key(kohi, wanko.public, bytes(32), h0=H0, low=low, high=high)
-            )
+            code_of(lambda low=low, high=high: pair_key(kohi, wanko.public, bytes(32), h0=H0, low=low, high=high))
             == "PAIR_ORDER"
         )
 
@@ -102,10 +99,7 @@ def test_malformed_key_material_is_refused():
     assert code_of(lambda: JoinPublic(own.public.x25519, b"\xff" * 1183)) == "JOIN_KEYS"
     assert code_of(lambda: own.decapsulate(bytes(1087))) == "KEM_CIPHERTEXT"
     assert code_of(lambda: pair_key(own, own.public, bytes(31), h0=H0, low="a", high="b")) == "KEM_SECRET"
-    assert (
-        code_of(lambda: pair_key(own, own.public, bytes(32), h0=H0[:31], low="a", high="b"))
-        == "TRANSCRIPT_HASH"
-    )
+    assert code_of(lambda: pair_key(own, own.public, bytes(32), h0=H0[:31], low="a", high="b")) == "TRANSCRIPT_HASH"
     assert code_of(lambda: runkeys.check_transcript(H0.hex())) == "TRANSCRIPT_HASH"
 
 
@@ -135,11 +129,17 @@ def test_the_run_secret_reaches_its_recipient():
     low, high = agreed()
     secret = RunSecret.generate()
     wrapped = secret.wrap(low, h0=H0, sender="kohi", recipient="wanko")
-    assert (
-        RunSecret.unwrap(high, wrapped, h0=H0, sender="kohi", recipient="wanko").to_bytes()
-        == secret.to_bytes()
-    )
+    assert RunSecret.unwrap(high, wrapped, h0=H0, sender="kohi", recipient="wanko").to_bytes() == secret.to_bytes()
     assert secret.wrap(low, h0=H0, sender="kohi", recipient="wanko") != wrapped
+
+
+def test_the_wrapped_secret_is_the_published_construction():
+    # ChaCha20-Poly1305 under its own derived key; H0, label and both ids are in the key and in the bound data.
+    wrapped = RunSecret(bytes(64)).wrap(bytes(32), h0=H0, sender="kohi", recipient="wanko")
+    names = b"".join(len(p).to_bytes(4, "little") + p for p in (b"sekisho/run-secret/v1", b"kohi", b"wanko"))
+    prk = hmac.new(H0, bytes(32), hashlib.sha256).digest()
+    key = hmac.new(prk, names + b"\x01", hashlib.sha256).digest()
+    assert ChaCha20Poly1305(key).decrypt(wrapped[:12], wrapped[12:], H0 + names) == bytes(64)
 
 
 @settings(max_examples=40)
@@ -147,9 +147,7 @@ def test_the_run_secret_reaches_its_recipient():
 def test_no_byte_of_a_wrapped_secret_can_change(place, flip):
     wrapped = bytearray(RunSecret(bytes(64)).wrap(bytes(32), h0=H0, sender="kohi", recipient="wanko"))
     wrapped[place] ^= flip
-    code = code_of(
-        lambda: RunSecret.unwrap(bytes(32), bytes(wrapped), h0=H0, sender="kohi", recipient="wanko")
-    )
+    code = code_of(lambda: RunSecret.unwrap(bytes(32), bytes(wrapped), h0=H0, sender="kohi", recipient="wanko"))
     assert code == "RUN_SECRET_NOT_AUTHENTIC"
 
 
