@@ -105,7 +105,6 @@ LATER = {
     "core.flare.kits",
     "core.cli.coordinator",
     "core.site.voting",
-    "core.training.model",
     "privacy.gradients.gradients",
 }
 
@@ -183,16 +182,16 @@ class Tree:
         name = name.removeprefix("sekisho.")
         return name if not otherwise or name in self.path_of else otherwise
 
-    def reach(self, start: str) -> dict[str, str]:
-        """Everything ``start`` can reach -> the chain of imports that leads there."""
+    def reach(self, start: str, targets: tuple[str, ...]) -> dict[str, str]:
+        """Everything ``start`` can reach -> a shortest chain of imports; not beyond the ``targets``."""
         found = {start: start}
         waiting = [start]
-        while waiting:
-            here = waiting.pop()
+        for here in waiting:
             for there in sorted(self.imports.get(here, ())):
                 if there not in found:
                     found[there] = f"{found[here]} -> {there}"
-                    waiting.append(there)
+                    if not within(there, targets):
+                        waiting.append(there)
         del found[start]
         return found
 
@@ -208,7 +207,7 @@ class Tree:
             chain
             for start in starts
             if start in self.path_of
-            for name, chain in self.reach(start).items()
+            for name, chain in self.reach(start, targets).items()
             if within(name, targets) and not within(start, targets)
         ]
 
@@ -246,21 +245,12 @@ def sealed_is_made_in_the_gate(tree: Tree) -> list[str]:
             continue
         for node in tree.nodes(name):
             made = isinstance(node, ast.Call) and called(node) == "Sealed"
-            taken = (
-                isinstance(node, ast.Attribute)
-                and isinstance(node.value, ast.Name)
-                and node.value.id == "Sealed"
-            )
-            renamed = (
-                isinstance(node, ast.alias) and node.name == "Sealed" and node.asname not in (None, "Sealed")
-            )
+            taken = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Sealed"
+            renamed = isinstance(node, ast.alias) and node.name == "Sealed" and node.asname not in (None, "Sealed")
             rebuilt = (
                 isinstance(node, ast.Call)
                 and called(node) in {"__new__", "replace", "_make"}
-                and any(
-                    isinstance(argument, ast.Name) and "sealed" in argument.id.lower()
-                    for argument in node.args
-                )
+                and any(isinstance(argument, ast.Name) and "sealed" in argument.id.lower() for argument in node.args)
             )
             if made or taken or renamed or rebuilt:
                 found.append(f"{name}: {ast.unparse(node)}")
@@ -272,15 +262,11 @@ def engines_carry_sealed(tree: Tree) -> list[str]:
     found = []
     for name in tree.under("core.engines.channel"):
         returns = [
-            node.returns
-            for node in tree.nodes(name)
-            if isinstance(node, ast.FunctionDef) and node.name == "handle"
+            node.returns for node in tree.nodes(name) if isinstance(node, ast.FunctionDef) and node.name == "handle"
         ]
         if not returns or any(node is None or ast.unparse(node) != "Sealed" for node in returns):
             found.append(f"{name}: handle does not return Sealed")
-    engines = [
-        name for name in tree.under("core.engines") if name.count(".") == 2 and name != "core.engines.channel"
-    ]
+    engines = [name for name in tree.under("core.engines") if name.count(".") == 2 and name != "core.engines.channel"]
     for name in engines + tree.under("core.flare.executor"):
         if not any(isinstance(node, ast.Call) and called(node) == "carry" for node in tree.nodes(name)):
             found.append(f"{name}: does not pass a site's answer through carry")
@@ -318,9 +304,7 @@ def site_and_coordinator_never_meet(tree: Tree) -> list[str]:
 
 def few_open_the_gate(tree: Tree) -> list[str]:
     """6. Only the files named in ADR 0002 import the gate; one more is a design decision."""
-    return [
-        f"{name} imports the gate" for name in sorted(tree.importers("core.gate.gate") - MAY_IMPORT_THE_GATE)
-    ]
+    return [f"{name} imports the gate" for name in sorted(tree.importers("core.gate.gate") - MAY_IMPORT_THE_GATE)]
 
 
 def one_doorway_per_role(tree: Tree) -> list[str]:
@@ -344,9 +328,7 @@ def one_file_per_heavy_library(tree: Tree) -> list[str]:
         for library, homes in HOME_OF.items():
             if name not in homes and any(within(imported, (library,)) for imported in names):
                 found.append(f"{name} imports {library}")
-        if not within(name, ("core.cli",)) and any(
-            within(imported, ("typer", "click")) for imported in names
-        ):
+        if not within(name, ("core.cli",)) and any(within(imported, ("typer", "click")) for imported in names):
             found.append(f"{name} imports typer")
     return found
 
@@ -365,9 +347,7 @@ def baselines_are_out_of_reach(tree: Tree) -> list[str]:
         found += [
             f"{name} names {node.value}"
             for node in tree.nodes(name)
-            if isinstance(node, ast.Constant)
-            and isinstance(node.value, str)
-            and node.value.endswith("baselines.py")
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith("baselines.py")
         ]
     return found
 
@@ -401,17 +381,13 @@ def imports_are_relative(tree: Tree) -> list[str]:
         folder = path.split("/")[:-1]
         for node in tree.nodes(name):
             if isinstance(node, ast.Import):
-                found += [
-                    f"{name}: import {a.name}" for a in node.names if within(a.name, ("sekisho", *HOUSES))
-                ]
+                found += [f"{name}: import {a.name}" for a in node.names if within(a.name, ("sekisho", *HOUSES))]
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 if within(node.module or "", ("sekisho", *HOUSES)):
                     found.append(f"{name}: from {node.module}")
             elif isinstance(node, ast.ImportFrom):
                 target = tree.base(name, node).split(".")
-                if tree.base(name, node) in tree.path_of and not tree.path_of[".".join(target)].endswith(
-                    "__init__.py"
-                ):
+                if tree.base(name, node) in tree.path_of and not tree.path_of[".".join(target)].endswith("__init__.py"):
                     target = target[:-1]
                 shared = next(
                     (i for i, (a, b) in enumerate(zip(folder, target, strict=False)) if a != b),
