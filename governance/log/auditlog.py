@@ -23,6 +23,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -34,12 +35,12 @@ from .merkle import (
     MAX_LEVELS,
     Frontier,
     Node,
+    checked_frontier,
     consistency_proof,
+    damaged,
     inclusion_proof,
     leaf_hash,
-    node_hash,
     range_hash,
-    subtrees,
 )
 
 SCHEMA_VERSION = "1"
@@ -107,7 +108,7 @@ class AuditLog:
                 connection.executescript(_SCHEMA)
                 _claim(connection, origin, key.public.key_id)
             with _reading():
-                frontier = _checked_frontier(connection)
+                frontier = _frontier(connection)
             log = cls(connection, origin, key, frontier)
             log._check_last_head()
         except BaseException:
@@ -210,7 +211,7 @@ class AuditLog:
                     (start, min(end, start + READ_CHUNK)),
                 ).fetchall()
             if not rows:
-                raise _damaged("a log lacks entries that it had")
+                raise damaged("a log lacks entries that it had")
             yield from (bytes(body) for (body,) in rows)
             start += len(rows)
 
@@ -231,24 +232,24 @@ class AuditLog:
         execute = self._connection.execute
         # 1. The file is a sound database.
         if execute("PRAGMA integrity_check").fetchone() != ("ok",):
-            raise _damaged("a log's database file is damaged")
+            raise damaged("a log's database file is damaged")
         heads = dict(execute("SELECT size, note FROM heads").fetchall())
         # 2. Every entry is one, in its place; every stored node and signed head is what the entries give.
         frontier, created = Frontier(), 0
         self._check_head(frontier, heads)
         for index, body in execute("SELECT i, body FROM entries ORDER BY i"):
             if index != frontier.size:
-                raise _damaged("a log's entries are not numbered without gaps")
+                raise damaged("a log's entries are not numbered without gaps")
             Entry.from_bytes(body)
             for node in frontier.add(leaf_hash(body)):
                 created += 1
                 if self._node(node.level, node.index) != node.hash:
-                    raise _damaged("a log's stored tree does not fit its entries")
+                    raise damaged("a log's stored tree does not fit its entries")
             self._check_head(frontier, heads)
         # 3. Nothing is left over.
         nodes = execute("SELECT COUNT(*) FROM nodes").fetchone()[0]
         if frontier.size < self.size or created != nodes or max(heads, default=0) > frontier.size:
-            raise _damaged("a log holds nodes or heads that no entry explains")
+            raise damaged("a log holds nodes or heads that no entry explains")
         return FsckReport(frontier.size, nodes, len(heads), frontier.root())
 
     def close(self) -> None:
@@ -286,7 +287,7 @@ class AuditLog:
             return
         size, note = row
         if size > self.size:
-            raise _damaged("a log has fewer entries than its last signed head says")
+            raise damaged("a log has fewer entries than its last signed head says")
         self._check_signed(note, size, self.root(size))
 
     def _check_head(self, frontier: Frontier, heads: dict[int, str]) -> None:
@@ -297,9 +298,9 @@ class AuditLog:
         try:
             head = verify_checkpoint(note, self.origin, self._key.public)
         except BadSignatureError as error:
-            raise _damaged("a log's stored head is not signed by its key") from error
+            raise damaged("a log's stored head is not signed by its key") from error
         if (head.size, head.root) != (size, root):
-            raise _damaged("a log's entries do not give the root that it signed")
+            raise damaged("a log's entries do not give the root that it signed")
 
 
 @contextmanager
@@ -315,7 +316,7 @@ def _reading() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _damaged("a log cannot be read") from error
+        raise damaged("a log cannot be read") from error
 
 
 def _create(path: Path) -> None:
@@ -341,44 +342,30 @@ def _claim(connection: sqlite3.Connection, origin: str, key_id: str) -> None:
         )
 
 
-def _checked_frontier(connection: sqlite3.Connection) -> Frontier:
-    """The right edge of the tree, recomputed from the last entry upwards wherever the tree is complete."""
+def _frontier(connection: sqlite3.Connection) -> Frontier:
+    """The right edge of the stored tree, checked against itself and the entries there."""
+
+    def leaf(index: int) -> bytes:
+        row = connection.execute("SELECT body FROM entries WHERE i = ?", (index,)).fetchone()
+        return leaf_hash(row[0]) if row else b""
+
     count, size = connection.execute("SELECT COUNT(*), COALESCE(MAX(i) + 1, 0) FROM entries").fetchone()
     if count != size:
-        raise _damaged("a log's entries are not numbered without gaps")
-    nodes = []
-    for level, index in subtrees(0, size):
-        stored = _stored_node(connection, level, index)
-        for lower in range(level, 0, -1):  # down the subtree's right edge
-            place = ((index + 1) << (level - lower)) - 1
-            left = _stored_node(connection, lower - 1, 2 * place)
-            right = _stored_node(connection, lower - 1, 2 * place + 1)
-            if node_hash(left, right) != _stored_node(connection, lower, place):
-                raise _damaged("a log's stored tree contradicts itself")
-        last = ((index + 1) << level) - 1
-        row = connection.execute("SELECT body FROM entries WHERE i = ?", (last,)).fetchone()
-        if row is None or leaf_hash(row[0]) != _stored_node(connection, 0, last):
-            raise _damaged("a log's stored tree does not fit its entries")
-        nodes.append(Node(level, index, stored))
-    beyond = connection.execute("SELECT 1 FROM nodes WHERE k = ?", (_node_key(0, size),)).fetchone()
-    if beyond is not None:
-        raise _damaged("a log has fewer entries than its tree has leaves")
-    return Frontier(size, nodes)
+        raise damaged("a log's entries are not numbered without gaps")
+    if connection.execute("SELECT 1 FROM nodes WHERE k = ?", (_node_key(0, size),)).fetchone():
+        raise damaged("a log has fewer entries than its tree has leaves")
+    return checked_frontier(size, partial(_stored_node, connection), leaf)
 
 
 def _stored_node(connection: sqlite3.Connection, level: int, index: int) -> bytes:
     row = connection.execute("SELECT hash FROM nodes WHERE k = ?", (_node_key(level, index),)).fetchone()
     if row is None:
-        raise _damaged("a log's stored tree has a hole")
+        raise damaged("a log's stored tree has a hole")
     return bytes(row[0])
 
 
 def _node_key(level: int, index: int) -> int:
     return (level << MAX_LEVELS) | index
-
-
-def _damaged(sentence: str) -> BrokenLogError:
-    return BrokenLogError("LOG_DAMAGED", sentence, "keep the file and compare it with witnessed heads")
 
 
 def _unwritable() -> BrokenLogError:

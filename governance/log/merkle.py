@@ -49,9 +49,9 @@ class Frontier:
     """The complete subtrees at the right edge of a tree, largest first: all that appending needs."""
 
     def __init__(self, size: int = 0, nodes: Sequence[Node] = ()) -> None:
-        """Raises BrokenLogError FRONTIER_MISMATCH if ``nodes`` are not the subtrees of a tree of ``size``."""
+        """Raises BrokenLogError LOG_DAMAGED if ``nodes`` are not the subtrees of a tree of ``size``."""
         if tuple((node.level, node.index) for node in nodes) != subtrees(0, size):
-            raise BrokenLogError("FRONTIER_MISMATCH", "a log's stored tree does not fit its size", "run fsck")
+            raise damaged("a log's stored tree does not fit its size")
         self.size = size
         self._nodes = list(nodes)
 
@@ -94,6 +94,34 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
     for leaf in leaves:
         frontier.add(leaf)
     return frontier.root()
+
+
+def checked_frontier(size: int, node: NodeLookup, leaf: Callable[[int], bytes]) -> Frontier:
+    """The frontier of a stored tree, recomputed along the right edge of each complete subtree in it.
+
+    ``leaf(i)`` is the leaf hash computed from entry i itself. Time grows with the square of log(size); what lies
+    to the left of those edges is for a full recomputation to find.
+
+    Raises:
+        BrokenLogError: LOG_DAMAGED.
+    """
+    nodes = []
+    for top, position in subtrees(0, size):
+        nodes.append(Node(top, position, node(top, position)))
+        level, index = top, position
+        while level:
+            left, right = node(level - 1, 2 * index), node(level - 1, 2 * index + 1)
+            if node_hash(left, right) != node(level, index):
+                raise damaged("a log's stored tree contradicts itself")
+            level, index = level - 1, 2 * index + 1
+        if node(0, index) != leaf(index):
+            raise damaged("a log's stored tree does not fit its entries")
+    return Frontier(size, nodes)
+
+
+def damaged(sentence: str) -> BrokenLogError:
+    """A log whose parts disagree."""
+    return BrokenLogError("LOG_DAMAGED", sentence, "keep the file and compare it with witnessed heads")
 
 
 def range_hash(start: int, end: int, node: NodeLookup) -> bytes:
