@@ -53,6 +53,7 @@ class Held:
     code: str
     allowed: Constraint
     vocabulary: str | None
+    member: str  # which one of a family of facts; else empty
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class ClauseType:
                 fact = one.fact.removesuffix("*") + member
                 name = f"{one.name}.{member}" if member else one.name
                 label = self.labels.get(one.name)
-                found.append(Held(name, fact, one.source, one.code, family[member], label))
+                found.append(Held(name, fact, one.source, one.code, family[member], label, member))
         return tuple(found)
 
     @property

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..canonical import digest
 from .clause import Held
-from .lattice import write
+from .lattice import MAX_WRITTEN, write
 from .policy import Policy, Provision
 from .request import Request
 
@@ -35,7 +35,7 @@ class ClauseResult:
     """One constraint of one clause, held against its fact.
 
     ``allowed`` and ``observed`` are in signs that need no translation; ``observed`` and ``source`` are None where the
-    fact is missing. ``code`` is None where the constraint holds.
+    fact is missing. ``code`` is None where the constraint holds. ``offending`` is what is at fault in the fact's value.
     """
 
     clause: str
@@ -47,10 +47,11 @@ class ClauseResult:
     allowed: str
     observed: str | None
     source: str | None
+    offending: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values."""
-        return dict(vars(self))
+        return {**vars(self), "offending": list(self.offending)}
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ def _result(provision: Provision, held: Held, request: Request) -> ClauseResult:
         fact=held.fact,
         allowed=held.allowed.text(),
         observed=None if fact is None else write(fact.value),
-        source=None if fact is None else fact.source,
+        source=None if fact is None else fact.source[:MAX_WRITTEN],
+        offending=held.allowed.offending(fact.value) if fact is not None and code == held.code else (),
     )
 
 

@@ -62,6 +62,9 @@ class Constraint(ABC):
         return (write(value),)
 
 
+MAX_WRITTEN = 200  # characters of one value that a decision repeats; our terms and digests are shorter
+
+
 def write(value: Any) -> str:
     """A fact's value in signs that need no translation; of a foreign type only the type's name."""
     if isinstance(value, bool):
@@ -69,7 +72,7 @@ def write(value: Any) -> str:
     if isinstance(value, Decimal):
         return format(value, "f") if value.is_finite() else "not a finite number"
     if isinstance(value, str | int):
-        return str(value)
+        return str(value)[:MAX_WRITTEN]
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat() if value.tzinfo else "a time without zone"
     if isinstance(value, frozenset | set) and all(isinstance(item, str) for item in value):
@@ -249,11 +252,12 @@ class Window(Constraint):
         return self.start is not None and self.until is not None and self.start >= self.until
 
     def parts(self) -> tuple[str, ...]:
-        return tuple(write(end) for end in (self.start, self.until) if end is not None)
+        return tuple(end.isoformat() for end in (self.start, self.until) if end is not None)
 
     def text(self) -> str:
-        ends = [f"from {write(self.start)}"] if self.start is not None else []
-        ends += [f"before {write(self.until)}"] if self.until is not None else []
+        # In the zone in which its authors wrote it.
+        ends = [f"from {self.start.isoformat()}"] if self.start is not None else []
+        ends += [f"before {self.until.isoformat()}"] if self.until is not None else []
         return " and ".join(ends) or "any time"
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -62,7 +63,7 @@ class Request:
     def _ordered(self) -> list[tuple[str, Fact]]:
         return sorted(self._facts.items(), key=lambda item: item[0])
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Digest of the request's JSON form."""
         return digest(self.to_json())
