@@ -138,8 +138,8 @@ def lines(title: str, series: Sequence[Series], *, x_label: str, y_label: str) -
     body = [_text(0, 12, y_label, "small", "start"), _text(WIDTH, CHART_HEIGHT - 2, x_label, "small", "end"),
             f'<line class="hair" x1="{left_edge}" y1="{base}" x2="{WIDTH - MARGIN}" y2="{base}"/>',
             f'<line class="hair" x1="{left_edge}" y1="{head}" x2="{left_edge}" y2="{base}"/>',
-            _text(left_edge - 4, head + 5, f"{top:.3g}", "small", "end"), _text(left_edge - 4, base, "0", "small", "end"),
-            _text(left_edge, base + 14, "0", "small", "start")]
+            _text(left_edge - 4, head + 5, f"{top:.3g}", "small", "end"),
+            _text(left_edge - 4, base, "0", "small", "end"), _text(left_edge, base + 14, "0", "small", "start")]
     for line, style in zip(series, ("solid", "dashed", "dotted"), strict=False):
         path = " ".join(",".join(at(x, y)) for x, y in line.points)
         body.append(f'<polyline class="line {style}" points="{path}"/>')

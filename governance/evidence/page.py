@@ -63,7 +63,7 @@ class Page:
         self, template: str, *, title: Text, views: Callable[[Words], object] | None = None, first: Language = "en",
         **values: object,
     ) -> str:
-        """The page; ``views`` makes what differs by language (charts, formatted figures), once per language as ``v``."""
+        """The page; ``views`` makes what differs by language (charts, figures), once per language, as ``v``."""
         per_language = [(words, views(words) if views else None) for words in self.words]
         return self._environment.get_template(template).render(
             languages=per_language, title=title, first=first, **values

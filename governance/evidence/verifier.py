@@ -1,0 +1,657 @@
+"""Verify an evidence bundle, anywhere: Python >= 3.9, the standard library and the package `cryptography`.
+
+    python verify.py evidence.zip --root sha256:<fingerprint that you were given outside this file>
+
+The order of the checks, each of which stops at the first thing it finds:
+
+    1. container    the zip, written again from its members, is this file byte for byte
+    2. manifest     lists every other member with its digest, and is signed by a party of the roster
+    3. roster       is signed by every site in it
+    4. papers       study, policies and base-model record carry approvals of people in the roster
+    5. logs         each party's entries give the root of its signed checkpoint (RFC 6962, C2SP)
+    6. provenance   signed by a party; what it names is in this bundle and in the logs
+    7. root         the digest of roster.yaml is the fingerprint that you gave
+
+Everything hangs on 7: every key comes out of the very bytes of roster.yaml that the fingerprint names, never from a
+copy in another form that somebody else could have signed. So this file reads the plain YAML that a roster needs.
+
+What it is NOT for: it does not judge whether an approval had expired when it was used (each site's own log has that
+decision), and cannot see that a whole log was rolled back (other parties' logs witness that).
+
+This file imports nothing of Sekisho. It is the same file inside the bundle (verify.py) and in the product.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import re
+import struct
+import sys
+import zlib
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+try:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+except ImportError:  # said in words by main(); a library caller has the package
+    Ed25519PublicKey = None  # type: ignore[assignment,misc]
+
+SCHEMA = "sekisho-evidence/1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+ATTESTATION = "urn:sekisho:attestation:"
+MANIFEST, MANIFEST_SIGNATURE = "manifest.json", "manifest.json.dsse.json"
+ROSTER, ROSTER_SIGNATURES = "roster.yaml", "roster.yaml.dsse.json"
+STUDY, BASE_MODEL, PROVENANCE = "study.yaml", "base-model.yaml", "provenance.dsse.json"
+APPROVALS = ".dsse.json"
+BOTH, LEGAL = ("legal", "it"), ("legal",)      # whose approval a paper needs, by different people
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99}){0,3}")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+SENTENCES = {
+    "verified": (0, "Verified: nothing was changed, and the signers are those of the roster with your fingerprint.",
+                 "検証済み：変更はなく、署名者は指定された指紋の名簿の当事者です。"),
+    "consistent": (1, "Consistent, signer unknown: give --root with the fingerprint that you received elsewhere.",
+                   "整合していますが署名者は不明です。別の経路で受け取った指紋を --root に指定してください。"),
+    "other-root": (4, "The root does not match: the bundle is consistent, but it is signed under another roster.",
+                   "指紋が一致しません。整合していますが、別の名簿の下で署名されています。"),
+    "changed": (5, "Changed: this is not the bundle as it was exported and signed.",
+                "変更されています。出力され署名された時点の証跡ではありません。"),
+    "unusable": (6, "Unusable: this cannot be read as an evidence bundle.",
+                 "利用できません。証跡バンドルとして読み取れません。"),
+}
+
+Json = Any
+
+
+class Verdict(NamedTuple):
+    """The answer: ``code`` is the exit status, ``details`` say what was found, one line each (English)."""
+
+    code: int
+    name: str
+    sentence: str
+    details: tuple[str, ...]
+
+    @property
+    def sentence_ja(self) -> str:
+        return SENTENCES[self.name][2]
+
+
+class Holder(NamedTuple):
+    """Whose key it is: a party (``roles`` holds its kind) or a person."""
+
+    name: str
+    is_party: bool
+    roles: tuple[str, ...]
+    raw: bytes
+
+
+class Roster(NamedTuple):
+    """Whose keys there are, how many people must sign in each role, and the digest of the file that says so."""
+
+    keys: dict[str, Holder]
+    thresholds: dict[str, int]
+    version: int
+    fingerprint: str
+
+
+class Found(Exception):  # noqa: N818  a finding, raised to the one place that makes a verdict of it
+    """Something that decides the verdict."""
+
+    def __init__(self, verdict: str, detail: str) -> None:
+        super().__init__(detail)
+        self.verdict = verdict
+
+
+def changed(detail: str) -> NoReturn:
+    raise Found("changed", detail)
+
+
+# A dishonest exporter may sign any nonsense: shapes are not trusted, and a wrong one is a finding, not a crash.
+MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError, struct.error)
+
+
+def verify(data: bytes, root: str | None = None) -> Verdict:
+    """Judge the bytes of an evidence bundle; never raises. ``root`` is "sha256:..." or None."""
+    details: list[str] = []
+    try:
+        name = _verify(data, root, details)
+    except Found as found:
+        name = found.verdict
+        details.append(str(found))
+    except MALFORMED as error:
+        name = "changed"
+        details.append(f"a part of the bundle is malformed ({type(error).__name__})")
+    code, sentence, _ = SENTENCES[name]
+    return Verdict(code, name, sentence, tuple(details))
+
+
+def _verify(data: bytes, root: str | None, details: list[str]) -> str:
+    if Ed25519PublicKey is None:
+        raise Found("unusable", "the Python package `cryptography` is not installed")
+    if root is not None and not DIGEST.fullmatch(root):
+        raise Found("unusable", "--root is not of the form sha256:<64 lower-case hexadecimal digits>")
+    members = read_container(data)                                                          # 1 container
+    if MANIFEST not in members and MANIFEST_SIGNATURE not in members:
+        raise Found("unusable", "the archive holds no evidence manifest")
+    _check_digests(members)                                                                 # 2 manifest
+    roster = read_roster(members[ROSTER])
+    exporter = _check_signature(members[MANIFEST_SIGNATURE], roster.keys, members[MANIFEST])
+    details.append(f"manifest: {len(members)} members, signed by {exporter}")
+    details.append(_check_roster(members, roster))                                            # 3 roster
+    known = _check_papers(members, roster, details)                                           # 4 papers
+    mentions = _check_logs(members, roster.keys, details)                                          # 5 logs
+    _check_provenance(members, roster, known, mentions, details)                              # 6 provenance
+    if root is None:                                                                        # 7 root
+        details.append(f"root of this bundle, to compare with the one you were given: {roster.fingerprint}")
+        return "consistent"
+    if root != roster.fingerprint:
+        details.append(f"root of this bundle: {roster.fingerprint}; root given: {root}")
+        return "other-root"
+    return "verified"
+
+
+# --- 1 container -----------------------------------------------------------------------------------------------
+
+LOCAL, CENTRAL, END = "<4s5H3L2H", "<4s6H3L5H2L", "<4s4H2LH"   # PKWARE APPNOTE 4.3.7, 4.3.12, 4.3.16
+LOCAL_MARK, CENTRAL_MARK, END_MARK = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
+VERSION, FIRST_OF_JANUARY_1980 = 20, 0x0021
+UNIX, MODE = 3 << 8, 0o100644 << 16
+CONTAINER_LIMIT = 2**32 - 1        # without zip64 there is exactly one way to write these bytes
+
+
+def write_container(members: Mapping[str, bytes]) -> bytes:
+    """The one zip of these members: stored, sorted by name, 1 January 1980, no extra fields, no comment."""
+    body, directory, count = bytearray(), bytearray(), 0
+    for name in sorted(members):
+        data, label, offset = members[name], name.encode("ascii"), len(body)
+        common = (VERSION, 0, 0, 0, FIRST_OF_JANUARY_1980, zlib.crc32(data), len(data), len(data), len(label), 0)
+        body += struct.pack(LOCAL, LOCAL_MARK, *common) + label + data
+        directory += struct.pack(CENTRAL, CENTRAL_MARK, VERSION | UNIX, *common, 0, 0, 0, MODE, offset) + label
+        count += 1
+    end = struct.pack(END, END_MARK, 0, 0, count, count, len(directory), len(body), 0)
+    return bytes(body + directory + end)
+
+
+def read_container(data: bytes) -> dict[str, bytes]:
+    """Members by name, of a container that is byte for byte what `write_container` makes of them."""
+    if len(data) > CONTAINER_LIMIT:
+        raise Found("unusable", "the file is larger than 4 GiB")
+    if not data.startswith(LOCAL_MARK) and data[-22:-18] != END_MARK:
+        raise Found("unusable", "the file is not a zip archive")
+    members: dict[str, bytes] = {}
+    at, head = 0, struct.calcsize(LOCAL)
+    while data.startswith(LOCAL_MARK, at) and at + head <= len(data):
+        size, label_size = struct.unpack_from("<LH", data, at + 22)
+        label = data[at + head:at + head + label_size].decode("latin-1")
+        at += head + label_size
+        if not NAME.fullmatch(label) or label in members or at + size > len(data):
+            changed("the container is damaged")
+        members[label] = data[at:at + size]
+        at += size
+    if write_container(members) != data:
+        changed("the container is not in its one canonical form: damaged, re-packed or edited")
+    return members
+
+
+# --- 2 manifest and signatures -----------------------------------------------------------------------------------
+
+def digest(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def parse(data: bytes) -> Json:
+    """JSON with no key twice, no fraction and no infinity: one meaning for every reader."""
+    def once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            raise ValueError("a key stands twice")
+        return value
+
+    def refuse(word: str) -> NoReturn:
+        raise ValueError(word)
+
+    return json.loads(data.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse, parse_float=refuse)
+
+
+def _check_digests(members: Mapping[str, bytes]) -> None:
+    for name in (MANIFEST, MANIFEST_SIGNATURE, ROSTER, ROSTER_SIGNATURES, STUDY):
+        if name not in members:
+            changed(f"{name} is missing")
+    manifest = parse(members[MANIFEST])
+    if manifest["schema"] != SCHEMA:
+        raise Found("unusable", f"this verifier reads {SCHEMA}; use the verify.py that came with the bundle")
+    expected = {name: digest(data) for name, data in members.items() if name not in (MANIFEST, MANIFEST_SIGNATURE)}
+    for name in sorted(set(expected) | set(manifest["members"])):
+        if expected.get(name) != manifest["members"].get(name):
+            changed(f"{name} is not the member that the manifest lists")
+
+
+def _unpad(text: str) -> bytes:
+    """Base64 in either alphabet, as DSSE demands of a verifier."""
+    return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
+
+
+def _pad(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _check_signature(envelope: bytes, keys: Mapping[str, Holder], manifest: bytes) -> str:
+    """The one signature of the manifest, in the one spelling of its envelope: no byte of it is free."""
+    value = parse(envelope)
+    payload, (signature,) = _unpad(value["payload"]), value["signatures"]
+    respelled = {"payload": _pad(payload), "payloadType": PAYLOAD_TYPE,
+                 "signatures": [{"keyid": signature["keyid"], "sig": _pad(_unpad(signature["sig"]))}]}
+    if json.dumps(respelled, sort_keys=True, separators=(",", ":")).encode("ascii") + b"\n" != envelope:
+        changed("the signature of the manifest is not in its one canonical spelling")
+    statement, signers = open_envelope(value, {key: keys[key] for key in keys if key == signature["keyid"]})
+    if statement["predicateType"] != ATTESTATION + "evidence:v1" or subjects(statement) != {digest(manifest)}:
+        changed("the signature is not one of this manifest")
+    if not signers or not signers[0].is_party:
+        changed("the manifest is not signed by a party of the roster")
+    return signers[0].name
+
+
+def open_envelope(envelope: Json, keys: Mapping[str, Holder]) -> tuple[Json, list[Holder]]:
+    """The in-toto Statement of a DSSE envelope and whose signatures on it are good (may be nobody's)."""
+    if envelope["payloadType"] != PAYLOAD_TYPE:
+        raise ValueError("payload type")
+    payload, kind = _unpad(envelope["payload"]), PAYLOAD_TYPE.encode("ascii")
+    signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)    # DSSE protocol.md, PAE
+    signers = []
+    for signature in envelope["signatures"]:
+        hint = signature.get("keyid", "")      # a hint decides nothing; without one every key is tried
+        for holder in keys.values() if not hint else [keys[hint]] if hint in keys else []:
+            if holder not in signers and _is_good(holder.raw, _unpad(signature["sig"]), signed):
+                signers.append(holder)
+    statement = parse(payload)
+    if statement["_type"] != STATEMENT_TYPE:
+        raise ValueError("statement type")
+    return statement, signers
+
+
+def _is_good(raw: bytes, signature: bytes, data: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(raw).verify(signature, data)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def subjects(statement: Json) -> frozenset[str]:
+    return frozenset("sha256:" + subject["digest"]["sha256"] for subject in statement["subject"])
+
+
+# --- 3 roster ----------------------------------------------------------------------------------------------------
+
+def _key_id(raw: bytes) -> str:
+    return hashlib.sha256(b"ed25519" + raw).hexdigest()[:32]
+
+
+def read_roster(data: bytes) -> Roster:
+    """Every key by its computed id; one that two holders share proves nothing and is refused."""
+    document = read_yaml(data.decode("utf-8"))
+    holders = [(party["id"], True, (party["kind"],), [party["key"]]) for party in document["parties"]]
+    holders += [(person["pseudonym"], False, tuple(person["roles"]), person["keys"]) for person in document["people"]]
+    keys: dict[str, Holder] = {}
+    for name, is_party, roles, texts in holders:
+        for text in texts:
+            scheme, _, encoded = text.partition(":")
+            raw = _unpad(encoded)
+            if scheme != "ed25519" or len(raw) != 32 or _key_id(raw) in keys:
+                changed(f"the roster's key of {name} is malformed or stands twice")
+            keys[_key_id(raw)] = Holder(name, is_party, roles, raw)
+    thresholds = {role: max(int(number), 1) for role, number in document["roles"].items()}
+    return Roster(keys, thresholds, int(document["version"]), digest(data))
+
+
+_YAML_KEY = re.compile(r"([A-Za-z0-9_-]+):(?: +(.*))?")
+_YAML_TOKEN = re.compile(r"""\s*(?:(?P<double>"(?:[^"\\]|\\.)*")|'(?P<single>(?:[^']|'')*)'"""
+                         r"""|(?P<mark>[\[\]{},]|:(?=\s|$))"""
+                         r"""|(?P<plain>(?:[^\s\[\]{},:"']|:(?!\s|$))(?:[^\[\]{},:]|:(?!\s|$))*))""")
+
+
+def read_yaml(text: str) -> Json:
+    """Plain YAML: block and one-line flow collections, plain and quoted scalars. Anything else is a ValueError."""
+    lines: list[tuple[int, str]] = []
+    for line in text.split("\n"):
+        body = line.lstrip(" ")
+        indent = len(line) - len(body)
+        while body == "-" or body.startswith("- "):
+            lines.append((indent, "-"))
+            rest = body[1:].lstrip(" ")
+            indent, body = indent + len(body) - len(rest), rest
+        if body.strip() and not body.startswith("#"):
+            lines.append((indent, body.rstrip()))
+    lines.reverse()
+    value = _block(lines)
+    if lines:
+        raise ValueError("a line stands outside the structure")
+    return value
+
+
+def _block(lines: list[tuple[int, str]]) -> Json:
+    indent, text = lines[-1]
+    if text == "-":
+        items = []
+        while lines and lines[-1] == (indent, "-"):
+            lines.pop()
+            items.append(_block(lines))
+        return items
+    if not _YAML_KEY.fullmatch(text):
+        lines.pop()
+        return _inline(text)
+    value: dict[str, Json] = {}
+    while lines and lines[-1][0] == indent and lines[-1][1] != "-":
+        match = _YAML_KEY.fullmatch(lines.pop()[1])
+        if match is None or match[1] in value:
+            raise ValueError("not a mapping with each key once")
+        rest = match[2] or ""
+        nested = not rest or rest.startswith("#")
+        if nested and not (lines and (lines[-1][0] > indent or lines[-1] == (indent, "-"))):
+            raise ValueError("a key has no value")
+        value[match[1]] = _block(lines) if nested else _inline(rest)
+    return value
+
+
+def _inline(text: str) -> Json:
+    if text[0] not in "[{\"'":     # a plain scalar outside brackets ends with the line, or where a comment begins
+        return _scalar(re.split(r"\s+#", text)[0].strip())
+    value, end = _flow(text, 0)
+    if text[end:].strip() and not re.match(r"\s+#", text[end:]):
+        raise ValueError("text after a value")
+    return value
+
+
+def _flow(text: str, at: int) -> tuple[Json, int]:
+    token = _YAML_TOKEN.match(text, at)
+    if token is None:
+        raise ValueError("not plain YAML")
+    if token["double"] is not None:
+        return json.loads(token["double"]), token.end()
+    if token["single"] is not None:
+        return token["single"].replace("''", "'"), token.end()
+    if token["plain"] is not None:
+        return _scalar(token["plain"].strip()), token.end()
+    if token["mark"] not in ("[", "{"):
+        raise ValueError("not plain YAML")
+    close = "]" if token["mark"] == "[" else "}"
+    items: list[Json] = []
+    at = token.end()
+    while not re.compile(r"\s*" + re.escape(close)).match(text, at):
+        item, at = _flow(text, at)
+        if close == "}":
+            at = _expect(":", text, at)
+            value, at = _flow(text, at)
+            item = (item, value)
+        items.append(item)
+        if not re.compile(r"\s*" + re.escape(close)).match(text, at):
+            at = _expect(",", text, at)
+    at = _expect(close, text, at)
+    if close == "}":
+        if len(dict(items)) != len(items):
+            raise ValueError("a key stands twice")
+        return dict(items), at
+    return items, at
+
+
+def _expect(mark: str, text: str, at: int) -> int:
+    token = _YAML_TOKEN.match(text, at)
+    if token is None or token["mark"] != mark:
+        raise ValueError("not plain YAML")
+    return token.end()
+
+
+def _scalar(text: str) -> Json:
+    if not text or text[0] in "&*!|>%@`?-#,]}" or ": " in text or text.endswith(":"):
+        raise ValueError("not a plain scalar")
+    return int(text) if re.fullmatch(r"[1-9][0-9]*|0", text) else {"true": True, "false": False}.get(text, text)
+
+
+def _envelopes(data: bytes) -> list[Json]:
+    """A file of signatures holds one envelope a line."""
+    return [parse(line) for line in data.splitlines()]
+
+
+def _check_roster(members: Mapping[str, bytes], roster: Roster) -> str:
+    sites = {holder.name for holder in roster.keys.values() if holder.is_party and "site" in holder.roles}
+    signed: set[str] = set()
+    for envelope in _envelopes(members[ROSTER_SIGNATURES]):
+        statement, signers = open_envelope(envelope, roster.keys)
+        if statement["predicateType"] == ATTESTATION + "roster:v1" and subjects(statement) == {roster.fingerprint}:
+            signed |= {signer.name for signer in signers if signer.is_party}
+    if not sites or not sites <= signed:
+        changed("the roster is not signed by every site in it: " + ", ".join(sorted(sites - signed)))
+    return "roster: signed by " + ", ".join(sorted(sites))
+
+
+# --- 4 papers ----------------------------------------------------------------------------------------------------
+
+def _check_papers(members: Mapping[str, bytes], roster: Roster, details: list[str]) -> dict[str, set[str]]:
+    """Approvals of the study, every policy and the base-model record; gives the digests that each paper goes by."""
+    known: dict[str, set[str]] = {}
+    needed: tuple[str, ...]
+    for name in sorted(members):
+        if name == STUDY:
+            kind, needed = "study-approval", BOTH
+        elif name == BASE_MODEL:
+            kind, needed = "base-model", LEGAL
+        elif re.fullmatch(r"policies/[^/]+\.yaml", name):
+            kind, needed = "policy-approval", BOTH
+        else:
+            continue
+        words = _words(members[name], members.get(name + APPROVALS, b""), kind, roster)
+        for about in sorted({word.about for word in words}, key=sorted):
+            people = _approving([word for word in words if word.about == about or word.decision != "approve"])
+            if all(list(people.values()).count(role) >= roster.thresholds.get(role, 1) for role in needed):
+                known[name] = set(about)
+                details.append(f"{name}: approved by " + ", ".join(f"{one} ({people[one]})" for one in sorted(people)))
+                break
+        else:
+            changed(f"{name} lacks an approval; it needs: {', '.join(needed)}")
+    return known
+
+
+class Word(NamedTuple):
+    """What one person said about one set of digests."""
+
+    about: frozenset[str]
+    person: Holder
+    role: str
+    decision: str
+    issued: datetime
+
+
+def _words(paper: bytes, signatures: bytes, kind: str, roster: Roster) -> list[Word]:
+    words = []
+    for envelope in _envelopes(signatures):
+        statement, signers = open_envelope(envelope, roster.keys)
+        about, said, under = subjects(statement), statement["predicate"], statement["predicate"]["roster"]
+        if statement["predicateType"] != ATTESTATION + kind + ":v1" or digest(paper) not in about:
+            continue
+        if under["version"] < roster.version or under["fingerprint"] == roster.fingerprint:
+            issued = datetime.fromisoformat(said["issued"].replace("Z", "+00:00"))
+            words += [Word(about, one, said["role"], said["decision"], issued) for one in signers if not one.is_party]
+    return words
+
+
+def _approving(words: list[Word]) -> dict[str, str]:
+    """Who said yes and not later no, and in which one role that they hold; two roles at once count as none."""
+    people: dict[str, str] = {}
+    for name in {word.person.name for word in words}:
+        own = [word for word in words if word.person.name == name]
+        noes = [word.issued for word in own if word.decision != "approve"]
+        roles = {word.role for word in own if word.decision == "approve" and word.role in word.person.roles
+                 and all(word.issued > no for no in noes)}
+        if len(roles) == 1:
+            people[name] = roles.pop()
+    return people
+
+
+# --- 5 logs ------------------------------------------------------------------------------------------------------
+
+def log_root(entries: list[bytes]) -> bytes:
+    """RFC 6962, 2.1: the Merkle tree hash, from complete subtrees kept largest first."""
+    stack: list[tuple[int, bytes]] = []
+    for entry in entries:
+        level, node = 0, hashlib.sha256(b"\x00" + entry).digest()
+        while stack and stack[-1][0] == level:
+            level, node = level + 1, hashlib.sha256(b"\x01" + stack.pop()[1] + node).digest()
+        stack.append((level, node))
+    if not stack:
+        return hashlib.sha256(b"").digest()
+    root = stack.pop()[1]
+    while stack:
+        root = hashlib.sha256(b"\x01" + stack.pop()[1] + root).digest()
+    return root
+
+
+class Mentions(NamedTuple):
+    """What the logs speak of: by digest, which entry of which party; and the papers that each run was decided by."""
+
+    places: dict[str, list[tuple[str, int]]]
+    papers: list[tuple[str, int, str, str, str]]      # party, index, run, kind of paper, digest
+
+
+def _check_logs(members: Mapping[str, bytes], keys: Mapping[str, Holder], details: list[str]) -> Mentions:
+    """Each log against its signed checkpoint."""
+    mentions = Mentions({}, [])
+    parties = {holder.name: holder for holder in keys.values() if holder.is_party}
+    logs = sorted(name for name in members if name.startswith("logs/"))
+    for name in logs:
+        party, _, kind = name[len("logs/"):].rpartition(".")
+        if party not in parties or kind not in ("jsonl", "checkpoint"):
+            changed(f"{name} is not a log of a party of the roster")
+        if f"logs/{party}.checkpoint" not in members or f"logs/{party}.jsonl" not in members:
+            changed(f"the log of {party} lacks its entries or its checkpoint")
+        if kind == "checkpoint":
+            continue
+        entries = members[name].split(b"\n")
+        if entries.pop() != b"":
+            changed(f"{name} does not end after a whole entry")
+        root = log_root(entries)
+        _check_checkpoint(members[f"logs/{party}.checkpoint"], parties[party], len(entries), root)
+        for index, line in enumerate(entries):
+            _read_entry(party, index, line, mentions)
+        details.append(f"log of {party}: {len(entries)} entries, root {root.hex()}, signed by {party}")
+    if not logs:
+        changed("there is no log in the bundle")
+    return mentions
+
+
+def _read_entry(party: str, index: int, line: bytes, mentions: Mentions) -> None:
+    entry = parse(line)
+    if entry["party"] != party:
+        changed(f"entry {index} of the log of {party} names another party")
+    refs = entry["refs"]
+    for name, value in refs.items():
+        mentions.places.setdefault(value, []).append((party, index))
+        if name in ("policy", "study", "provenance") and "run" in refs:
+            mentions.papers.append((party, index, refs["run"], name, value))
+
+
+def _check_checkpoint(note: bytes, party: Holder, size: int, root: bytes) -> None:
+    """C2SP signed-note and tlog-checkpoint: origin, size, root; then signature lines."""
+    text, _, signatures = note.decode("utf-8").rpartition("\n\n")
+    origin, size_text, root_text = text.split("\n")
+    text += "\n"
+    if origin.rpartition("/")[2] != party.name:
+        changed(f"the checkpoint given as that of {party.name} is another log's")
+    if (size_text, root_text) != (str(size), _pad(root)):
+        changed(f"the log of {party.name} is not the one whose size and root {party.name} signed")
+    hint = hashlib.sha256(origin.encode("utf-8") + b"\n\x01" + party.raw).digest()[:4]
+    good = False
+    for line in signatures[:-1].split("\n"):      # other parties' cosignatures may follow; each is a whole line
+        dash, name, encoded = line.split(" ")
+        signature = base64.b64decode(encoded, validate=True)
+        if dash != "\u2014":
+            raise ValueError("signature line")
+        if (name, signature[:4]) == (origin, hint):
+            good = good or _is_good(party.raw, signature[4:], text.encode("utf-8"))
+    if not good or not signatures.endswith("\n"):
+        changed(f"the checkpoint of {party.name} is not signed by the key that the roster gives {party.name}")
+
+
+# --- 6 provenance ------------------------------------------------------------------------------------------------
+
+def _check_provenance(members: Mapping[str, bytes], roster: Roster, known: Mapping[str, set[str]],
+                      mentions: Mentions, details: list[str]) -> None:
+    """What the statement of the run names lies in this bundle, and the parties logged it when it happened."""
+    for party, index, of_run, kind, value in mentions.papers:
+        if kind == "provenance" and value != digest(members.get(PROVENANCE, b"")):
+            details.append(f"not in this bundle: the adapter that {party} released in run {of_run} (its entry {index})")
+    if PROVENANCE not in members:
+        details.append("provenance: none; this bundle is of no run that released an adapter")
+        return
+    envelope, = _envelopes(members[PROVENANCE])
+    statement, signers = open_envelope(envelope, roster.keys)
+    if statement["predicateType"] != ATTESTATION + "training-run:v1" or not any(one.is_party for one in signers):
+        changed("the provenance statement is not signed by a party of the roster")
+    run, (adapter,) = statement["predicate"], subjects(statement)
+    if run["roster"] != roster.fingerprint:
+        changed("the provenance statement names another roster")
+    if run["study"] not in known[STUDY]:
+        changed("the provenance statement names another study")
+    if BASE_MODEL in known and run["base_model"]["record"] not in known[BASE_MODEL]:
+        changed("the provenance statement names another record of the base model")
+    _check_policies(run, known, mentions)
+    logged = [("adapter", adapter), ("study", run["study"])]
+    logged += [(f"sum of step {one['step']}", one["sum"]) for one in run["steps"] if one["outcome"] == "completed"]
+    logged.append(("provenance statement", digest(members[PROVENANCE])))
+    for what, value in logged:
+        if value not in mentions.places:
+            changed(f"no log mentions the {what}")
+    places = ", ".join(f"{party} entry {index}" for party, index in mentions.places[adapter])
+    details.append(f"provenance: adapter {adapter}, run {run['run']}, signed by {signers[0].name}; logged: {places}")
+
+
+def _check_policies(run: Json, known: Mapping[str, set[str]], mentions: Mentions) -> None:
+    for site in run["sites"]:
+        if site["policy"] not in known.get(f"policies/{site['id']}.yaml", ()):
+            changed(f"the policy of {site['id']} that the provenance statement names is not in the bundle")
+        if site["id"] not in {party for party, _ in mentions.places.get(site["policy"], ())}:
+            changed(f"the log of {site['id']} does not mention the policy that it is said to have decided by")
+    for party, index, of_run, kind, value in mentions.papers:
+        name = STUDY if kind == "study" else f"policies/{party}.yaml"
+        if kind != "provenance" and of_run == run["run"] and value not in known.get(name, ()):
+            changed(f"entry {index} of the log of {party} mentions a {kind} that is not in the bundle")
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(message, file=sys.stderr)
+        raise SystemExit(SENTENCES["unusable"][0])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the verdict in English and Japanese; the exit status is its code."""
+    parser = _Parser(description="Verify an evidence bundle.")
+    parser.add_argument("bundle", help="evidence.zip")
+    parser.add_argument("--root", help="sha256:<fingerprint of the roster, received outside this bundle>")
+    parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):     # a terminal that cannot show Japanese shows question marks
+        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+    try:
+        verdict = verify(Path(options.bundle).read_bytes(), options.root)
+    except (OSError, MemoryError) as error:
+        code, sentence, _ = SENTENCES["unusable"]
+        verdict = Verdict(code, "unusable", sentence, (f"the file cannot be read ({type(error).__name__})",))
+    if options.json:
+        print(json.dumps({"code": verdict.code, "name": verdict.name, "sentence": verdict.sentence,
+                          "sentence_ja": verdict.sentence_ja, "details": list(verdict.details)}, indent=1))
+    else:
+        print("\n".join([verdict.sentence, verdict.sentence_ja, *(f"  {line}" for line in verdict.details)]))
+    return verdict.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

