@@ -1,0 +1,183 @@
+"""The signed statement of one run: which adapter came out of which model, papers, data, steps and guarantee.
+
+What it is for: one in-toto Statement per run (predicate urn:sekisho:attestation:training-run:v1), whose subject is the
+adapter; the source of every later view of a model's history. What it is NOT for: proving what happened. It says what
+the signer claims; the verifier of an evidence bundle holds the claims against papers and logs.
+
+Datasets appear as keyed digests and size buckets: neither a record nor an exact count leaves a site in a statement.
+
+Order of calls: each site's `SitePart` (`commitment`, `size_bucket`), `StepPart`s, `training_run(...)` -> `Statement`,
+signed with `governance.signing.envelope.sign_statement`.
+Sources: in-toto Attestation Framework, Statement v1; SLSA provenance v1 (the split of parameters and dependencies).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from importlib import metadata
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import BadDocumentError
+from ..signing.envelope import PREDICATES, Statement, Subject, write_time
+from .disclosure import BaseModelRecord
+
+ADAPTER_FILE = "adapter.safetensors"
+MIN_COMMITMENT_KEY_BYTES = 16      # a guessable key would turn the commitment into a plain hash of the data
+
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Commitment = Annotated[str, Field(pattern=r"^hmac-sha256:[0-9a-f]{64}$")]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+ExactNumber = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,40})?$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class SitePart(_Strict):
+    """One site's part: the policy it decided by, its data as a commitment, the guarantee it certified itself."""
+
+    id: Name
+    policy: Digest                  # of the bytes that were signed and enforced
+    dataset: Commitment
+    subjects: Annotated[str, Field(pattern=r"^[0-9]+(-[0-9]+)?$")]     # a bucket, see size_bucket
+    epsilon: ExactNumber            # certificate of the whole run, rounded up
+
+
+class StepPart(_Strict):
+    """One step: its ordered cohort, and the digest of the encrypted sum as the coordinator logged it."""
+
+    step: Annotated[int, Field(ge=0)]
+    cohort: tuple[Name, ...]
+    outcome: Literal["completed", "abandoned"]
+    sum: Digest | None              # None exactly when the step was abandoned
+
+
+class Guarantee(_Strict):
+    """What the run promises about one person, beside each site's own epsilon."""
+
+    unit: Literal["subject", "record"]
+    adjacency: Literal["add-or-remove-one"]
+    delta: ExactNumber
+    observers: Annotated[int, Field(ge=1)]
+    max_sites_per_subject: Annotated[int, Field(ge=1)]
+
+
+def training_run(
+    *,
+    run: str,
+    method: str,
+    adapter: str,
+    roster: str,
+    study: str,
+    plan: str,
+    base_model: BaseModelRecord,
+    sites: Sequence[SitePart],
+    steps: Sequence[StepPart],
+    guarantee: Guarantee,
+    dependencies: Mapping[str, str],
+    started: datetime,
+    finished: datetime,
+) -> Statement:
+    """The statement of one run. ``adapter``, ``roster``, ``study``: digests of file bytes; ``plan``: of the plan.
+
+    Raises:
+        BadDocumentError: PROVENANCE_MALFORMED (a digest or field of the wrong form), PROVENANCE_INCONSISTENT (a cohort
+            with a site that took no part, a completed step without a sum, steps out of order, no step at all).
+    """
+    _check_steps(sites, steps)
+    predicate = {
+        "run": run,
+        "method": method,
+        "started": write_time(started),
+        "finished": write_time(finished),
+        "roster": roster,
+        "study": study,
+        "plan": plan,
+        "base_model": {
+            "name": base_model.name,
+            "version": base_model.version,
+            "weights": base_model.digest,
+            "record": base_model.bytes_digest,
+            "licence": base_model.licence,
+            "disclosure": str(base_model.disclosure),
+        },
+        "guarantee": guarantee.model_dump(),
+        "sites": [site.model_dump() for site in sites],
+        "steps": [{**step.model_dump(), "cohort": list(step.cohort)} for step in steps],
+        "dependencies": dict(sorted(dependencies.items())),
+    }
+    try:
+        _RunDigests(adapter=adapter, roster=roster, study=study, plan=plan)
+    except ValidationError as error:
+        field = error.errors()[0]["loc"][0]
+        raise BadDocumentError("PROVENANCE_MALFORMED", f"the statement's {field} is not a sha256 digest",
+                               "pass the digest as sha256: and 64 hexadecimal digits") from None
+    return Statement((Subject(ADAPTER_FILE, adapter),), PREDICATES["training-run"], predicate)
+
+
+class _RunDigests(_Strict):
+    adapter: Digest
+    roster: Digest
+    study: Digest
+    plan: Digest
+
+
+def commitment(key: bytes, digest: str) -> str:
+    """A dataset's digest under the site's own key: says that it is the same data again, and nothing else."""
+    if len(key) < MIN_COMMITMENT_KEY_BYTES:
+        raise BadDocumentError("COMMITMENT_KEY_SHORT", "a commitment needs a key of at least 16 bytes",
+                               "use a key that the site keeps to itself")
+    message = b"sekisho dataset commitment v1\0" + digest.encode()
+    return "hmac-sha256:" + hmac.new(key, message, hashlib.sha256).hexdigest()
+
+
+def size_bucket(count: int) -> str:
+    """A count as the bucket it falls in, bounds 1, 2, 5 times powers of ten: 230 -> "200-499"; 0 -> "0"."""
+    if count < 0:
+        raise BadDocumentError("COUNT_NEGATIVE", "a count is negative", "pass the number of subjects")
+    if count == 0:
+        return "0"
+    low = 10 ** (len(str(count)) - 1)
+    lead = count // low
+    factor = 5 if lead >= 5 else 2 if lead >= 2 else 1
+    high = {1: 2, 2: 5, 5: 10}[factor] * low - 1
+    return f"{factor * low}-{high}" if high > factor * low else f"{factor * low}"
+
+
+def epsilon_text(value: float) -> str:
+    """A certificate as an exact decimal, rounded up to four places: never below what it is."""
+    return str(Decimal(repr(value)).quantize(Decimal("0.0001"), rounding="ROUND_CEILING"))
+
+
+def dependency_versions(names: Sequence[str]) -> dict[str, str]:
+    """The installed versions of these distributions; one that is not installed is left out."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _check_steps(sites: Sequence[SitePart], steps: Sequence[StepPart]) -> None:
+    known = {site.id for site in sites}
+    numbers = [step.step for step in steps]
+    if len(known) != len(sites) or not steps or numbers != sorted(set(numbers)):
+        raise _inconsistent("sites must each appear once and step numbers must rise")
+    for step in steps:
+        if not step.cohort or len(set(step.cohort)) != len(step.cohort) or not set(step.cohort) <= known:
+            raise _inconsistent("a step's cohort names a site twice, or one that took no part")
+        if (step.sum is not None) != (step.outcome == "completed"):
+            raise _inconsistent("a completed step has a sum and an abandoned one has none")
+
+
+def _inconsistent(sentence: str) -> BadDocumentError:
+    return BadDocumentError("PROVENANCE_INCONSISTENT", sentence, "build the statement from the run's own outcomes")
