@@ -1,10 +1,10 @@
 """Facts and decision -> report.html; a site's own facts -> its sites/<id>/report.html.
 
-What it is for: two self-contained pages, English and Japanese in one file, that a board can read on a screen, a phone or
+What it is for: two self-contained pages, English and Japanese in one file, that a board can read on screen, phone or
 paper. What it is NOT for: deciding (summary.py), or gathering facts (pilot.py). The pilot's report is written by a
 participating site, never by the coordinator, which has neither sums nor adapter.
 
-Two inputs because two readers: `SummaryInput` holds what every participant may see; `SiteReportInput` holds exact counts
+Two inputs for two readers: `SummaryInput` holds what every participant may see; `SiteReportInput` holds exact counts
 and balances, which stay at the site.
 
 Order of calls: `summarise(facts)` -> `pilot_report(facts, summary)`; `site_report(facts)`; the caller writes the text.
@@ -165,9 +165,9 @@ def _pilot_view(facts: SummaryInput, summary: Summary, t: Words) -> dict[str, An
         "cohorts": _cohorts(summary, names, t),
         "value": _value_rows(summary, t),
         "stages": _stages(facts, t),
-        "traffic_chart": bars(t("traffic.chart"), [Bar(_stage_name(name), (seconds,), t("traffic.seconds", seconds=f"{seconds:.1f}"))
-                                                   for name, seconds in facts.seconds.items()]),
-        "bytes": t("traffic.bytes", bytes=f"{facts.uplink_bytes_per_parameter:.2f}", parameters=f"{facts.parameters:,}"),
+        "traffic_chart": _traffic_chart(facts, t),
+        "bytes": t("traffic.bytes", bytes=f"{facts.uplink_bytes_per_parameter:.2f}",
+                   parameters=f"{facts.parameters:,}"),
         "disclaimer": t.say(facts.disclaimer) if facts.disclaimer else t("disclaimer.default") if facts.demo else "",
     }
 
@@ -184,8 +184,11 @@ def _method_name(method: str, t: Words) -> str:
     return t(f"method.{method}") if t.has(f"method.{method}") else method
 
 
-def _stage_name(name: str) -> str:
-    return name.replace("_", " ")
+def _traffic_chart(facts: SummaryInput, t: Words) -> Svg:
+    return bars(t("traffic.chart"), [
+        Bar(name.replace("_", " "), (seconds,), t("traffic.seconds", seconds=f"{seconds:.1f}"))
+        for name, seconds in facts.seconds.items()
+    ])
 
 
 def _measures(summary: Summary, t: Words) -> list[dict[str, Any]]:
@@ -205,15 +208,16 @@ def _measures(summary: Summary, t: Words) -> list[dict[str, Any]]:
 
 def _measures_chart(summary: Summary, t: Words) -> Svg | None:
     rows = [
-        Interval(f"{t(f'metric.{item.name}')} · {item.method}", item.value, item.low, item.high, _score(item.value), float(item.target))
+        Interval(f"{t(f'metric.{item.name}')} · {item.method}", item.value, item.low, item.high, _score(item.value),
+                 float(item.target))
         for item in summary.measures
         if item.value is not None and item.low is not None and item.high is not None
     ]
     if not rows:
         return None
     # From the nearest tenth below everything shown, so that bounds can be told apart, to 1.
-    low = min(min(row.low, row.target or row.low) for row in rows)
-    return intervals(t("measures.chart"), rows, low=max(int(low * 10 - 0.5), 0) / 10, high=1.0, target=t("measures.target"))
+    low = max(int(min(min(row.low, row.target or row.low) for row in rows) * 10 - 0.5), 0) / 10
+    return intervals(t("measures.chart"), rows, low=low, high=1.0, target=t("measures.target"))
 
 
 def _budget_chart(facts: SummaryInput, t: Words) -> Svg:
@@ -221,8 +225,8 @@ def _budget_chart(facts: SummaryInput, t: Words) -> Svg:
     for site in facts.sites:
         limit = float(site.lifetime_epsilon)
         before = min(site.lifetime_before, site.lifetime_spent)
-        rows.append(Bar(t.say(site.name), (before / limit, (site.lifetime_spent - before) / limit),
-                        t("budget.row", spent=epsilon_text(site.lifetime_spent), limit=plain_text(site.lifetime_epsilon))))
+        spent = t("budget.row", spent=epsilon_text(site.lifetime_spent), limit=plain_text(site.lifetime_epsilon))
+        rows.append(Bar(t.say(site.name), (before / limit, (site.lifetime_spent - before) / limit), spent))
     return bars(t("budget.chart"), rows, maximum=1.0)
 
 
@@ -303,9 +307,10 @@ def _stages(facts: SummaryInput, t: Words) -> list[dict[str, Any]]:
 # -- a site's own report ------------------------------------------------------------------------------------------
 
 def _site_view(facts: SiteReportInput, t: Words) -> dict[str, Any]:
-    left_out = [(reason, count) for reason, count in facts.excluded.items() if count]
-    rows = [Bar(t(f"excluded.{reason}") if t.has(f"excluded.{reason}") else t("excluded.other"), (float(count),), f"{count:,}")
-            for reason, count in left_out]
+    rows = [
+        Bar(t(f"excluded.{reason}" if t.has(f"excluded.{reason}") else "excluded.other"), (float(count),), f"{count:,}")
+        for reason, count in facts.excluded.items() if count
+    ]
     limit = float(facts.lifetime_epsilon)
     spent = Bar(t.say(facts.name), (facts.spent_most / limit,),
                 t("budget.row", spent=epsilon_text(facts.spent_most), limit=plain_text(facts.lifetime_epsilon)))
@@ -313,7 +318,8 @@ def _site_view(facts: SiteReportInput, t: Words) -> dict[str, Any]:
         "started": time_text(facts.started),
         "excluded_chart": bars(t("site.excluded-chart"), rows) if rows else None,
         "ledger_chart": bars(t("site.ledger-chart"), [spent], maximum=1.0),
-        "own": t("site.own", epsilon=epsilon_text(facts.epsilon), delta=delta_text(facts.delta), unit=t(f"unit.{facts.unit}")),
+        "own": t("site.own", epsilon=epsilon_text(facts.epsilon), delta=delta_text(facts.delta),
+                 unit=t(f"unit.{facts.unit}")),
         "most": epsilon_text(facts.spent_most),
         "least": epsilon_text(facts.spent_least),
         "cap": f"({plain_text(facts.lifetime_epsilon)}, {delta_text(facts.lifetime_delta)})",

@@ -1,10 +1,10 @@
 """The facts of a run as one frozen value, the go rule, and summary.json.
 
-What it is for: taking finished facts (`SummaryInput`, filled by pilot.py), deciding go / no-go / inconclusive by the rule
-that was stated before the run, and writing both as `Summary`. What it is NOT for: words and layout (report.py) or
+What it is for: taking finished facts (`SummaryInput`, filled by pilot.py), deciding go / no-go / inconclusive by the
+rule that was stated before the run, and writing both as `Summary`. What it is NOT for: words and layout (report.py) or
 anything that stays at a site (counts, exclusions, ledgers: see `SiteReportInput` in report.py).
 
-Order of calls: `summarise(SummaryInput(...))` -> `Summary` -> `to_bytes()` into summary.json, `write_report` for people.
+Order of calls: `summarise(SummaryInput(...))` -> `Summary` -> `to_bytes()` (summary.json), `pilot_report` (people).
 Epsilon and measured figures are JSON numbers; figures that somebody declared exactly are decimal strings.
 """
 
@@ -21,10 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...governance.language import Text
 from .roi import Roi, RoiInput, roi
 
-SCHEMA = "sekisho-summary/1"
-
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Outcome = Literal["met", "missed", "open"]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -103,7 +102,7 @@ class Measure(Strict):
     value: float | None
     low: float | None
     high: float | None
-    met: Literal["met", "missed", "open"]
+    met: Outcome
 
 
 class SiteFacts(Strict):
@@ -216,7 +215,7 @@ class Reason(Strict):
 class Summary(Strict):
     """summary.json: the decision, why, and every fact behind it. ``facts`` is what the report is drawn from."""
 
-    schema_: Annotated[Literal["sekisho-summary/1"], Field(serialization_alias="schema")] = SCHEMA
+    schema_: Annotated[Literal["sekisho-summary/1"], Field(serialization_alias="schema")] = "sekisho-summary/1"
     decision: Decision
     reasons: tuple[Reason, ...]
     root: Digest
@@ -305,5 +304,9 @@ def _measure(item: MeasureInput, result: MethodResult | None) -> Measure:
         return Measure(**dict(item), value=None, low=None, high=None, met="open")
     value, low, high = (getattr(result, item.name + end) for end in ("", "_low", "_high"))
     # Exact against exact: a bound is compared as the decimal that summary.json shows.
-    met = "met" if Decimal(repr(float(low))) >= item.target else "missed" if Decimal(repr(float(high))) < item.target else "open"
+    met: Outcome = "open"
+    if Decimal(repr(float(low))) >= item.target:
+        met = "met"
+    elif Decimal(repr(float(high))) < item.target:
+        met = "missed"
     return Measure(**dict(item), value=value, low=low, high=high, met=met)

@@ -25,6 +25,7 @@ from sekisho.core.pilot.summary import (
     ClassResult,
     MeasureInput,
     MethodResult,
+    Protection,
     SiteFacts,
     StageInput,
     StepRecord,
@@ -52,7 +53,8 @@ def facts(**changes: object) -> SummaryInput:
     )
     values: dict[str, object] = {
         "study": "food-quality-2026",
-        "title": Text(en="Finding dissatisfied customers of five food makers", ja="食品メーカー5社による不満足レビューの検出"),
+        "title": Text(en="Finding dissatisfied customers of five food makers",
+                      ja="食品メーカー5社による不満足レビューの検出"),
         "question": Text(
             en="Can five makers together sort reviews well enough to answer unhappy customers first?",
             ja="5社が協力すれば、不満のあるお客様に優先して対応できるだけの精度でレビューを分類できるか。",
@@ -70,23 +72,25 @@ def facts(**changes: object) -> SummaryInput:
         "observers": 1,
         "max_sites_per_subject": 1,
         "sites": tuple(
-            SiteFacts(id=site, name=name, epsilon=2.9971, lifetime_before=0.0 if i else 3.4, lifetime_spent=3.4 if i else 5.1,
-                      lifetime_epsilon=Decimal("6.5"), lifetime_delta=Decimal("0.00001"))
+            SiteFacts(id=site, name=name, epsilon=2.9971, lifetime_before=0.0 if i else 3.4,
+                      lifetime_spent=3.4 if i else 5.1, lifetime_epsilon=Decimal("6.5"),
+                      lifetime_delta=Decimal("0.00001"))
             for i, (site, name) in enumerate(SITES)
         ),
         "steps": Steps(planned=60, completed=60, abandoned=1),
         "history": history,
         "methods": {"probe": MethodResult(
             auc=0.812, auc_low=0.781, auc_high=0.843, accuracy=0.779, accuracy_low=0.752, accuracy_high=0.804, n=993,
-            per_class=(ClassResult(label="dissatisfied", n=410, correct=301), ClassResult(label="satisfied", n=583, correct=473)))},
+            per_class=(ClassResult(label="dissatisfied", n=410, correct=301),
+                       ClassResult(label="satisfied", n=583, correct=473)))},
         "measures": (
             MeasureInput(name="auc", method="probe", target=Decimal("0.75"),
-                         text=Text(en="Ranks an unhappy review above a happy one", ja="不満のレビューを上位に並べられる")),
+                         text=Text(en="Ranks an unhappy review above a happy one",
+                                   ja="不満のレビューを上位に並べられる")),
             MeasureInput(name="accuracy", method="probe", target=Decimal("0.72"),
                          text=Text(en="Share of reviews labelled right", ja="正しく分類されたレビューの割合")),
         ),
-        "protections": {name: True for name in ("policy", "consent", "budget", "noise", "encryption", "opening",
-                                                "signatures", "agreement", "log")},
+        "protections": dict.fromkeys(map(str, Protection), True),
         "coalition": ((0, 2.61), (1, 2.9971), (2, 3.61), (3, 4.77), (4, 6.72)),
         "base_model": BaseModelFacts(name="all-MiniLM-L6-v2", digest="sha256:" + "53" * 32, licence="Apache-2.0",
                                      disclosure="sources-listed"),
@@ -99,12 +103,14 @@ def facts(**changes: object) -> SummaryInput:
                           yearly_cost=Decimal("900000"), threshold=Decimal("0.5")),
         "stages": (
             StageInput(name="pilot", cost=Decimal("1200000"), caps={"sites": "5", "epsilon": "3.0"},
-                       gate=Text(en="Legal and IT have signed the study.", ja="法務とITが研究計画に署名していること。")),
+                       gate=Text(en="Legal and IT have signed the study.",
+                                 ja="法務とITが研究計画に署名していること。")),
             StageInput(name="next", cost=Decimal("4000000"), caps={"sites": "12", "epsilon": "8.0"},
                        gate=Text(en="The pilot's report says go, and a board has read it.",
                                  ja="パイロット報告書が「実施可」で、取締役会が確認していること。")),
             StageInput(name="production", cost=Decimal("9000000"), caps={"sites": "40"},
-                       gate=Text(en="An independent review of the cryptography.", ja="暗号の第三者審査が完了していること。")),
+                       gate=Text(en="An independent review of the cryptography.",
+                                 ja="暗号の第三者審査が完了していること。")),
         ),
     }
     return SummaryInput(**{**values, **changes})

@@ -65,7 +65,8 @@ amounts = st.decimals(min_value=0, max_value=10**9, places=2)
 @settings(max_examples=50)
 @given(pilot=amounts, yearly=amounts, more=amounts)
 def test_a_dearer_pilot_never_has_the_better_return(pilot: Decimal, yearly: Decimal, more: Decimal) -> None:
-    cheap, dear = roi(figures(pilot_cost=pilot, yearly_cost=yearly)), roi(figures(pilot_cost=pilot + more, yearly_cost=yearly))
+    cheap = roi(figures(pilot_cost=pilot, yearly_cost=yearly))
+    dear = roi(figures(pilot_cost=pilot + more, yearly_cost=yearly))
     if cheap.ratio is not None and dear.ratio is not None:
         assert dear.ratio <= cheap.ratio
         assert cheap.met or not dear.met

@@ -66,7 +66,7 @@ def test_one_missed_measure_decides_against_the_others() -> None:
 
 
 def _good_auc_bad_accuracy() -> MethodResult:
-    return MethodResult(auc=0.8, auc_low=0.78, auc_high=0.82, accuracy=0.6, accuracy_low=0.58, accuracy_high=0.62, n=993)
+    return result(0.78, 0.8, 0.82).model_copy(update={"accuracy": 0.6, "accuracy_low": 0.58, "accuracy_high": 0.62})
 
 
 @pytest.mark.parametrize("name", list(Protection))
