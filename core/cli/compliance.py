@@ -10,8 +10,7 @@ from pathlib import Path
 
 import typer
 
-from .console import Terminal, guarded
-from .pilot import DEFAULT_OUT, DEFAULT_STUDY
+from .console import DEFAULT_OUT, DEFAULT_STUDY, Terminal, guarded
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 

@@ -16,6 +16,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn, ParamSpec
 
 import typer
@@ -25,6 +26,8 @@ from ...governance.errors import Refused as GovernanceRefused
 from ...privacy.errors import BudgetExceededError, LedgerError, PrivacyError
 from ..errors import CheckFailedError, CoreError, Refused
 
+DEFAULT_STUDY = Path("examples/food-quality")  # from the root of a clone, so that a first try needs no argument
+DEFAULT_OUT = Path("out")  # git-ignored; what is written there is for reading and can be deleted
 DONE, FOUND, UNUSABLE, REFUSED, DEFECT, INTERRUPTED = 0, 1, 2, 3, 70, 130
 REFUSALS = (Refused, GovernanceRefused, BudgetExceededError, BadSignatureError)
 CODED = (CoreError, GovernanceError, PrivacyError)
@@ -73,7 +76,7 @@ class Terminal:
     def report(self, error: Exception, exit_code: int) -> None:
         """Print one refusal or fault with its hint."""
         code = str(getattr(error, "code", "FAULT"))
-        sentence, hint = str(error), str(getattr(error, "hint", ""))
+        sentence, hint = str(error), str(getattr(error, "hint", "")).removeprefix("hint: ")
         if self.as_json:
             self.result({"exit": exit_code, "code": code, "sentence": sentence, "hint": hint})
             return

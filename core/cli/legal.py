@@ -13,14 +13,14 @@ from pathlib import Path
 import typer
 
 from ...governance.policy.decide import Decision, decide
-from ...governance.policy.explain import explain
+from ...governance.language import Language
+from ...governance.policy.explain import denials, explain
 from ...governance.policy.policy import Policy
 from ..data.intake import BaseModelFacts, inspect, locate
 from ..errors import Refused
 from ..gate.facts import Standing, request_for
 from ..site.papers import Papers, read_file, read_papers, read_stop, read_study
-from .console import Terminal, guarded
-from .pilot import DEFAULT_STUDY
+from .console import DEFAULT_STUDY, Terminal, guarded
 
 ASSUMED = ("consent.eligible", "budget.run_epsilon", "budget.run_delta", "budget.lifetime_fits")
 
@@ -61,6 +61,7 @@ def check(
 @guarded(policy_is_refusal=True)
 def decide_study(
     study: Path = typer.Argument(DEFAULT_STUDY, help="Folder of the study."),
+    language: str = typer.Option("en", "--language", help="en or ja."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Hold the study against every site's policy: one row a site, one column a clause type."""
@@ -68,15 +69,15 @@ def decide_study(
     content = read_study(study)
     base_model = inspect(locate(content.base_model, study))
     now = datetime.now(UTC)
-    table: dict[str, Decision] = {}
+    table: dict[str, tuple[Policy, Decision]] = {}
     for site in content.sites:
         papers = read_papers(study, site, base_model=base_model, now=now)
         for method in content.methods:
             request = request_for(content, _assumed(papers, study, method, base_model, now), method=method)
-            table[f"{site}/{method}"] = decide(papers.policy, request)
-    _print_table(terminal, table)
-    terminal.result({name: decision.to_json() for name, decision in table.items()})
-    denied = [name for name, decision in table.items() if not decision.permitted]
+            table[f"{site}/{method}"] = papers.policy, decide(papers.policy, request)
+    _print_table(terminal, table, "ja" if language == "ja" else "en")
+    terminal.result({name: decision.to_json() for name, (_, decision) in table.items()})
+    denied = [name for name, (_, decision) in table.items() if not decision.permitted]
     if denied:
         raise Refused("STUDY_DENIED", f"{len(denied)} of {len(table)} decisions deny: {', '.join(denied)}",
                       hint="each failed clause is printed above with what it allows and what was observed")
@@ -86,10 +87,10 @@ def _assumed(
     papers: Papers, study_folder: Path, method: str, base_model: BaseModelFacts, now: datetime
 ) -> Standing:
     study, roster = papers.study, papers.roster
-    settings = study.methods[method]
+    settings = study.settings(method)
     return Standing(
         now=now,
-        stopped=read_stop(study_folder, roster, now=now),
+        stopped=read_stop(study_folder, roster, study, now=now),
         consent_eligible=True,
         cohort=roster.distinct_controllers(study.sites),
         observers=study.observers,
@@ -106,17 +107,13 @@ def _assumed(
     )
 
 
-def _print_table(terminal: Terminal, table: dict[str, Decision]) -> None:
-    types = list(dict.fromkeys(result.type for decision in table.values() for result in decision.results))
+def _print_table(terminal: Terminal, table: dict[str, tuple[Policy, Decision]], language: Language) -> None:
     width = max(len(name) for name in table)
-    for name, decision in table.items():
-        verdict = "permitted" if decision.permitted else "DENIED"
-        terminal.say(f"{name.ljust(width)}  {verdict}")
-        for kind in types:
-            failed = [result for result in decision.results if result.type == kind and not result.passed]
-            for result in failed:
-                terminal.say(
-                    f"{' ' * width}    clause {result.clause} ({kind}) [{result.code}]: {result.field} allowed "
-                    f"{result.allowed}, observed {result.observed}"
-                )
+    for name, (policy, decision) in table.items():
+        terminal.say(f"{name.ljust(width)}  {'permitted' if decision.permitted else 'DENIED'}")
+        for denial in denials(policy, decision):
+            words = denial.name, denial.reason, denial.fix
+            called, reason, fix = (text.ja if language == "ja" else text.en for text in words)
+            terminal.say(f"{' ' * width}    {denial.clause} {called} [{denial.code}]: {reason}")
+            terminal.say(f"{' ' * width}      -> {fix}")
     terminal.say(f"assumed, because only a site can know them: {', '.join(ASSUMED)}")

@@ -6,10 +6,7 @@ from pathlib import Path
 
 import typer
 
-from .console import Terminal, guarded
-
-DEFAULT_STUDY = Path("examples/food-quality")
-DEFAULT_OUT = Path("out")
+from .console import DEFAULT_OUT, DEFAULT_STUDY, Terminal, exit_code_of, guarded
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -22,6 +19,22 @@ def pilot(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Run a study with every site in this process, and write its report."""
-    from ..pilot.pilot import run_pilot
+    from ..pilot.pilot import SitesRefusedError, run_pilot
 
-    run_pilot(study, out, Terminal(as_json=as_json))
+    terminal = Terminal(as_json=as_json)
+    try:
+        finished = run_pilot(study, out, terminal)
+    except SitesRefusedError as refused:
+        *others, (_, last) = refused.errors.items()
+        for _, error in others:
+            terminal.report(error, exit_code_of(error, policy_is_refusal=True))
+        terminal.fail(last, max(exit_code_of(error, policy_is_refusal=True) for error in refused.errors.values()))
+    summary = finished.summary
+    for method, result in summary.methods.items():
+        terminal.say(
+            f"{method}: AUC {result.auc:.3f} (95 % {result.auc_low:.3f} to {result.auc_high:.3f}) on {result.n} public records"
+        )
+    terminal.say(f"decision: {summary.decision}")
+    terminal.say(f"report: {finished.report}")
+    terminal.say(f"evidence: sekisho compliance verify {out / 'evidence.zip'} --root {finished.evidence.root}")
+    terminal.result({**summary.model_dump(mode="json", by_alias=True), "report": str(finished.report)})

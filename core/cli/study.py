@@ -15,8 +15,7 @@ from ...governance.signing.roster import Roster
 from ..errors import Refused
 from ..parties import state_folder
 from ..site.papers import read_file, read_study
-from .console import Terminal, guarded
-from .pilot import DEFAULT_STUDY
+from .console import DEFAULT_STUDY, Terminal, guarded
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ...governance.canonical import digest_bytes
 from ...governance.log.auditlog import AuditLog
-from ...governance.log.entries import Entry
+from ...governance.log.entries import Entry, Value
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ...privacy.accounting.plan import Plan
@@ -342,7 +342,7 @@ class Coordinator:
         state: CoordinatorState,
         *,
         refs: dict[str, str] | None = None,
-        data: dict[str, str | int | bool | list[str]] | None = None,
+        data: dict[str, Value] | None = None,
     ) -> None:
         entry = Entry(
             type=kind,

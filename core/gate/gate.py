@@ -17,13 +17,14 @@ Not here: records, models, torch, engines, files. The gate takes values and retu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from ...governance.log.auditlog import AuditLog
-from ...governance.log.entries import Entry
+from ...governance.log.entries import Entry, Value
 from ...governance.policy.decide import Decision, decide
+from ...governance.policy.explain import denials
 from ...governance.policy.policy import Policy
 from ...governance.policy.request import Request
 from ...governance.signing.keys import SigningKey
@@ -107,7 +108,7 @@ class Gate:
             data={"codes": sorted({result.code for result in failed if result.code})},
         )
         if not decision.permitted:
-            raise refusal(self._site, decision)
+            raise refusal(self._site, self._policy, decision)
         return decision
 
     def tell(self, body: Body, *, request: Request | None = None) -> Sealed:
@@ -194,28 +195,19 @@ class Gate:
         self._record("control.told", refs={"message": message.digest}, data={"kind": "RESENT"})
         return Sealed(message)
 
-    def _record(self, kind: str, *, refs: dict[str, str], data: dict[str, str | int | bool | list[str]]) -> None:
+    def _record(self, kind: str, *, refs: dict[str, str], data: dict[str, Value]) -> None:
         refs = {"run": self._run, **refs}
         self._log.append(Entry(type=kind, party=self._site, at=self._clock(), refs=refs, data=data))
 
 
-def refusal(site: str, decision: Decision) -> Refused:
-    """The refusal that a decision amounts to: the first failed clause names it, all are in the decision."""
-    failed = [result for result in decision.results if not result.passed]
-    first = failed[0]
+def refusal(site: str, policy: Policy, decision: Decision) -> Refused:
+    """The refusal that a decision amounts to: the first failed clause names it, all are in the log by code."""
+    first, *others = denials(policy, decision)
+    more = f" ({len(others)} more clauses refuse; `sekisho legal decide` shows all)" if others else ""
     return Refused(
-        first.code or "DENIED",
-        f"{site}: clause {first.clause} ({first.type}) refuses: {describe(failed[:1])}",
-        hint=f"run `sekisho legal decide` to see every clause of every site ({len(failed)} failed at {site})",
-        clause=first.clause,
+        first.code,
+        f"{site}: clause {first.clause}, {first.name.en}: {first.reason.en}",
+        hint=f"{first.fix.en}{more}",
         site=site,
+        clause=first.clause,
     )
-
-
-def describe(results: Sequence[object]) -> str:
-    """One line for people: field, allowed and observed of each failed clause."""
-    parts = []
-    for result in results:
-        allowed, observed = getattr(result, "allowed", ""), getattr(result, "observed", "")
-        parts.append(f"{getattr(result, 'field', '')} allowed {allowed}, observed {observed}")
-    return "; ".join(parts)

@@ -81,7 +81,7 @@ class Federation:
         model_folder = locate(study.base_model, study_folder)
         base_model = inspect(model_folder)
         if features is None:
-            features = Features(model_folder, progress=lambda done, total: progress("features", done, total))
+            features = Features(base_model, progress=lambda done, total: progress("features", done, total))
         # 2. each site by itself; one site's trouble does not hide another's
         sites: dict[str, Site] = {}
         problems: dict[str, CodedError] = {}

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...governance.errors import BrokenLogError
-from ...privacy.keys.encrypt import golden_vector_holds
+from ...privacy.encryption import frame
+from ...privacy.encryption.presets import PRESETS, SEED_BYTES
 from ..coordinator.coordinator import RunResult
 from .federation import Federation
 from .summary import Protection
@@ -25,7 +26,7 @@ def protections_held(federation: Federation, result: RunResult) -> dict[str, boo
         Protection.CONSENT: all(_only_consenting(federation, name) for name in federation.sites),
         Protection.BUDGET: all(_charged(federation, name, result) for name in federation.sites),
         Protection.NOISE: bool(sealed) and all(_noise_as_charged(result, entry) for entry in sealed),
-        Protection.ENCRYPTION: golden_vector_holds() and result.traffic.frame_payload > 0,
+        Protection.ENCRYPTION: _ciphertext_only(result),
         Protection.OPENING: all(_opened_as_summed(federation, name, result) for name in _finishers(federation)),
         Protection.SIGNATURES: not any(site in federation.embedded.failures for site in _finishers(federation)),
         Protection.AGREEMENT: result.state_macs_agree and _same_state(federation),
@@ -67,6 +68,13 @@ def _finishers(federation: Federation) -> list[str]:
     return [
         name for name, site in federation.sites.items() if site.state is not None and name not in federation.embedded.failures
     ]
+
+
+def _ciphertext_only(result: RunResult) -> bool:
+    # a frame is exactly seeds and 60-bit words: there is no room for anything in the clear
+    preset, dimension = PRESETS[result.plan.preset], result.plan.dimension
+    words = frame.packed_length(preset.words(dimension))
+    return result.traffic.frame_payload == frame.HEADER.size + SEED_BYTES * preset.blocks(dimension) + words
 
 
 def _opened_as_summed(federation: Federation, name: str, result: RunResult) -> bool:

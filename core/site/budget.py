@@ -62,10 +62,12 @@ def policy_budget(policy: Policy) -> Budget:
 def open_ledger(state: Path, policy: Policy) -> tuple[Ledger, SubjectKey, Budget, int]:
     """The site's ledger under ``policy``; with the key of its subjects, the budget and the filter's order."""
     budget = policy_budget(policy)
-    order = filter_order(budget)
+    path = state / "ledger.sqlite"
+    # the order is fixed for a ledger's life, also when a later policy changes epsilon
+    order = Ledger.stored_order(path) or filter_order(budget)
     subject_key = SubjectKey.load_or_create(state / "subject.key")
     ledger = Ledger.open(
-        state / "ledger.sqlite",
+        path,
         dataset=policy.dataset.id,
         budget=budget,
         order=order,
@@ -104,4 +106,4 @@ def budget_view(study_folder: Path, site: str) -> BudgetView:
     try:
         return view_of(site, ledger, budget)
     finally:
-        ledger.close_file()
+        ledger.shut()

@@ -18,9 +18,10 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
+from ...governance.canonical import digest_bytes
 from ...governance.consent.consent import ConsentRegister
 from ...governance.log.auditlog import AuditLog
-from ...governance.log.entries import Entry
+from ...governance.log.entries import Entry, Value
 from ...governance.policy.policy import Policy
 from ...governance.policy.request import Request
 from ...governance.signing.keys import SigningKey
@@ -38,7 +39,7 @@ from ..messages import Join, LedgerHeadSeen, Offer
 from ..parties import LOG_NAME, load_key, log_origin, make_private_folder, replace_file, state_folder
 from ..study import Study
 from .budget import open_ledger
-from .papers import Papers, read_papers, read_stop
+from .papers import Papers, read_file, read_papers, read_stop
 
 
 @dataclass
@@ -95,7 +96,7 @@ class SiteFolder:
 
     def close(self) -> None:
         """Close the databases."""
-        self.ledger.close_file()
+        self.ledger.shut()
         self.register.close()
         self.log.close()
 
@@ -133,7 +134,7 @@ class SiteFolder:
         roster = self.roster
         return Standing(
             now=now,
-            stopped=read_stop(self.study_folder, roster, now=now),
+            stopped=read_stop(self.study_folder, roster, self.study, now=now),
             consent_eligible=self._anybody_consents(now),
             cohort=roster.distinct_controllers(cohort),
             observers=observers,
@@ -180,13 +181,21 @@ class SiteFolder:
         return balance.subjects == 0 or balance.spent_min + cost <= balance.cap
 
     def _anybody_consents(self, now: datetime) -> bool:
-        return self.register.counts(self.study.legal_basis_scope, now)["granted"] > 0  # type: ignore[index]  # StrEnum key
+        return self.register.counts(self.study.legal_basis_scope, now)["granted"] > 0
 
     # -- data and record -------------------------------------------------------------------------------------------
 
     def dataset(self) -> Dataset:
         """The site's records, read now. Raises ``BadInputError``."""
-        return Dataset.load(self.study_folder / "sites" / self.site / "records.jsonl.gz", labels=self.study.labels)
+        return Dataset.load(self._records, labels=self.study.labels)
+
+    def dataset_digest(self) -> str:
+        """SHA-256 of the records file; only a commitment to it under a key of this run leaves."""
+        return digest_bytes(read_file(self._records))
+
+    @property
+    def _records(self) -> Path:
+        return self.study_folder / "sites" / self.site / "records.jsonl.gz"
 
     @property
     def runs(self) -> Path:
@@ -194,7 +203,7 @@ class SiteFolder:
         return self.study_folder / "sites" / self.site / "state" / "runs"
 
     def record(
-        self, kind: str, *, refs: dict[str, str] | None = None, data: dict[str, str | int | bool | list[str]] | None = None
+        self, kind: str, *, refs: dict[str, str] | None = None, data: dict[str, Value] | None = None
     ) -> None:
         """Append one entry to this site's log, durably."""
         self.log.append(Entry(type=kind, party=self.site, at=self.clock(), refs=refs or {}, data=data or {}))
@@ -242,7 +251,7 @@ class SiteFolder:
         if claimed is None:
             return
         own = self.ledger.head()
-        if claimed.entries > own.entries or self.ledger.head_at(claimed.entries).mac != claimed.mac:
+        if claimed.entries > own.entries or self.ledger.head_at(claimed.entries) != claimed.mac:
             raise LedgerError(
                 "LEDGER_BEHIND",
                 f"{self.site}: '{witness}' has seen this ledger at {claimed.entries} entries; here it has {own.entries}",

@@ -74,15 +74,14 @@ def consider(folder: SiteFolder, offer: Offer, gate: Gate, *, dimension: int) ->
     )
     gate.decide(folder.request(standing, method=offer.method))
     # 4. records, and who of them may be used now
-    dataset = folder.dataset()
     eligible = eligible_subjects(
-        dataset.subjects,
+        folder.dataset().subjects,
         folder.register,
         scope=folder.study.legal_basis_scope,
         now=folder.clock(),
         site=folder.site,
     )
-    return Considered(offer, plan, epsilon, cost, eligible.subjects, dict(eligible.excluded), dataset.digest)
+    return Considered(offer, plan, epsilon, cost, eligible.subjects, dict(eligible.excluded), folder.dataset_digest())
 
 
 def join(

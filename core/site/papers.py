@@ -19,7 +19,7 @@ from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.signing.approvals import approvals
 from ...governance.signing.envelope import PREDICATES, Envelope, read_envelopes
 from ...governance.signing.roster import Roster, verify_first_roster
-from ...governance.signing.stop import stop_state
+from ...governance.signing.stop import read_orders, stop_state
 from ..data.intake import BaseModelFacts
 from ..errors import BadInputError, Refused
 from ..study import Study
@@ -109,6 +109,7 @@ def read_base_model(study_folder: Path, roster: Roster, *, now: datetime) -> Bas
     """The signed record of the base model. Raises ``Refused`` when legal has not signed it as it stands."""
     path = study_folder / "base-model.yaml"
     record = BaseModelRecord.parse(read_file(path), path.name)
+    record.check_valid(now)
     signed = approvals(
         roster,
         read_signatures(path),
@@ -126,9 +127,10 @@ def read_base_model(study_folder: Path, roster: Roster, *, now: datetime) -> Bas
     return record
 
 
-def read_stop(study_folder: Path, roster: Roster, *, now: datetime) -> bool:
-    """Whether an emergency stop is in force; an unreadable order is a stop."""
-    return stop_state(study_folder / "stops", roster, now=now).stopped
+def read_stop(study_folder: Path, roster: Roster, study: Study, *, now: datetime) -> bool:
+    """Whether an emergency stop is in force for this study; an unreadable order is a stop."""
+    orders = read_orders(study_folder / "stops")
+    return stop_state(roster, orders, subjects=frozenset({study.digest, study.canonical_digest}), now=now).stopped
 
 
 def read_signatures(path: Path) -> tuple[Envelope, ...]:

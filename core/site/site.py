@@ -98,7 +98,7 @@ class Site:
             raise ProtocolError("RUN_OPEN", "a run is open here; one run at a time")
         considered = joining.consider(self.folder, body, gate, dimension=self._features.width + 1)
         sealed, self.state, admitted = joining.join(self.folder, message, considered, gate)
-        settings = self.folder.study.methods[body.method]
+        settings = self.folder.study.settings(body.method)
         self._offer = message
         self.tools = step.StepTools(
             folder=self.folder,
