@@ -25,13 +25,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 from ..errors import BadSignatureError, BrokenLogError
 from ..signing.keys import SigningKey
 from .checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
 from .entries import Entry
 from .merkle import (
+    EMPTY_ROOT,
     MAX_LEVELS,
     Frontier,
     Node,
@@ -46,6 +46,8 @@ from .merkle import (
 SCHEMA_VERSION = "1"
 READ_CHUNK = 1000            # entries a read transaction holds: long reads would keep the WAL from shrinking
 LOCK_SECONDS = 5.0           # how long to wait for another process that is writing
+# FULL: a commit waits for the disk; fullfsync: on macOS fsync alone does not reach it.
+_SETTINGS = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA fullfsync=ON")
 _TABLES = ("entries", "nodes", "heads", "about")
 _SCHEMA = "".join(
     (
@@ -74,7 +76,7 @@ class FsckReport:
 
 
 class AuditLog:
-    """A party's log. Safe to share between threads of one process; one process at a time may write."""
+    """A party's log. Threads of one process may share it; one process at a time may write."""
 
     def __init__(
         self, connection: sqlite3.Connection, origin: str, key: SigningKey, frontier: Frontier
@@ -97,14 +99,11 @@ class AuditLog:
         """
         with _writing():
             _create(path)
-            connection = sqlite3.connect(
-                path, isolation_level=None, timeout=LOCK_SECONDS, check_same_thread=False
-            )
+            connection = sqlite3.connect(path, LOCK_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             with _writing():
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=FULL")
-                connection.execute("PRAGMA fullfsync=ON")  # macOS: fsync alone does not reach the disk there
+                for setting in _SETTINGS:
+                    connection.execute(setting)
                 connection.executescript(_SCHEMA)
                 _claim(connection, origin, key.public.key_id)
             with _reading():
@@ -122,19 +121,15 @@ class AuditLog:
         return self._frontier.size
 
     def append(self, entry: Entry) -> int:
-        """Append one entry; its number, when it is durable.
-
-        Raises:
-            BrokenLogError: LOG_UNWRITABLE; the log then refuses to write until it is opened again, because
-                nobody knows whether the last commit reached the disk.
-        """
+        """Append one entry; its number, when it is durable. Raises as ``append_all`` does."""
         return self.append_all((entry,))
 
     def append_all(self, entries: Sequence[Entry]) -> int:
         """Append entries in one transaction, all or none; the number of the first, when they are durable.
 
         Raises:
-            BrokenLogError: LOG_UNWRITABLE.
+            BrokenLogError: LOG_UNWRITABLE; the log then refuses to write until it is opened again, because
+                nobody knows whether the last commit reached the disk.
         """
         bodies = [entry.to_bytes() for entry in entries]
         with self._lock:
@@ -153,18 +148,13 @@ class AuditLog:
         execute("BEGIN IMMEDIATE")
         try:
             # 1. Nobody else has written since this log was opened: the frontier in memory is the tree's.
-            stored = execute("SELECT COALESCE(MAX(i) + 1, 0) FROM entries").fetchone()[0]
-            if stored != first:
-                raise BrokenLogError(
-                    "LOG_UNWRITABLE", "another process has written to this log", "one process at a time may"
-                )
+            if execute("SELECT COALESCE(MAX(i) + 1, 0) FROM entries").fetchone()[0] != first:
+                sentence = "another process has written to this log"
+                raise BrokenLogError("LOG_UNWRITABLE", sentence, "one process at a time may")
             # 2. Entries and nodes together, so that no crash leaves one without the other.
-            self._connection.executemany(
-                "INSERT INTO entries VALUES (?, ?)", enumerate(bodies, start=first)
-            )
-            self._connection.executemany(
-                "INSERT INTO nodes VALUES (?, ?)", ((_node_key(n.level, n.index), n.hash) for n in created)
-            )
+            nodes = ((_node_key(node.level, node.index), node.hash) for node in created)
+            self._connection.executemany("INSERT INTO entries VALUES (?, ?)", enumerate(bodies, start=first))
+            self._connection.executemany("INSERT INTO nodes VALUES (?, ?)", nodes)
             # 3. FULL: the commit returns after the write-ahead log has been flushed.
             execute("COMMIT")
         except BaseException:
@@ -178,11 +168,7 @@ class AuditLog:
             return range_hash(0, self._checked_size(size), self._node)
 
     def checkpoint(self) -> str:
-        """The signed head of the log as it is now (C2SP checkpoint); kept, so that nothing contradicts it
-
-        Raises:
-            BrokenLogError: LOG_UNWRITABLE.
-        """
+        """The signed head (C2SP checkpoint) of the log as it is now; kept, so that nothing can contradict it."""
         with self._lock:
             self._check_usable()
             head = Checkpoint(self.origin, self.size, self._frontier.root())
@@ -206,21 +192,16 @@ class AuditLog:
         end = self.size
         while start < end:
             with self._lock, _reading():
-                rows = self._connection.execute(
-                    "SELECT body FROM entries WHERE i >= ? AND i < ? ORDER BY i",
-                    (start, min(end, start + READ_CHUNK)),
-                ).fetchall()
+                query = "SELECT body FROM entries WHERE i >= ? AND i < ? ORDER BY i"
+                rows = self._connection.execute(query, (start, min(end, start + READ_CHUNK))).fetchall()
             if not rows:
                 raise damaged("a log lacks entries that it had")
             yield from (bytes(body) for (body,) in rows)
             start += len(rows)
 
     def fsck(self) -> FsckReport:
-        """Recompute every hash from the entries, and every signed head from the hashes.
-
-        Raises:
-            BrokenLogError: LOG_DAMAGED, ENTRY_MALFORMED.
-        """
+        """Recompute every hash from the entries and every head from the hashes; raises LOG_DAMAGED or
+        ENTRY_MALFORMED."""
         with self._lock, _reading():
             self._connection.execute("BEGIN")  # one view of the file, whatever another process appends
             try:
@@ -234,9 +215,8 @@ class AuditLog:
         if execute("PRAGMA integrity_check").fetchone() != ("ok",):
             raise damaged("a log's database file is damaged")
         heads = dict(execute("SELECT size, note FROM heads").fetchall())
-        # 2. Every entry is one, in its place; every stored node and signed head is what the entries give.
-        frontier, created = Frontier(), 0
-        self._check_head(frontier, heads)
+        # 2. Every entry is one, in its place, and every stored node is what the entries give.
+        frontier, created, roots = Frontier(), 0, {0: EMPTY_ROOT}
         for index, body in execute("SELECT i, body FROM entries ORDER BY i"):
             if index != frontier.size:
                 raise damaged("a log's entries are not numbered without gaps")
@@ -245,11 +225,15 @@ class AuditLog:
                 created += 1
                 if self._node(node.level, node.index) != node.hash:
                     raise damaged("a log's stored tree does not fit its entries")
-            self._check_head(frontier, heads)
-        # 3. Nothing is left over.
+            if frontier.size in heads:
+                roots[frontier.size] = frontier.root()
+        # 3. Every signed head is of a root that was there.
+        for size, note in heads.items():
+            self._check_head(note, size, roots.get(size, b""))
+        # 4. Nothing is left over, and nothing acknowledged is gone.
         nodes = execute("SELECT COUNT(*) FROM nodes").fetchone()[0]
-        if frontier.size < self.size or created != nodes or max(heads, default=0) > frontier.size:
-            raise damaged("a log holds nodes or heads that no entry explains")
+        if frontier.size < self.size or created != nodes:
+            raise damaged("a log holds nodes that no entry explains, or lost entries")
         return FsckReport(frontier.size, nodes, len(heads), frontier.root())
 
     def close(self) -> None:
@@ -261,9 +245,7 @@ class AuditLog:
     def __enter__(self) -> AuditLog:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _node(self, level: int, index: int) -> bytes:
@@ -285,16 +267,11 @@ class AuditLog:
             row = self._connection.execute("SELECT size, note FROM heads ORDER BY size DESC").fetchone()
         if row is None:
             return
-        size, note = row
-        if size > self.size:
+        if row[0] > self.size:
             raise damaged("a log has fewer entries than its last signed head says")
-        self._check_signed(note, size, self.root(size))
+        self._check_head(row[1], row[0], self.root(row[0]))
 
-    def _check_head(self, frontier: Frontier, heads: dict[int, str]) -> None:
-        if frontier.size in heads:
-            self._check_signed(heads[frontier.size], frontier.size, frontier.root())
-
-    def _check_signed(self, note: str, size: int, root: bytes) -> None:
+    def _check_head(self, note: str, size: int, root: bytes) -> None:
         try:
             head = verify_checkpoint(note, self.origin, self._key.public)
         except BadSignatureError as error:
@@ -336,10 +313,8 @@ def _claim(connection: sqlite3.Connection, origin: str, key_id: str) -> None:
     connection.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", sorted(about.items()))
     connection.execute("COMMIT")
     if dict(connection.execute("SELECT name, value FROM about").fetchall()) != about:
-        raise BrokenLogError(
-            "LOG_OF_ANOTHER", "a log file belongs to another study, party or key",
-            "give each study and party its own state folder",
-        )
+        sentence = "a log file belongs to another study, party or key"
+        raise BrokenLogError("LOG_OF_ANOTHER", sentence, "give each study and party its own state folder")
 
 
 def _frontier(connection: sqlite3.Connection) -> Frontier:
@@ -369,7 +344,5 @@ def _node_key(level: int, index: int) -> int:
 
 
 def _unwritable() -> BrokenLogError:
-    return BrokenLogError(
-        "LOG_UNWRITABLE", "the audit log cannot be written, so nothing may happen",
-        "check disk space and permissions, then start again",
-    )
+    sentence = "the audit log cannot be written, so nothing may happen"
+    return BrokenLogError("LOG_UNWRITABLE", sentence, "check disk space and permissions, then start again")

@@ -54,10 +54,8 @@ class Subject:
     digest: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise _bad_statement("a subject has no name")
-        if not isinstance(self.digest, str) or not _DIGEST.fullmatch(self.digest):
-            raise _bad_statement("a subject's digest is not sha256 and 64 hex digits")
+        if not isinstance(self.name, str) or not self.name or not _DIGEST.fullmatch(self.digest):
+            raise _bad_statement("a subject is not a name and sha256 with 64 hex digits")
 
 
 @dataclass(frozen=True)
@@ -75,10 +73,8 @@ class Statement:
     def __post_init__(self) -> None:
         if not self.subjects:
             raise _bad_statement("a statement has no subject")
-        if not isinstance(self.predicate_type, str) or not self.predicate_type:
-            raise _bad_statement("a statement has no predicate type")
-        if not isinstance(self.predicate, Mapping):
-            raise _bad_statement("a statement's predicate is not an object")
+        if not isinstance(self.predicate_type, str) or not isinstance(self.predicate, Mapping):
+            raise _bad_statement("a statement's predicate or its type is malformed")
 
     @property
     def digests(self) -> frozenset[str]:
@@ -109,10 +105,8 @@ class Statement:
         value = _read_json(data)
         if not isinstance(value, dict) or set(value) != {"_type", "subject", "predicateType", "predicate"}:
             raise _bad_statement("a statement does not have exactly the four fields of in-toto v1")
-        if value["_type"] != STATEMENT_TYPE:
+        if value["_type"] != STATEMENT_TYPE or not isinstance(value["subject"], list):
             raise _bad_statement("a statement is not of in-toto's first version")
-        if not isinstance(value["subject"], list):
-            raise _bad_statement("a statement's subject is not a list")
         subjects = tuple(_read_subject(item) for item in value["subject"])
         statement = cls(subjects, value["predicateType"], value["predicate"])
         try:
@@ -200,9 +194,7 @@ def sign_statement(statement: Statement, keys: Sequence[SigningKey]) -> Envelope
     return envelope
 
 
-def verify_envelope(
-    envelope: Envelope, keys: Mapping[str, PublicKey]
-) -> tuple[Statement, frozenset[str]]:
+def verify_envelope(envelope: Envelope, keys: Mapping[str, PublicKey]) -> tuple[Statement, frozenset[str]]:
     """The statement, and the ids of those of ``keys`` that signed it (at least one).
 
     A signature whose hint names none of ``keys`` is skipped: a stranger may sign too, and does not count.
@@ -244,13 +236,10 @@ def read_envelopes(data: bytes, *, name: str) -> tuple[Envelope, ...]:
     Raises:
         BadDocumentError: SIGNATURES_UNREADABLE with file name and line.
     """
-    if len(data) > MAX_ENVELOPE_BYTES:
-        raise _unreadable(name, 0, "a file of signatures is too large")
-    lines = data.removesuffix(b"\n").split(b"\n")
-    if len(lines) > MAX_ENVELOPES:
-        raise _unreadable(name, 0, f"a file of signatures holds more than {MAX_ENVELOPES} lines")
+    if len(data) > MAX_ENVELOPE_BYTES or data.count(b"\n") > MAX_ENVELOPES:
+        raise _unreadable(name, 0, f"a file of signatures is too large or has over {MAX_ENVELOPES} lines")
     envelopes = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), start=1):
         try:
             envelopes.append(Envelope.from_bytes(line))
         except BadSignatureError as error:
@@ -274,18 +263,12 @@ def read_time(text: object) -> datetime:
             return datetime.fromisoformat(text).astimezone(UTC)
         except (ValueError, OverflowError):
             pass
-    raise BadSignatureError(
-        "TIME_MALFORMED", "a time is not written as RFC 3339 with a zone",
-        "write it like 2099-12-31T00:00:00+00:00",
-    )
+    sentence, hint = "a time is not RFC 3339 with a zone", "write it like 2099-12-31T00:00:00+00:00"
+    raise BadSignatureError("TIME_MALFORMED", sentence, hint)
 
 
 def write_time(moment: datetime) -> str:
-    """An aware time as RFC 3339 in UTC.
-
-    Raises:
-        BadSignatureError: TIME_MALFORMED (no zone).
-    """
+    """An aware time as RFC 3339 in UTC; one without a zone raises BadSignatureError TIME_MALFORMED."""
     if moment.tzinfo is None:
         raise BadSignatureError("TIME_MALFORMED", "a time has no zone", "use aware datetimes")
     return moment.astimezone(UTC).isoformat()

@@ -97,14 +97,8 @@ class Roster:
         content = validate_model(document, _RosterModel)
         reader = _Reader(document, content)
         return cls(
-            version=content.version,
-            demo=content.demo,
-            created=reader.created,
-            expires=reader.expires,
-            parties=reader.parties,
-            people=reader.people,
-            roles=MappingProxyType(dict(content.roles)),
-            fingerprint=digest_bytes(data),
+            content.version, content.demo, reader.created, reader.expires, reader.parties, reader.people,
+            roles=MappingProxyType(dict(content.roles)), fingerprint=digest_bytes(data),
         )
 
     @property
@@ -269,8 +263,7 @@ class _Reader:
 
     def _party(self, index: int, item: _PartyModel) -> Party:
         path = ("parties", index)
-        self._claim_id(item.id, (*path, "id"))
-        self._check_demo_mark(item.demo, (*path, "demo"))
+        self._claim_id(item.id, (*path, "id"), marked=item.demo)
         key = self._claim_key(item.key, (*path, "key"))
         return Party(
             item.id, item.name, PartyKind(item.kind), item.controller, item.country, key, self._content.demo
@@ -278,8 +271,7 @@ class _Reader:
 
     def _person(self, index: int, item: _PersonModel) -> Person:
         path = ("people", index)
-        self._claim_id(item.pseudonym, (*path, "pseudonym"))
-        self._check_demo_mark(item.demo, (*path, "demo"))
+        self._claim_id(item.pseudonym, (*path, "pseudonym"), marked=item.demo)
         for position, role in enumerate(item.roles):
             place = (*path, "roles", position)
             self._check_role(role, place)
@@ -293,9 +285,14 @@ class _Reader:
         keys = tuple(self._claim_key(text, (*path, "keys", n)) for n, text in enumerate(item.keys))
         return Person(item.pseudonym, tuple(item.roles), keys, self._content.demo)
 
-    def _claim_id(self, identifier: str, path: Path) -> None:
+    def _claim_id(self, identifier: str, path: Path, *, marked: bool) -> None:
         if identifier in self._ids:
             self._refuse("ROSTER_ID_TWICE", "two entries have the same id", "give each its own", path)
+        if marked and not self._content.demo:
+            self._refuse(
+                "ROSTER_DEMO_KEY", "an entry marked demo stands in a roster that is not a demo",
+                "make keys of your own", path,
+            )
         self._ids.add(identifier)
 
     def _claim_key(self, text: str, path: Path) -> PublicKey:
@@ -304,10 +301,8 @@ class _Reader:
         except BadSignatureError as error:
             self._refuse("ROSTER_KEY_MALFORMED", error.sentence, error.hint, path)
         if key in self._keys:
-            self._refuse(
-                "ROSTER_KEY_TWICE", "one key stands in two places of the roster",
-                "a key belongs to one party or person: make another", path,
-            )
+            hint = "a key belongs to one party or person: make another"
+            self._refuse("ROSTER_KEY_TWICE", "one key stands in two places of the roster", hint, path)
         if key in self._published:
             self._refuse(
                 "ROSTER_DEMO_KEY", "a published demo key stands in a roster that is not a demo",
@@ -321,13 +316,6 @@ class _Reader:
             known = ", ".join(sorted(KNOWN_ROLES))
             self._refuse("ROSTER_ROLE_UNKNOWN", "a role is unknown", f"use one of: {known}", path)
 
-    def _check_demo_mark(self, marked: bool, path: Path) -> None:
-        if marked and not self._content.demo:
-            self._refuse(
-                "ROSTER_DEMO_KEY", "an entry marked demo stands in a roster that is not a demo",
-                "make keys of your own", path,
-            )
-
     def _demo_keys(self) -> frozenset[PublicKey]:
         """The keys that everyone can compute from this roster's own names: what a careless copy keeps."""
         if self._content.demo:
@@ -339,10 +327,8 @@ class _Reader:
     def _check_parties(self) -> None:
         kinds = [party.kind for party in self.parties]
         if PartyKind.SITE not in kinds or kinds.count(PartyKind.COORDINATOR) != 1:
-            self._refuse(
-                "ROSTER_PARTIES", "a roster needs one coordinator and at least one site",
-                "list every party with its kind", ("parties",),
-            )
+            sentence = "a roster needs one coordinator and at least one site"
+            self._refuse("ROSTER_PARTIES", sentence, "list every party with its kind", ("parties",))
 
     def _check_thresholds(self) -> None:
         for role in REQUIRED_ROLES:
