@@ -1,0 +1,123 @@
+"""One step's local work at a site: subjects -> Poisson sample -> per-record gradients -> one clipped integer sum.
+
+Order of calls: ``load_training_data`` once a run (records of admitted subjects -> features) -> ``train_step`` each step
+-> the gate. Not here: who is admitted or still eligible (data/eligible.py), noise and sealing (gate/gate.py).
+
+What a subject adds to the sum depends on that subject's own records, the public state and a secret stream that is the
+subject's alone. So whether it is sampled, which of its records are used and how its vector is rounded are drawn from
+its own stream: taking anybody away moves nobody else by a bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...privacy.accounting.plan import Plan
+from ...privacy.gradients.clipping import clipped_integer_sum, subject_sums
+from ...privacy.mechanism.randomness import SecretStream
+from ...privacy.mechanism.sampling import poisson_sample
+from ..data.dataset import Dataset
+from ..errors import ProtocolError
+from .probe import ProbeTask
+from .update import Update
+
+SUBJECT_LABEL = b"sekisho/training/subject/v1/"
+
+
+class FeatureSource(Protocol):
+    """Texts -> rows; ``features.Features`` is the real one. A row may depend on its own text alone."""
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row."""
+        ...
+
+    def of(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """float64 [len(texts), width]."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """A run's rows in memory; as personal as the texts they come from.
+
+    ``features`` float64 [n, width], ``labels`` float64 [n] of zeros and ones, ``rows_of`` the rows of each subject in
+    order of its record ids.
+    """
+
+    task: ProbeTask
+    features: NDArray[np.float64]
+    labels: NDArray[np.float64]
+    rows_of: Mapping[str, NDArray[np.int64]]
+
+    def __repr__(self) -> str:
+        return "TrainingData(...)"
+
+
+def load_training_data(
+    dataset: Dataset, admitted: Sequence[str], labels: Sequence[str], features: FeatureSource
+) -> TrainingData:
+    """Features of the admitted subjects' records, and of nobody else's. ``labels[1]`` is the positive class.
+
+    Raises:
+        ProtocolError: SUBJECT_UNKNOWN when an admitted subject has no record here.
+    """
+    if not dataset.records.keys() >= set(admitted):
+        raise ProtocolError("SUBJECT_UNKNOWN", "a subject was admitted that has no record at this site")
+    records = [record for subject in sorted(admitted) for record in dataset.records[subject]]
+    rows: dict[str, list[int]] = {}
+    for row, record in enumerate(records):
+        rows.setdefault(record.subject, []).append(row)
+    return TrainingData(
+        task=ProbeTask(features.width),
+        features=features.of([record.text for record in records]),
+        labels=np.array([float(record.label == labels[1]) for record in records], dtype=np.float64),
+        rows_of=MappingProxyType({subject: np.array(own, dtype=np.int64) for subject, own in rows.items()}),
+    )
+
+
+def train_step(
+    data: TrainingData,
+    subjects: Collection[str],
+    vector: NDArray[np.float64],
+    *,
+    plan: Plan,
+    step: int,
+    stream: SecretStream,
+) -> Update:
+    """One step over ``subjects`` at the public state ``vector`` (float64 [d]). Nobody sampled gives a sum of zeros.
+
+    ``stream`` is secret and fresh for this step. Raises ``ProtocolError`` SUBJECT_UNKNOWN, PLAN_FOREIGN.
+    """
+    if plan.dimension != data.task.dimension:
+        raise ProtocolError("PLAN_FOREIGN", "the plan is for an adapter of another size")
+    if not data.rows_of.keys() >= set(subjects):
+        raise ProtocolError("SUBJECT_UNKNOWN", "a subject is to take part that did not join")
+    streams: list[SecretStream] = []
+    chosen: list[NDArray[np.int64]] = []
+    for subject in sorted(subjects):
+        own = stream.derive(SUBJECT_LABEL + subject.encode("utf-8"))
+        if poisson_sample(own, 1, plan.sampling_rate)[0]:
+            chosen.append(choose_records(data.rows_of[subject], plan.records_per_subject, own))
+            streams.append(own)
+    rows = np.concatenate([np.empty(0, dtype=np.int64), *chosen])
+    subject_of_row = np.repeat(np.arange(len(chosen), dtype=np.int64), [len(own) for own in chosen])
+    gradients = data.task.gradients(data.features[rows], data.labels[rows], vector)
+    sums = subject_sums(gradients, subject_of_row, len(chosen))
+    return Update(clipped_integer_sum(sums, plan=plan, streams=streams), plan, step)
+
+
+def choose_records(rows: NDArray[np.int64], most: int, stream: SecretStream) -> NDArray[np.int64]:
+    """At most ``most`` of one subject's rows, uniformly and afresh each step, in their own order."""
+    if len(rows) <= most:
+        return rows
+    # the k smallest of independent 64-bit draws are a uniform choice of k
+    places = np.argsort(stream.uint64(len(rows)), kind="stable")[:most]
+    picked: NDArray[np.int64] = rows[np.sort(places)]
+    return picked
