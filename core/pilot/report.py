@@ -177,16 +177,17 @@ def _subject(subject: str, t: Words) -> str:
     if "." in subject:
         method, _, metric = subject.partition(".")
         return f"{t(f'metric.{metric}')} · {method}"
-    return t(f"protection.{subject}") if t.has(f"protection.{subject}") else subject
+    return _known(t, "protection", subject)
 
 
-def _method_name(method: str, t: Words) -> str:
-    return t(f"method.{method}") if t.has(f"method.{method}") else method
+def _known(t: Words, family: str, name: str) -> str:
+    """A name of the run in words, where the catalogue has some; else the name itself."""
+    return t(f"{family}.{name}") if t.has(f"{family}.{name}") else name.replace("_", " ")
 
 
 def _traffic_chart(facts: SummaryInput, t: Words) -> Svg:
     return bars(t("traffic.chart"), [
-        Bar(name.replace("_", " "), (seconds,), t("traffic.seconds", seconds=f"{seconds:.1f}"))
+        Bar(_known(t, "took", name), (seconds,), t("traffic.seconds", seconds=f"{seconds:.1f}"))
         for name, seconds in facts.seconds.items()
     ])
 
@@ -233,7 +234,7 @@ def _budget_chart(facts: SummaryInput, t: Words) -> Svg:
 def _results(methods: Mapping[str, MethodResult], t: Words) -> list[dict[str, Any]]:
     return [
         {
-            "method": _method_name(name, t),
+            "method": _known(t, "method", name),
             "scores": [(_score(result.auc), f"{_score(result.auc_low)} – {_score(result.auc_high)}"),
                        (_score(result.accuracy), f"{_score(result.accuracy_low)} – {_score(result.accuracy_high)}")],
             "n": f"{result.n:,}",
@@ -323,6 +324,7 @@ def _site_view(facts: SiteReportInput, t: Words) -> dict[str, Any]:
         "most": epsilon_text(facts.spent_most),
         "least": epsilon_text(facts.spent_least),
         "cap": f"({plain_text(facts.lifetime_epsilon)}, {delta_text(facts.lifetime_delta)})",
+        "runs": [(run, _known(t, "ledger-state", run.state)) for run in facts.runs],
         "policy_lines": facts.policy_lines[t.language],
         "disclaimer": t.say(facts.disclaimer) if facts.disclaimer else t("disclaimer.default") if facts.demo else "",
     }
