@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho.governance.errors import BadSignatureError
@@ -80,12 +80,14 @@ def test_a_checkpoint_is_three_lines_and_a_signature() -> None:
     assert verify_checkpoint(SIGNED, ORIGIN, KEY.public) == HEAD
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**54), st.binary(min_size=32, max_size=32))
 def test_every_checkpoint_is_read_back(size: int, root: bytes) -> None:
     head = Checkpoint(ORIGIN, size, root)
     assert verify_checkpoint(sign_checkpoint(head, KEY), ORIGIN, KEY.public) == head
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(SIGNED) - 1), st.characters(blacklist_categories=["Cs"]))
 def test_any_changed_character_of_a_checkpoint_is_refused(place: int, character: str) -> None:
     changed = SIGNED[:place] + character + SIGNED[place + 1 :]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho.governance.canonical import canonical_bytes
@@ -122,6 +122,7 @@ SCALARS = (
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True), SCALARS | st.lists(SCALARS), max_size=5))
 def test_every_entry_is_canonical_and_read_back_from_its_bytes(data: dict[str, Any]) -> None:
     made = entry(data=data)

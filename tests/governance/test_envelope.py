@@ -71,7 +71,7 @@ def test_lengths_are_counted_in_bytes() -> None:
     assert pre_authentication("型", "承認".encode()) == "DSSEv1 3 型 6 承認".encode()
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(st.text(max_size=6), JSON, max_size=4),
     st.lists(st.text(min_size=1, max_size=6), min_size=1),
@@ -95,6 +95,7 @@ def test_payload_is_an_in_toto_statement() -> None:
     }
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_any_changed_byte_of_a_signed_envelope_is_refused_or_means_the_same(position: int) -> None:
     data = bytearray(sign_statement(STATEMENT, [KEY]).to_bytes())

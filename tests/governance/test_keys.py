@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho.governance.errors import BadDocumentError, BadSignatureError
@@ -49,6 +49,7 @@ def test_rfc_8032_vectors_sign_and_verify() -> None:
         key.public.verify(bytes.fromhex(signature), bytes.fromhex(message))
 
 
+@settings(deadline=None)
 @given(SEEDS, st.binary(max_size=64), st.integers(0, 511))
 def test_any_flipped_bit_of_a_signature_is_refused(seed: bytes, message: bytes, bit: int) -> None:
     key = SigningKey.from_seed(seed)
@@ -69,6 +70,7 @@ def test_a_malleable_signature_is_refused() -> None:
         key.public.verify(signature[:32] + second.to_bytes(32, "little"), message)
 
 
+@settings(deadline=None)
 @given(SEEDS)
 def test_a_public_key_has_one_text_and_a_computed_id(seed: bytes) -> None:
     public = SigningKey.from_seed(seed).public

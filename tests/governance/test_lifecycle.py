@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho.governance.errors import Refused
@@ -75,6 +75,7 @@ def test_a_stop_wins_over_signatures() -> None:
     assert after(State.RUNNING, Event.STOP, held) is State.STOPPED  # stopping needs nobody
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(list(Event)), max_size=12), st.booleans(), st.booleans(), st.booleans())
 def test_data_are_never_touched_without_both_signatures(
     events: list[Event], legal: bool, it: bool, stopped: bool

@@ -133,7 +133,7 @@ def test_every_entry_of_every_small_tree_is_proved() -> None:
 SIZES = st.integers(1, LARGEST)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(SIZES, st.data())
 def test_a_bent_inclusion_proof_is_refused(size: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, size - 1))
@@ -162,7 +162,7 @@ def test_a_bent_inclusion_proof_is_refused(size: int, data: st.DataObject) -> No
         verify_inclusion(index, size, leaf, proof, root)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(1, LARGEST - 1), st.data())
 def test_a_bent_consistency_proof_is_refused(old: int, data: st.DataObject) -> None:
     new = data.draw(st.integers(old + 1, LARGEST))
