@@ -1,0 +1,387 @@
+"""The example holds together: five policies that differ, signatures that count, data that are what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections import Counter
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from sekisho.core.data.dataset import Dataset, TestSet
+from sekisho.core.gate.facts import Standing, request_for
+from sekisho.core.pilot.roi import RoiInput, roi
+from sekisho.core.planning import plan_of
+from sekisho.core.study import Study
+from sekisho.governance.consent.consent import ConsentRegister, Reason
+from sekisho.governance.errors import BadDocumentError, BadSignatureError, Refused
+from sekisho.governance.policy.decide import decide
+from sekisho.governance.policy.policy import Policy
+from sekisho.governance.provenance.disclosure import BaseModelRecord
+from sekisho.governance.signing.approvals import approvals
+from sekisho.governance.signing.envelope import PREDICATES, read_envelopes
+from sekisho.governance.signing.keys import SigningKey
+from sekisho.governance.signing.roster import Roster, verify_first_roster
+from sekisho.privacy.accounting.accountant import filter_cap, filter_order, step_cost, worst_certificate
+from sekisho.privacy.accounting.ledger import Ledger
+from sekisho.privacy.budget import Adjacency, Budget, Unit
+from sekisho.privacy.errors import BudgetExceededError
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "food-quality"
+SITES = ("kohi", "wanko", "okashi", "shokuhin", "daidokoro")
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+DIMENSION = 385      # 384 features of the base model and a bias
+LABELS = ("dissatisfied", "satisfied")
+
+
+def read_study():
+    return Study.parse((EXAMPLE / "study.yaml").read_bytes(), "study.yaml")
+
+
+def read_roster():
+    return Roster.parse((EXAMPLE / "roster.yaml").read_bytes(), "roster.yaml")
+
+
+def read_policy(site):
+    return Policy.parse((EXAMPLE / "sites" / site / "policy.yaml").read_bytes(), f"sites/{site}/policy.yaml")
+
+
+def read_records(site):
+    return Dataset.load(EXAMPLE / "sites" / site / "records.jsonl.gz", labels=LABELS)
+
+
+def signatures(name):
+    return read_envelopes((EXAMPLE / f"{name}.dsse.json").read_bytes(), name=name)
+
+
+STUDY, ROSTER = read_study(), read_roster()
+POLICIES = {site: read_policy(site) for site in SITES}
+RECORDS = {site: read_records(site) for site in SITES}
+PLAN = plan_of(STUDY, "probe", dimension=DIMENSION)
+
+
+@pytest.fixture
+def eligibility(tmp_path):
+    found = {}
+    for site in SITES:
+        register = ConsentRegister.open(tmp_path / site)
+        assert register.import_jsonl(EXAMPLE / "sites" / site / "consent.jsonl").refused == ()
+        found[site] = register.eligible(RECORDS[site].subjects, STUDY.legal_basis_scope, NOW)
+        register.close()
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ policies
+
+
+def standing(**changes):
+    values = {
+        "now": NOW,
+        "stopped": False,
+        "consent_eligible": True,
+        "cohort": len(SITES),
+        "observers": STUDY.observers,
+        "epsilon": Decimal("2.9999"),
+        "delta": PLAN.delta,
+        "lifetime_fits": True,
+        "steps": PLAN.total_steps,
+        "base_model_digest": STUDY.base_model.digest,
+        "base_model_licence": "Apache-2.0",
+        "base_model_disclosure": "sources-listed",
+        "destinations": frozenset(party.country for party in ROSTER.sites),
+        "approvals": {"legal": 1, "it": 1, "business": 0},
+        "requester_excluded": True,
+    }
+    return Standing(**(values | changes))
+
+
+@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("action", ["train", "release"])
+def test_every_makers_policy_permits_the_approved_study(site, action):
+    decision = decide(POLICIES[site], request_for(STUDY, standing(), method="probe", action=action))
+    assert decision.permitted, [result.code for result in decision.results if not result.passed]
+
+
+@pytest.mark.parametrize(
+    ("change", "refusing"),
+    [
+        ({"cohort": 3}, {"wanko", "shokuhin"}),
+        ({"cohort": 2}, set(SITES)),
+        ({"epsilon": Decimal("3.1")}, {"kohi", "wanko", "daidokoro"}),
+        ({"epsilon": Decimal("3.6")}, {"kohi", "wanko", "okashi", "daidokoro"}),
+        ({"epsilon": Decimal("4.1")}, set(SITES)),
+        ({"destinations": frozenset({"JP", "DE"})}, {"kohi", "wanko", "shokuhin", "daidokoro"}),
+        ({"base_model_disclosure": "statement"}, {"kohi", "wanko", "shokuhin", "daidokoro"}),
+        ({"base_model_licence": "MIT"}, {"kohi", "daidokoro"}),
+        ({"steps": 110}, {"kohi", "wanko"}),
+        ({"now": datetime(2026, 10, 20, tzinfo=UTC)}, {"kohi", "okashi", "shokuhin"}),
+        ({"now": datetime(2100, 1, 1, tzinfo=UTC)}, set(SITES)),
+        ({"approvals": {"legal": 1, "it": 0}}, set(SITES)),
+        ({"stopped": True}, set(SITES)),
+        ({"consent_eligible": False}, set(SITES)),
+        ({"lifetime_fits": False}, set(SITES)),
+    ],
+)
+def test_the_makers_differ_in_what_they_refuse(change, refusing):
+    request = request_for(STUDY, standing(**change), method="probe")
+    assert {site for site in SITES if not decide(POLICIES[site], request).permitted} == refusing
+
+
+def test_no_two_policies_say_the_same_in_prose_or_in_type():
+    def prose(policy):
+        return {provision.clause.text for provision in (*policy.always, *policy.grants)}
+
+    for one, other in combinations(SITES, 2):
+        assert not prose(POLICIES[one]) & prose(POLICIES[other])
+        typed = [{p.type: p.held for p in POLICIES[site].always} for site in (one, other)]
+        assert typed[0] != typed[1]
+
+
+def test_every_prose_clause_is_there_in_both_languages():
+    for policy in POLICIES.values():
+        for provision in (*policy.always, *policy.grants):
+            text = provision.clause.text
+            assert text.en.isascii()
+            assert any("ぁ" <= sign <= "ん" for sign in text.ja)
+
+
+# ---------------------------------------------------------------------------------------------- signatures
+
+
+def test_every_site_signed_the_roster_and_only_this_one():
+    envelopes = signatures("roster.yaml")
+    verify_first_roster(ROSTER, envelopes, now=NOW)
+    changed = (EXAMPLE / "roster.yaml").read_bytes().replace(b"country: JP", b"country: DE", 1)
+    with pytest.raises(BadSignatureError):
+        verify_first_roster(Roster.parse(changed, "roster.yaml"), envelopes, now=NOW)
+
+
+def approved(name, digests, kind, requester=None, now=NOW):
+    return approvals(
+        ROSTER,
+        signatures(name),
+        subjects=frozenset(digests),
+        predicate_type=PREDICATES[kind],
+        now=now,
+        requester=requester,
+    )
+
+
+def test_each_policy_is_signed_by_that_makers_own_legal_and_it():
+    for site, policy in POLICIES.items():
+        digests = (policy.bytes_digest, policy.canonical_digest)
+        found = approved(f"sites/{site}/policy.yaml", digests, "policy-approval")
+        assert found.people == ((f"{site}-it", "it"), (f"{site}-legal", "legal"))
+        assert found.ignored == ()
+
+
+def test_the_study_is_approved_by_two_people_neither_of_whom_asked_for_it():
+    found = approved("study.yaml", (STUDY.digest, STUDY.canonical_digest), "study-approval", STUDY.requester)
+    assert found.people == (("hinoki", "legal"), ("kaede", "it"))
+    assert STUDY.requester in {person.pseudonym for person in ROSTER.people}
+    assert STUDY.requester not in dict(found.people)
+
+
+def test_the_base_models_record_is_signed_and_all_papers_name_the_same_weights():
+    record = BaseModelRecord.parse((EXAMPLE / "base-model.yaml").read_bytes(), "base-model.yaml")
+    digests = (record.bytes_digest, record.canonical_digest)
+    assert approved("base-model.yaml", digests, "base-model").by_role["legal"] == 1
+    record.check_valid(NOW)
+    named = {model.digest for policy in POLICIES.values() for model in policy.clause("base_model").models}
+    assert named == {record.digest} == {STUDY.base_model.digest}
+
+
+def test_signatures_end_with_the_year_2099_and_do_not_carry_over_to_another_text():
+    digests = (STUDY.digest, STUDY.canonical_digest)
+    late = datetime(2099, 12, 31, tzinfo=UTC)
+    assert approved("study.yaml", digests, "study-approval", now=late).people == ()
+    policy = POLICIES["kohi"]
+    other = (policy.bytes_digest, policy.canonical_digest)
+    assert approved("study.yaml", other, "study-approval").people == ()
+
+
+# --------------------------------------------------------------------------------------------- demo keys
+
+
+def test_a_roster_that_is_no_demo_takes_none_of_the_published_keys():
+    text = (EXAMPLE / "roster.yaml").read_text("utf-8")
+    for careless in (
+        text.replace("demo: true", "demo: false", 1),
+        text.replace("    demo: true\n", "").replace("demo: true", "demo: false"),
+    ):
+        with pytest.raises(BadDocumentError) as error:
+            Roster.parse(careless.encode(), "roster.yaml")
+        assert error.value.code == "ROSTER_DEMO_KEY"
+
+
+def test_a_demo_key_file_opens_nothing_under_a_roster_with_keys_of_its_own():
+    text = (EXAMPLE / "roster.yaml").read_text("utf-8").replace("    demo: true\n", "")
+    for path in (EXAMPLE / "keys").iterdir():
+        published = SigningKey.load(path).public.to_text()
+        assert text.count(published) == 1
+        text = text.replace(published, SigningKey.generate().public.to_text())
+    real = Roster.parse(text.replace("demo: true", "demo: false").encode(), "roster.yaml")
+    for site in SITES:
+        key = SigningKey.load(EXAMPLE / "keys" / f"{site}.demo.key")
+        assert key.demo
+        ROSTER.check_own_key(site, key)
+        with pytest.raises(Refused) as error:
+            real.check_own_key(site, key)
+        assert error.value.code == "DEMO_KEY_REFUSED"
+
+
+# ---------------------------------------------------------------------------------------------- the data
+
+
+def test_a_customer_belongs_to_one_maker_and_no_review_to_two():
+    for one, other in combinations(SITES, 2):
+        assert not set(RECORDS[one].subjects) & set(RECORDS[other].subjects)
+    ids = [record.id for data in RECORDS.values() for records in data.records.values() for record in records]
+    assert len(ids) == len(set(ids)) == 4000
+    for site, data in RECORDS.items():
+        assert all(subject.startswith(f"{site}-c") for subject in data.subjects)
+
+
+def test_customers_write_one_to_six_reviews_and_about_one_in_a_hundred_very_many():
+    sizes = Counter(len(records) for data in RECORDS.values() for records in data.records.values())
+    many = sum(count for size, count in sizes.items() if size > 6)
+    assert min(sizes) == 1
+    assert max(sizes) <= 30
+    assert 0.005 < many / sizes.total() < 0.015
+    assert not set(range(7, 10)) & set(sizes)
+
+
+def test_declared_numbers_of_customers_are_round_and_not_below_the_true_ones():
+    for site in SITES:
+        assert STUDY.subjects[site] % 50 == 0
+        assert STUDY.subjects[site] >= len(RECORDS[site].subjects) > 100
+
+
+def test_most_customers_consented_and_every_reason_to_leave_one_out_occurs(eligibility):
+    excluded = sum((found.excluded for found in eligibility.values()), Counter())
+    granted = sum(len(found.eligible) for found in eligibility.values())
+    total = granted + excluded.total()
+    assert total == sum(len(data.subjects) for data in RECORDS.values())
+    assert 0.90 < granted / total < 0.94
+    assert set(excluded) == {Reason.WITHDRAWN, Reason.EXPIRED, Reason.NEVER_ASKED, Reason.OBJECTED}
+    for found in eligibility.values():
+        assert set(found.excluded) == set(excluded)
+
+
+def test_what_was_generated_says_so():
+    for site in SITES:
+        for line in (EXAMPLE / "sites" / site / "consent.jsonl").read_text("utf-8").splitlines():
+            assert json.loads(line)["notice"].startswith("generated/")
+    assert (EXAMPLE / "roster.yaml").read_text("utf-8").startswith("# GENERATED")
+    assert all(path.name.endswith(".demo.key") for path in (EXAMPLE / "keys").iterdir())
+    assert all("fictitious" in party.name.en and "架空" in party.name.ja for party in ROSTER.parties)
+    assert "generated" in STUDY.disclaimer.en
+    assert "生成" in STUDY.disclaimer.ja
+    licence = (EXAMPLE / "DATA-LICENCE.md").read_text("utf-8")
+    for phrase in ("modeldata", "MIT", "CC0", "were not verified", "Generated"):
+        assert phrase in licence
+
+
+def test_the_test_reviews_are_the_ones_named_and_none_is_trained_on():
+    test = TestSet.load(EXAMPLE / STUDY.test_set.file, labels=LABELS, digest=STUDY.test_set.digest)
+    assert len(test.texts) == 993
+    trained = {record.text for data in RECORDS.values() for records in data.records.values() for record in records}
+    assert not trained & set(test.texts)
+
+
+def test_preparing_again_from_the_committed_files_changes_no_byte(tmp_path, capsys):
+    ignore = shutil.ignore_patterns("state", "out", "__pycache__", "coordinator")
+    copy = tmp_path / "a" / "b" / "food-quality"
+    shutil.copytree(EXAMPLE, copy, ignore=ignore)
+    committed = {path.relative_to(copy): path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    for path in (*copy.rglob("*.dsse.json"), *copy.rglob("consent.jsonl"), copy / "roster.yaml"):
+        path.unlink()
+    spec = importlib.util.spec_from_file_location("prepare", copy / "prepare.py")
+    prepare = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(prepare)
+    assert not prepare.SHARED.exists()
+    prepare.main([])
+    assert "fictitious" in capsys.readouterr().out
+    again = {
+        path.relative_to(copy): path.read_bytes()
+        for path in copy.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert again == committed
+
+
+def test_the_example_is_small():
+    sizes = [
+        path.stat().st_size
+        for path in EXAMPLE.rglob("*")
+        if path.is_file() and not {"state", "out", "__pycache__"} & set(path.parts)
+    ]
+    assert sum(sizes) < 3_000_000
+
+
+# ------------------------------------------------------------------------------------- budget and worth
+
+
+def lifetime(site):
+    clause = POLICIES[site].clause("privacy_budget")
+    return Budget(
+        epsilon=clause.lifetime.epsilon,
+        delta=clause.lifetime.delta,
+        unit=Unit(clause.unit),
+        adjacency=Adjacency(clause.adjacency),
+    )
+
+
+def test_one_pilot_keeps_the_epsilon_of_the_study():
+    assert worst_certificate(PLAN, STUDY.observers) <= 3.0
+    assert PLAN.total_steps == 65
+
+
+@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("started", [60, 65], ids=["no step abandoned", "all of the allowance used"])
+def test_every_lifetime_budget_admits_exactly_two_pilots(tmp_path, site, started):
+    budget = lifetime(site)
+    order = filter_order(budget)
+    cost = step_cost(PLAN, observers=PLAN.observers, order=order)
+    ledger = Ledger.open(
+        tmp_path / "ledger",
+        dataset=f"{site}/reviews",
+        budget=budget,
+        order=order,
+        cap=filter_cap(budget, order),
+        key=bytes(32),
+    )
+    subjects = [number.to_bytes(32, "big") for number in range(3)]
+    for run in ("first", "second"):
+        admitted = ledger.reserve(run, step_cost=cost, steps=PLAN.total_steps, subjects=subjects)
+        assert admitted == frozenset(subjects)
+        for step in range(1, started + 1):
+            ledger.start(run, step)
+        ledger.close(run)
+    with pytest.raises(BudgetExceededError) as error:
+        ledger.reserve("third", step_cost=cost, steps=PLAN.total_steps, subjects=subjects)
+    assert error.value.code == "BUDGET_EXHAUSTED"
+
+
+def test_the_worth_can_be_computed_and_meets_its_threshold_on_the_owners_assumptions():
+    found = roi(
+        RoiInput(
+            currency=STUDY.value.currency,
+            reviews_per_year=STUDY.value.reviews_per_year,
+            minutes_saved_per_review=STUDY.value.minutes_saved_per_review,
+            cost_per_hour=STUDY.value.cost_per_hour,
+            share_handled=STUDY.value.share_handled,
+            pilot_cost=STUDY.cost.pilot,
+            yearly_cost=STUDY.cost.yearly,
+            threshold=STUDY.roi_threshold,
+        )
+    )
+    assert found.met
+    assert found.payback_months < 12
+    assert [stage.name for stage in STUDY.stages] == ["pilot", "next", "production"]
+    assert STUDY.stages[0].cost == STUDY.cost.pilot
