@@ -18,6 +18,7 @@ from sekisho.core.gate.facts import Standing, request_for
 from sekisho.core.pilot.roi import RoiInput, roi
 from sekisho.core.planning import plan_of
 from sekisho.core.study import Study
+from sekisho.core.training.optimizer import public_learning_rate
 from sekisho.governance.consent.consent import ConsentRegister, Reason
 from sekisho.governance.errors import BadDocumentError, BadSignatureError, Refused
 from sekisho.governance.policy.decide import decide
@@ -340,6 +341,11 @@ def lifetime(site):
 def test_one_pilot_keeps_the_epsilon_of_the_study():
     assert worst_certificate(PLAN, STUDY.observers) <= 3.0
     assert PLAN.total_steps == 65
+
+
+def test_the_learning_rate_follows_from_public_figures_and_was_tuned_on_nobodys_reviews():
+    method = STUDY.methods["probe"]
+    assert method.learning_rate == public_learning_rate(method.clipping_norm, method.momentum)
 
 
 @pytest.mark.parametrize("site", SITES)
