@@ -5,6 +5,7 @@ Not here: what is in them (site/, coordinator/), and encryption keys, which are 
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -51,6 +52,30 @@ def make_private_folder(path: Path) -> None:
             f"the state folder of '{path.parent.name}' cannot be written ({error.strerror})",
             hint="budgets and logs live beside the study; give this user the right to write there",
         ) from None
+
+
+class StateLock:
+    """One process at a time in a party's state: a second one would close the first one's runs as orphans.
+
+    An advisory lock (flock) that ends with the process, however it ends.
+    """
+
+    def __init__(self, folder: Path, party: str) -> None:
+        self._descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            raise Refused(
+                "STATE_BUSY",
+                f"another process is at work in the state of '{party}'",
+                hint="wait until it has ended; two runs at once would spend one budget twice",
+                site=party,
+            ) from None
+
+    def release(self) -> None:
+        """Let the next process in."""
+        os.close(self._descriptor)
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -52,6 +52,7 @@ def consent(
 ) -> None:
     """How many subjects may be used now, and why not the others; or take a withdrawal."""
     from ...governance.consent.consent import ConsentRegister
+    from ..site.folder import import_consents
 
     terminal = Terminal(as_json=as_json)
     content = read_study(study)
@@ -60,10 +61,7 @@ def consent(
     now = datetime.now(UTC)
     register = ConsentRegister.open(state / "consent.sqlite")
     try:
-        report = register.import_jsonl(study / "sites" / site / "consent.jsonl")
-        if report.refused:
-            first = report.refused[0]
-            raise BadInputError(first.code, f"{first.file}:{first.line}: a consent record cannot be used")
+        import_consents(register, study / "sites" / site / "consent.jsonl")
         if withdraw:
             register.withdraw(withdraw, now)
             terminal.say(f"{site}: the withdrawal counts from the next step on; it does not unlearn (docs/threats.md)")

@@ -17,8 +17,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from ...governance.signing.envelope import write_time
 from ...privacy.errors import BudgetExceededError
 from ..coordinator.coordinator import RunResult
@@ -30,7 +28,7 @@ from .evidence import Written, export_evidence
 from .facts import site_facts, summary_facts
 from .federation import CodedError, Federation, utc_now
 from .report import pilot_report, site_report
-from .summary import ClassResult, MethodResult, Summary, summarise
+from .summary import MethodResult, Summary, summarise
 
 LAST_REPORT = "last-report.json"
 EXHAUSTED = frozenset({"BUDGET_EXHAUSTED", "BUDGET_LIFETIME"})
@@ -163,24 +161,13 @@ def _write_all(
 def evaluate_probe(federation: Federation, published: Published, study_folder: Path) -> MethodResult:
     """The adapter on the public test set; a site does this with what it holds itself."""
     from ..training.evaluation import evaluate
-    from ..training.probe import ProbeTask
+    from ..training.probe import scores
 
     study = federation.study
     test = TestSet.load(study_folder / study.test_set.file, labels=study.labels, digest=study.test_set.digest)
     rows = federation.features.of(test.texts)
-    scores = ProbeTask(federation.features.width).scores(rows, published.adapter.vector)
-    positive = np.array([label == study.labels[1] for label in test.labels])
-    metrics = evaluate(scores, positive, names=(study.labels[0], study.labels[1]))
-    return MethodResult(
-        auc=metrics.auc,
-        auc_low=metrics.auc_low,
-        auc_high=metrics.auc_high,
-        accuracy=metrics.accuracy,
-        accuracy_low=metrics.accuracy_low,
-        accuracy_high=metrics.accuracy_high,
-        n=metrics.n,
-        per_class=tuple(ClassResult(label=one.label, n=one.n, correct=one.correct) for one in metrics.per_class),
-    )
+    metrics = evaluate(scores(rows, published.adapter.vector), test.positive(study.labels[1]))
+    return MethodResult.model_validate(metrics.to_json(study.labels))
 
 
 def last_report(study_folder: Path) -> str | None:

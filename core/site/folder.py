@@ -36,7 +36,7 @@ from ..data.intake import BaseModelFacts
 from ..errors import BadInputError, Refused
 from ..gate.facts import Standing, request_for
 from ..messages import Join, LedgerHeadSeen, Offer
-from ..parties import LOG_NAME, load_key, log_origin, make_private_folder, replace_file, state_folder
+from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, replace_file, state_folder
 from ..study import Study
 from .budget import open_ledger
 from .papers import Papers, read_file, read_papers, read_stop
@@ -57,6 +57,7 @@ class SiteFolder:
     register: ConsentRegister
     subject_key: SubjectKey
     log: AuditLog
+    lock: StateLock
     clock: Callable[[], datetime]
 
     @classmethod
@@ -72,22 +73,34 @@ class SiteFolder:
         # 3. state, readable by its owner alone
         state = state_folder(study_folder, site)
         make_private_folder(state)
+        lock = StateLock(state, site)
+        try:
+            return cls._open_state(study_folder, site, papers, key, base_model, lock, clock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def _open_state(
+        cls,
+        study_folder: Path,
+        site: str,
+        papers: Papers,
+        key: SigningKey,
+        base_model: BaseModelFacts,
+        lock: StateLock,
+        clock: Callable[[], datetime],
+    ) -> SiteFolder:
+        state = state_folder(study_folder, site)
         # 4. the log first: what cannot be logged must not happen
         log = AuditLog.open(state / LOG_NAME, origin=log_origin(papers.study.id, site), key=key)
         # 5. the ledger, under the policy's lifetime budget
         ledger, subject_key, budget, order = open_ledger(state, papers.policy)
         # 6. consent as the site holds it now
         register = ConsentRegister.open(state / "consent.sqlite")
-        report = register.import_jsonl(study_folder / "sites" / site / "consent.jsonl")
-        if report.refused:
-            first = report.refused[0]
-            raise BadInputError(
-                first.code,
-                f"{first.file}:{first.line}: a consent record cannot be used ({len(report.refused)} rows in all); none was imported",
-                hint="correct the rows named; their content is not printed",
-            )
+        import_consents(register, study_folder / "sites" / site / "consent.jsonl")
         folder = cls(
-            site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, clock
+            site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, lock, clock
         )
         # 7. runs that a crash left open: what was started stays spent
         for run in ledger.close_orphans():
@@ -99,6 +112,7 @@ class SiteFolder:
         self.ledger.shut()
         self.register.close()
         self.log.close()
+        self.lock.release()
 
     # -- papers ----------------------------------------------------------------------------------------------------
 
@@ -257,6 +271,19 @@ class SiteFolder:
                 f"{self.site}: '{witness}' has seen this ledger at {claimed.entries} entries; here it has {own.entries}",
                 hint="a ledger restored from a backup forgets what was spent; find the newest copy",
             )
+
+
+def import_consents(register: ConsentRegister, path: Path) -> None:
+    """Bring the register up to the site's file, whole or not at all. Raises ``BadInputError`` naming the first row."""
+    report = register.import_jsonl(path)
+    if report.refused:
+        first = report.refused[0]
+        raise BadInputError(
+            first.code,
+            f"{first.file}:{first.line}: a consent record cannot be used "
+            f"({len(report.refused)} such rows in all); none was imported",
+            hint="correct the rows named; their content is not printed",
+        )
 
 
 def rounded_up(epsilon: float) -> Decimal:
