@@ -27,6 +27,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HOUSES = ("core", "privacy", "governance", "policies")
 LONGEST = 350
+LONGER = {"governance/evidence/verifier.py": 700}  # travels alone in the bundle, so it cannot be two files
 
 TORCH = (
     "torch",
@@ -441,7 +442,7 @@ def modules_say_what_they_are_for(tree: Tree) -> list[str]:
 def files_are_short(tree: Tree) -> list[str]:
     """A file over 350 lines is probably two things."""
     lengths = {path: text.count("\n") for path, text in tree.sources.items()}
-    return [f"{path}: {lines} lines" for path, lines in lengths.items() if lines > LONGEST]
+    return [f"{path}: {lines} lines" for path, lines in lengths.items() if lines > LONGER.get(path, LONGEST)]
 
 
 Rule = Callable[[Tree], list[str]]
