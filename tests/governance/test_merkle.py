@@ -188,6 +188,23 @@ def test_a_bent_consistency_proof_is_refused(old: int, data: st.DataObject) -> N
         verify_consistency(old, new, proof, roots[0], roots[1])
 
 
+def test_a_proof_from_an_empty_tree_says_nothing_and_is_refused() -> None:
+    for new, proof in ((0, ()), (4, ()), (4, (TREE.nodes[2, 0],))):
+        with pytest.raises(BrokenLogError):
+            verify_consistency(0, new, proof, EMPTY_ROOT, TREE.roots[new])
+
+
+def test_a_size_cannot_be_overstated_by_a_proof_that_stops_early() -> None:
+    # Whoever makes up the later root can make the hashes fit a smaller tree; the sizes must fit as well.
+    old, more = TREE.roots[1], TREE.leaves[1]
+    verify_consistency(1, 2, [more], old, node_hash(old, more))
+    for size in (3, 4, 5):
+        with pytest.raises(BrokenLogError):
+            verify_consistency(1, size, [more], old, node_hash(old, more))
+        with pytest.raises(BrokenLogError):
+            verify_inclusion(0, size, old, [more], node_hash(old, more))
+
+
 def test_a_node_cannot_be_passed_off_as_an_entry() -> None:
     inner = TREE.nodes[1, 0]
     with pytest.raises(BrokenLogError):
