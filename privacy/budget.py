@@ -66,13 +66,13 @@ class Budget:
             raise BadParametersError(
                 "BAD_BUDGET",
                 "the budget is larger than any guarantee: epsilon is at most 1000 and delta below 1",
-                "hint: usual are an epsilon of 1 to 10 and a delta below one over the number of subjects",
+                "usual are an epsilon of 1 to 10 and a delta below one over the number of subjects",
             )
         if not isinstance(self.unit, Unit) or not isinstance(self.adjacency, Adjacency):
             raise BadParametersError(
                 "BAD_BUDGET",
                 "the budget's unit or neighbouring relation is not one that is known",
-                "hint: unit is subject or record; adjacency is add-or-remove-one",
+                "unit is subject or record; adjacency is add-or-remove-one",
             )
 
 
@@ -84,7 +84,7 @@ def cost_from_nats(nats_spent: float) -> int:
     """
     if not (math.isfinite(nats_spent) and nats_spent >= 0):
         raise BadParametersError(
-            "BAD_COST", "a cost is not a finite number of nats", "hint: the plan is broken"
+            "BAD_COST", "a cost is not a finite number of nats", "the plan is broken"
         )
     return math.ceil(nats_spent * COST_PER_NAT) + 1
 
@@ -96,7 +96,7 @@ def cap_from_nats(nats_allowed: float) -> int:
         BadParametersError: ``BAD_COST`` for a number that is not finite.
     """
     if not math.isfinite(nats_allowed):
-        raise BadParametersError("BAD_COST", "a cap is not a finite number of nats", "hint: check the budget")
+        raise BadParametersError("BAD_COST", "a cap is not a finite number of nats", "check the budget")
     return max(0, math.floor(nats_allowed * COST_PER_NAT) - 1)
 
 

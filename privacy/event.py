@@ -51,7 +51,7 @@ class NoiseEvent:
             raise BadParametersError(
                 "UNKNOWN_EVENT",
                 "an event of an unknown kind cannot be charged",
-                "hint: update this site before it takes part in such a run",
+                "update this site before it takes part in such a run",
             )
         whole = (
             self.variance,
@@ -63,12 +63,12 @@ class NoiseEvent:
         )
         if not all(type(number) is int and number >= 1 for number in whole) or self.observers >= self.cohort:
             raise BadParametersError(
-                "BAD_EVENT", "an event does not describe a noise share", "hint: use plan.event"
+                "BAD_EVENT", "an event does not describe a noise share", "use plan.event"
             )
         rate = parse_decimal(self.sampling_rate)
         if not 0 < rate <= 1 or decimal_text(rate) != self.sampling_rate:
             raise BadParametersError(
-                "BAD_EVENT", "an event's sampling rate is not within (0, 1]", "hint: use plan.event"
+                "BAD_EVENT", "an event's sampling rate is not within (0, 1]", "use plan.event"
             )
 
     def to_json(self) -> dict[str, str | int]:

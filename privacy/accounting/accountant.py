@@ -83,13 +83,13 @@ def build_plan(
         raise BadParametersError(
             "RECORD_UNIT_NEEDS_ONE_RECORD",
             "the record is the unit only where no subject has two records",
-            "hint: use unit: subject",
+            "use unit: subject",
         )
     if len(subjects) != sites or minimum_sites - observers < HONEST_REMAINDER or minimum_sites > sites:
         raise BadParametersError(
             "BAD_PLAN",
             "the sites, their least number and the observers do not fit together",
-            "hint: at least two sites more than observers, and one declared number of subjects a site",
+            "at least two sites more than observers, and one declared number of subjects a site",
         )
     sigma = _calibrate(float(epsilon), _loss_delta(delta), steps + allowance, float(sampling_rate))
     sample = expected_sample(sum(subjects), sampling_rate)
@@ -128,7 +128,7 @@ def build_plan(
         raise BadParametersError(
             "CERTIFICATE_ABOVE_TARGET",
             "the plan does not keep its own target",
-            "hint: report this as a fault",
+            "report this as a fault",
         )
     return plan
 
@@ -143,11 +143,11 @@ def certificate(plan: Plan, *, cohort: int, observers: int) -> float:
         BadParametersError: ``NO_SUCH_COHORT``, ``NOISE_TOO_SMALL``.
     """
     if not 0 <= observers < cohort:
-        raise BadParametersError("COHORT_TOO_SMALL", "no honest share would be left", "hint: fewer observers")
+        raise BadParametersError("COHORT_TOO_SMALL", "no honest share would be left", "fewer observers")
     variance = (cohort - observers) * plan.share_variance(cohort) - CERTIFICATE_VARIANCE
     if variance <= 0:
         raise BadParametersError(
-            "NOISE_TOO_SMALL", "this noise is too narrow to certify", "hint: refuse this plan"
+            "NOISE_TOO_SMALL", "this noise is too narrow to certify", "refuse this plan"
         )
     sigma = math.sqrt(variance / plan.grid_bound_squared)
     loss = _loss_epsilon(sigma, _loss_delta(plan.delta), plan.total_steps, float(plan.sampling_rate))
@@ -167,7 +167,7 @@ def worst_certificate(plan: Plan, observers: int) -> float:
         raise BadParametersError(
             "COHORT_TOO_SMALL",
             "with so many observers no cohort of this plan has two honest sites left",
-            "hint: a smaller T in this site's policy, or more sites",
+            "a smaller T in this site's policy, or more sites",
         )
     for size in sizes:
         plan.check_sealing_rule(size, observers=observers)
@@ -194,7 +194,7 @@ def filter_order(budget: Budget) -> int:
     best = max(range(2, LARGEST_ORDER + 1), key=lambda order: _cap_nats(budget, order) / order)
     if filter_cap(budget, best) == 0:
         raise BadParametersError(
-            "BUDGET_TOO_SMALL", "this budget leaves nothing to spend", "hint: a larger epsilon or delta"
+            "BUDGET_TOO_SMALL", "this budget leaves nothing to spend", "a larger epsilon or delta"
         )
     return best
 
@@ -291,7 +291,7 @@ def _check_sampler(plan: Plan, cohort: int, epsilon: float) -> None:
         raise BadParametersError(
             "SAMPLER_NOT_EXACT_ENOUGH",
             "for so large an epsilon the noise tables are not exact enough",
-            "hint: fewer steps or more noise",
+            "fewer steps or more noise",
         )
 
 
@@ -336,7 +336,7 @@ def _calibrate(epsilon: float, delta: float, steps: int, rate: float) -> Fractio
         high *= 1.05
         if high > LARGEST_SIGMA:
             raise BadParametersError(
-                "NO_SUCH_NOISE", "no noise reaches this epsilon", "hint: a larger epsilon"
+                "NO_SUCH_NOISE", "no noise reaches this epsilon", "a larger epsilon"
             )
     miss_high = log_miss(high)
     low = high * math.exp(miss_high)  # ε falls at least as fast as 1/σ, nearly always

@@ -273,7 +273,7 @@ def damaged(sentence: str) -> LedgerError:
     return LedgerError(
         "LEDGER_DAMAGED",
         sentence,
-        "hint: nothing is trained with it; restore the newest copy, never an older one, and tell the others",
+        "nothing is trained with it; restore the newest copy, never an older one, and tell the others",
     )
 
 
@@ -286,5 +286,5 @@ def refusal(error: Exception) -> LedgerError:
     return LedgerError(
         "LEDGER_UNWRITABLE",
         "the privacy ledger cannot be written, so nothing may be disclosed",
-        "hint: check free space and permissions of this site's state folder",
+        "check free space and permissions of this site's state folder",
     )

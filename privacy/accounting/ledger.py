@@ -154,7 +154,7 @@ class Ledger:
         with self._transaction():
             # 1. One reservation a run.
             if self._db.execute("select 1 from run where run = ?", (run,)).fetchone():
-                raise LedgerError("RUN_EXISTS", "this run was reserved before", "hint: name it anew")
+                raise LedgerError("RUN_EXISTS", "this run was reserved before", "name it anew")
             cap = int(self._db.execute("select cap from life").fetchone()[0])
             self._db.execute("delete from asked")
             self._db.executemany("insert into asked values (?)", ((subject,) for subject in sorted(asked)))
@@ -167,7 +167,7 @@ class Ledger:
                 raise BudgetExceededError(
                     "BUDGET_EXHAUSTED",
                     "no subject of this data set has enough privacy budget left for this run",
-                    "hint: the budget is for life; a smaller epsilon or fewer steps may still fit",
+                    "the budget is for life; a smaller epsilon or fewer steps may still fit",
                 )
             self._journal.append(
                 "reserved", run=run, step_cost=step_cost, steps=steps, admitted=fingerprints_digest(admitted)
@@ -184,15 +184,30 @@ class Ledger:
             steps, last_step = self._open_run(run)
             if step > steps:
                 raise LedgerError(
-                    "STEP_NOT_RESERVED", "this step was never paid for", "hint: the run's steps are used up"
+                    "STEP_NOT_RESERVED", "this step was never paid for", "the run's steps are used up"
                 )
             if step <= last_step:
                 raise LedgerError(
-                    "STEP_NOT_RISING", "a step that was started is never started again", "hint: abandon it"
+                    "STEP_NOT_RISING", "a step that was started is never started again", "abandon it"
                 )
             self._db.execute("insert into step values (?, ?, ?, null)", (run, step, STARTED))
             self._db.execute("update run set started = started + 1, last_step = ? where run = ?", (step, run))
             self._journal.append("started", run=run, step=step)
+
+    def require_started(self, run: str, step: int) -> None:
+        """The step's cost is durably marked and the step is not sealed yet: the state in which noise may be drawn.
+
+        Raises:
+            LedgerError: ``RUN_UNKNOWN``, ``RUN_CLOSED``, ``STEP_NOT_STARTED``, ``ALREADY_SEALED``.
+        """
+        with self._transaction():
+            self._open_run(run)
+            if self._step_state(run, step) != STARTED:
+                raise LedgerError(
+                    "ALREADY_SEALED",
+                    "this step was sealed or settled before",
+                    "send the stored bytes again",
+                )
 
     def disclose(self, run: str, step: int, sealed: bytes) -> None:
         """Durable before anything can be seen: marks the step and keeps the bytes that may be sent for it.
@@ -208,11 +223,11 @@ class Ledger:
                 raise LedgerError(
                     "ALREADY_SEALED",
                     "this step was sealed or settled before",
-                    "hint: send the stored bytes again",
+                    "send the stored bytes again",
                 )
             # 2. Not after a later step has started.
             if step != last_step:
-                raise LedgerError("STEP_NOT_CURRENT", "a later step has been started", "hint: abandon it")
+                raise LedgerError("STEP_NOT_CURRENT", "a later step has been started", "abandon it")
             self._db.execute(
                 "update step set state = ?, sealed = ? where run = ? and step = ?",
                 (DISCLOSED, sealed, run, step),
@@ -312,16 +327,16 @@ class Ledger:
         """Steps reserved and last step started, of an open run."""
         row = self._db.execute("select steps, last_step, state from run where run = ?", (run,)).fetchone()
         if row is None:
-            raise LedgerError("RUN_UNKNOWN", "this ledger has reserved no such run", "hint: reserve it first")
+            raise LedgerError("RUN_UNKNOWN", "this ledger has reserved no such run", "reserve it first")
         steps, last_step, state = row
         if state != "open":
-            raise LedgerError("RUN_CLOSED", "this run is closed", "hint: a new run has a new name")
+            raise LedgerError("RUN_CLOSED", "this run is closed", "a new run has a new name")
         return steps, last_step
 
     def _step_state(self, run: str, step: int) -> int:
         row = self._db.execute("select state from step where run = ? and step = ?", (run, step)).fetchone()
         if row is None:
-            raise LedgerError("STEP_NOT_STARTED", "this step was never started", "hint: charge it first")
+            raise LedgerError("STEP_NOT_STARTED", "this step was never started", "charge it first")
         return int(row[0])
 
     def _enter_life(self, history: History, dataset: str, budget: Budget, order: int, cap: int) -> None:
@@ -343,7 +358,7 @@ class Ledger:
             raise LedgerError(
                 "LEDGER_FIXED",
                 "this ledger was opened for another data set, unit or order, and those are fixed for life",
-                "hint: renaming a data set mints no budget; use the stored order",
+                "renaming a data set mints no budget; use the stored order",
             )
         elif any(history.life[name] != value for name, value in moving.items()):
             self._db.execute("update life set epsilon = ?, delta = ?, cap = ?", tuple(moving.values()))

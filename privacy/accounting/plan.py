@@ -92,7 +92,7 @@ class Plan:
     def __post_init__(self) -> None:
         for complaint, broken in self._complaints():
             if broken:
-                raise BadParametersError("BAD_PLAN", complaint, "hint: ask the coordinator for a new offer")
+                raise BadParametersError("BAD_PLAN", complaint, "ask the coordinator for a new offer")
 
     def _complaints(self) -> list[tuple[str, bool]]:
         counts = [getattr(self, name) for name in _COUNTS]
@@ -151,7 +151,7 @@ class Plan:
         raise BadParametersError(
             "NO_SUCH_COHORT",
             "this plan has no noise for a cohort of this size",
-            "hint: the step is abandoned; a new run may allow fewer sites",
+            "the step is abandoned; a new run may allow fewer sites",
         )
 
     def check_sealing_rule(self, cohort: int, *, observers: int | None = None) -> None:
@@ -172,21 +172,21 @@ class Plan:
             raise BadParametersError(
                 "COHORT_TOO_SMALL",
                 "too few sites would be left to hide behind",
-                "hint: wait for more sites; the step is abandoned",
+                "wait for more sites; the step is abandoned",
             )
         # 3. Shares wide enough that their sum counts as one discrete Gaussian, and that one as a Gaussian.
         if variance < MINIMUM_SHARE_VARIANCE or (cohort - assumed) * variance < MINIMUM_NOISE_VARIANCE:
             raise BadParametersError(
                 "NOISE_TOO_SMALL",
                 "this step's noise is too narrow to be accounted for",
-                "hint: refuse this plan",
+                "refuse this plan",
             )
         # 4. A table no larger than the sampler's.
         if variance > MAXIMUM_SHARE_VARIANCE:
             raise BadParametersError(
                 "NOISE_TOO_LARGE",
                 "this step's noise is wider than the sampler draws",
-                "hint: refuse this plan",
+                "refuse this plan",
             )
 
     def event(self, cohort: int, step: int, *, observers: int | None = None) -> NoiseEvent:
@@ -196,7 +196,7 @@ class Plan:
             BadParametersError: ``NO_SUCH_COHORT``, ``NO_SUCH_STEP``.
         """
         if not 1 <= step <= self.total_steps:
-            raise BadParametersError("NO_SUCH_STEP", "this plan does not pay for such a step", "hint: the run is over")
+            raise BadParametersError("NO_SUCH_STEP", "this plan does not pay for such a step", "the run is over")
         return NoiseEvent(
             variance=self.share_variance(cohort),
             cohort=cohort,
@@ -224,7 +224,7 @@ class Plan:
         """
         names = {field.name for field in fields(cls)} | {"schema"}
         if not isinstance(value, dict) or set(value) != names or value["schema"] != SCHEMA:
-            raise BadParametersError("BAD_PLAN", "this is not a plan", "hint: ask the coordinator for a new offer")
+            raise BadParametersError("BAD_PLAN", "this is not a plan", "ask the coordinator for a new offer")
         table = value["share_variances"]
         if not isinstance(table, list) or not all(isinstance(row, list) for row in table):
             raise BadParametersError("BAD_PLAN", "a plan's table of variances is not a list of pairs")

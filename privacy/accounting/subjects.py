@@ -52,17 +52,17 @@ class SubjectKey:
             raise LedgerError(
                 "SUBJECT_KEY_UNWRITABLE",
                 "the subject key can be neither read nor written",
-                f"hint: {error.strerror}: check the state folder of this site",
+                f"{error.strerror}: check the state folder of this site",
             ) from error
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise LedgerError(
-                "SUBJECT_KEY_EXPOSED", "the subject key can be read by others", "hint: chmod 600 the key file"
+                "SUBJECT_KEY_EXPOSED", "the subject key can be read by others", "chmod 600 the key file"
             )
         if len(key) != KEY_BYTES:
             raise LedgerError(
                 "SUBJECT_KEY_DAMAGED",
                 "the subject key is damaged",
-                "hint: restore it; without it the budget is lost",
+                "restore it; without it the budget is lost",
             )
         return cls(key)
 

@@ -51,7 +51,7 @@ class DiscreteGaussian:
     def __init__(self, variance: int) -> None:
         if type(variance) is not int or not 1 <= variance <= MAXIMUM_SHARE_VARIANCE:
             raise BadParametersError(
-                "BAD_VARIANCE", "a noise variance is not a whole number in range", "hint: choose another grid"
+                "BAD_VARIANCE", "a noise variance is not a whole number in range", "choose another grid"
             )
         self.variance = variance
         self._table = _build(variance)

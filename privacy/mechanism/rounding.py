@@ -114,7 +114,7 @@ def choose_grid(
     raise BadParametersError(
         "NO_PRESET_FITS",
         "no packing holds this sum without wasting noise",
-        "hint: fewer subjects in a step (a lower sampling rate), fewer coordinates or a larger epsilon",
+        "fewer subjects in a step (a lower sampling rate), fewer coordinates or a larger epsilon",
     )
 
 
@@ -150,7 +150,7 @@ def checked_rounding(
         return truncated.astype(np.int64), True
     # 3. Longer than C: a fault of the caller; nothing may pass that is not bounded.
     raise BadParametersError(
-        "NORM_ABOVE_BOUND", "a vector was not clipped before rounding", "hint: clip it first"
+        "NORM_ABOVE_BOUND", "a vector was not clipped before rounding", "clip it first"
     )
 
 

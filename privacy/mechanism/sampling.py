@@ -28,7 +28,7 @@ def poisson_sample(stream: SecretStream, count: int, rate: Decimal) -> NDArray[n
     """
     if not rate.is_finite() or not 0 < rate <= 1:
         raise BadParametersError(
-            "BAD_RATE", "a sampling rate is not within (0, 1]", "hint: 1 is a full batch"
+            "BAD_RATE", "a sampling rate is not within (0, 1]", "1 is a full batch"
         )
     if rate == 1:
         return np.ones(count, dtype=np.bool_)
