@@ -62,7 +62,5 @@ def _refuse_foreign_types(value: Any) -> None:
             _refuse_foreign_types(item)
         return
     raise BadDocumentError(
-        "NOT_CANONICAL",
-        f"a value of type {type(value).__name__} has no canonical JSON form",
-        f"use {JSON_TYPES}",
+        "NOT_CANONICAL", f"a value of type {type(value).__name__} has no canonical JSON form", f"use {JSON_TYPES}"
     )

@@ -99,8 +99,6 @@ def _first_denormal(text: str) -> int:
     start = 0
     for line in text.splitlines(keepends=True):
         if not unicodedata.is_normalized("NFC", line):
-            return start + next(
-                i for i in range(len(line)) if not unicodedata.is_normalized("NFC", line[: i + 1])
-            )
+            return start + next(i for i in range(len(line)) if not unicodedata.is_normalized("NFC", line[: i + 1]))
         start += len(line)
     return 0

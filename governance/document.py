@@ -23,7 +23,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
-    DocumentStartEvent,
     Event,
     MappingEndEvent,
     MappingStartEvent,
@@ -38,18 +37,11 @@ from .characters import first_fault
 from .errors import BadDocumentError
 from .fields import Digest, DocumentModel, Exact, Identifier, Moment
 
-__all__ = [  # a document's model takes its field types from here, too
-    "Digest",
-    "Document",
-    "DocumentModel",
-    "Exact",
-    "Identifier",
-    "Moment",
-    "Path",
-    "Place",
-    "read_document",
+# A document's model takes its field types from here, too.
+__all__ = [
+    "Digest", "Document", "DocumentModel", "Exact", "Identifier", "Moment", "Path", "Place", "read_document",
     "validate_model",
-]
+]  # fmt: skip
 
 MAX_BYTES = 256 * 1024  # a long policy in two languages has 20 KiB
 MAX_DEPTH = 20  # our documents need 6
@@ -116,6 +108,7 @@ class _Reader:
     def read(self, data: bytes) -> Document:
         text = self.decode(data)
         self.check_characters(text, (1, 1))
+        self.check_directives(text)
         # The parser raises bare ValueErrors for odd escapes, without a place.
         try:
             value = self.parse(YAML(typ="safe", pure=True).parse(text))
@@ -124,26 +117,18 @@ class _Reader:
             place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             self.refuse(
                 "YAML_SYNTAX",
-                f"the file cannot be read here: {error.problem or error.context}",
+                f"the file cannot be read here: {str(error.problem or error.context)[:120]}",
                 "check the indentation, the colon after each field, and the quotes around text with a colon",
                 place,
             )
         except (YAMLError, ValueError, OverflowError, RecursionError) as error:
             self.refuse(
-                "YAML_SYNTAX",
-                "the file cannot be read as YAML",
-                "check quotes and escape sequences",
-                (1, 1),
-                error,
+                "YAML_SYNTAX", "the file cannot be read as YAML", "check quotes and escape sequences", (1, 1), error
             )
         return Document(self.name, data, value, self.values, self.keys)
 
-    def refuse(
-        self, code: str, sentence: str, hint: str, place: Place, cause: BaseException | None = None
-    ) -> NoReturn:
-        raise BadDocumentError(
-            code, sentence, hint, file=self.name, line=place[0], column=place[1]
-        ) from cause
+    def refuse(self, code: str, sentence: str, hint: str, place: Place, cause: BaseException | None = None) -> NoReturn:
+        raise BadDocumentError(code, sentence, hint, file=self.name, line=place[0], column=place[1]) from cause
 
     def decode(self, data: bytes) -> str:
         if len(data) > MAX_BYTES:
@@ -175,10 +160,7 @@ class _Reader:
         next(events)  # the stream's start
         first = next(events)
         if isinstance(first, StreamEndEvent):
-            self.refuse(
-                "EMPTY_DOCUMENT", "the file has no content", "write the document, or remove the file", (1, 1)
-            )
-        self.check_directives(first)
+            self.refuse("EMPTY_DOCUMENT", "the file has no content", "write the document, or remove the file", (1, 1))
         value = self.node(next(events), events, (), 0)
         next(events)  # the document's end
         after = next(events)
@@ -191,32 +173,27 @@ class _Reader:
             )
         return value
 
-    def check_directives(self, event: Event) -> None:
-        if isinstance(event, DocumentStartEvent) and (event.version or event.tags):
-            self.refuse("YAML_DIRECTIVE", "a % line changes how the file is read", "remove the line", (1, 1))
+    def check_directives(self, text: str) -> None:
+        directive = re.search(r"^%", text, re.MULTILINE)
+        if directive:
+            place = _place_in(text, directive.start())
+            self.refuse(
+                "YAML_DIRECTIVE", "a line that begins with % can change how the file is read", "remove it", place
+            )
 
     def node(self, event: Event, events: Iterator[Event], path: Path, depth: int) -> Any:
         place = _place(event)
         self.values[path] = place
         if len(self.values) > MAX_VALUES:
-            self.refuse(
-                "TOO_MANY_VALUES", f"the file has more than {MAX_VALUES} values", "split the document", place
-            )
+            self.refuse("TOO_MANY_VALUES", f"the file has more than {MAX_VALUES} values", "split the document", place)
         if isinstance(event, AliasEvent):
             self.refuse(
-                "YAML_ALIAS",
-                "an alias (*) stands for text elsewhere",
-                "write the text out where it applies",
-                place,
+                "YAML_ALIAS", "an alias (*) stands for text elsewhere", "write the text out where it applies", place
             )
         if getattr(event, "anchor", None):
-            self.refuse(
-                "YAML_ANCHOR", "an anchor (&) names text for reuse", "remove it; write the text out", place
-            )
+            self.refuse("YAML_ANCHOR", "an anchor (&) names text for reuse", "remove it; write the text out", place)
         if getattr(event, "tag", None):
-            self.refuse(
-                "YAML_TAG", "a tag (!) changes what a value is", "remove the tag; use quotes for text", place
-            )
+            self.refuse("YAML_TAG", "a tag (!) changes what a value is", "remove the tag; use quotes for text", place)
         if isinstance(event, ScalarEvent):
             return self.scalar(event, place)
         if depth >= MAX_DEPTH:
@@ -249,10 +226,7 @@ class _Reader:
             self.node(event, iter(()), (), 0)  # raises the matching refusal
         if isinstance(event, ScalarEvent) and event.value == "<<" and event.style is None:
             self.refuse(
-                "YAML_MERGE_KEY",
-                "a merge key (<<) copies fields from elsewhere",
-                "write the fields out",
-                place,
+                "YAML_MERGE_KEY", "a merge key (<<) copies fields from elsewhere", "write the fields out", place
             )
         if not isinstance(event, ScalarEvent) or not _KEY.fullmatch(event.value):
             self.refuse(
@@ -314,10 +288,11 @@ def validate_model(document: Document, model: type[_Model], path: Path = ()) -> 
 def _refuse_first(document: Document, path: Path, errors: list[ErrorDetails]) -> NoReturn:
     # A misspelt field is one unknown and one missing field: the unknown one says more, and has a place.
     missing = [error for error in errors if error["type"] == "missing"]
-    others = [error for error in errors if error["type"] != "missing"]
+    others = [error for error in errors if error["type"] != "missing" and not _follows(error, errors)]
     found = [(_resolve(document, (*path, *error["loc"])), error) for error in others or missing]
     at, error = min(found, key=lambda pair: document.key_place(pair[0]))
-    name = str(error["loc"][-1]) if error["loc"] else ""
+    # A list's member is named after its list; "[key]" is the validator's word for a name that is wrong.
+    name = next((part for part in reversed(error["loc"]) if isinstance(part, str) and part != "[key]"), "")
     if error["type"] == "extra_forbidden":
         absent = [str(other["loc"][-1]) for other in missing if other["loc"][:-1] == error["loc"][:-1]]
         close = difflib.get_close_matches(name, absent, n=1)
@@ -326,7 +301,14 @@ def _refuse_first(document: Document, path: Path, errors: list[ErrorDetails]) ->
     if error["type"] == "missing":
         document.refuse("MISSING_FIELD", f"the field {name} is missing", f"add {name}", at)
     code, sentence, hint = _fault(error)
-    document.refuse(code, f"{name}: {sentence}" if name else sentence, hint, at)
+    is_key = error["loc"][-1:] == ("[key]",)
+    document.refuse(code, f"{name}: {sentence}" if name else sentence, hint, at, key=is_key)
+
+
+def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
+    """Whether something inside this value is wrong, too: a list whose entries all fail is also called too short."""
+    depth = len(error["loc"])
+    return any(len(other["loc"]) > depth and other["loc"][:depth] == error["loc"] for other in errors)
 
 
 def _resolve(document: Document, location: Path) -> Path:
@@ -361,13 +343,5 @@ def _fault(error: ErrorDetails) -> tuple[str, str, str]:
     if kind == "literal_error":
         return ("BAD_VALUE", "this value is not one that may stand here", f"write {error['ctx']['expected']}")
     if kind == "string_pattern_mismatch":
-        return (
-            "BAD_VALUE",
-            "the text does not have the form expected here",
-            f"pattern: {error['ctx']['pattern']}",
-        )
-    return (
-        "BAD_VALUE",
-        error["msg"][:1].lower() + error["msg"][1:],
-        "see the description of the document's fields",
-    )
+        return ("BAD_VALUE", "the text does not have the form expected here", f"pattern: {error['ctx']['pattern']}")
+    return ("BAD_VALUE", error["msg"][:1].lower() + error["msg"][1:], "see the description of the document's fields")

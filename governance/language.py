@@ -69,9 +69,7 @@ class Catalogue:
             return self._texts[key]
         except KeyError:
             raise BadDocumentError(
-                "TEXT_MISSING",
-                f"there is no text for {key}",
-                "add the key, in both languages, to the texts folder",
+                "TEXT_MISSING", f"there is no text for {key}", "add the key, in both languages, to the texts folder"
             ) from None
 
     def __contains__(self, key: object) -> bool:
@@ -99,9 +97,7 @@ def _collect(table: Mapping[str, Any], key: str, into: dict[str, Text]) -> None:
         return
     for name, value in table.items():
         if not isinstance(value, dict):
-            raise BadDocumentError(
-                "TEXT_MALFORMED", f"{key}.{name} is neither a text nor a table", "write {en, ja}"
-            )
+            raise BadDocumentError("TEXT_MALFORMED", f"{key}.{name} is neither a text nor a table", "write {en, ja}")
         _collect(value, f"{key}.{name}", into)
 
 
@@ -109,16 +105,12 @@ def _text(table: Mapping[str, Any], key: str) -> Text:
     wrong = set(table) ^ set(LANGUAGES)
     if wrong or not all(isinstance(value, str) and value.strip() for value in table.values()):
         raise BadDocumentError(
-            "TEXT_LANGUAGE",
-            f"{key} is not written in exactly the languages en and ja",
-            "give every key both languages",
+            "TEXT_LANGUAGE", f"{key} is not written in exactly the languages en and ja", "give every key both languages"
         )
     text = Text(en=table["en"], ja=table["ja"])
     if _placeholders(text.en) != _placeholders(text.ja):
         raise BadDocumentError(
-            "TEXT_VALUES_DIFFER",
-            f"the languages of {key} speak of different values",
-            "use the same {names} in both",
+            "TEXT_VALUES_DIFFER", f"the languages of {key} speak of different values", "use the same {names} in both"
         )
     return text
 
@@ -127,6 +119,4 @@ def _placeholders(template: str) -> frozenset[str]:
     try:
         return frozenset(name for _, name, _, _ in Formatter().parse(template) if name is not None)
     except ValueError as error:
-        raise BadDocumentError(
-            "TEXT_MALFORMED", f"a text has a broken placeholder: {error}", "write {name}"
-        ) from error
+        raise BadDocumentError("TEXT_MALFORMED", f"a text has a broken placeholder: {error}", "write {name}") from error

@@ -38,9 +38,7 @@ def terms(kind: str) -> Mapping[str, Text]:
 def kinds() -> tuple[str, ...]:
     """The names of all vocabularies, sorted."""
     folder = files(policies).joinpath("terms")
-    return tuple(
-        sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    )
+    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
 
 
 def known(kind: str, term: str) -> bool:
@@ -69,7 +67,4 @@ def term_of(kind: str) -> AfterValidator:
 def _refusal(kind: str, term: str) -> tuple[str, str]:
     close = difflib.get_close_matches(term, terms(kind), n=1)
     suggestion = f"did you mean {close[0]}? " if close else ""
-    return (
-        f"the term {term[:80]!r} is not in the vocabulary {kind}",
-        f"{suggestion}see policies/terms/{kind}.toml",
-    )
+    return (f"the term {term[:80]!r} is not in the vocabulary {kind}", f"{suggestion}see policies/terms/{kind}.toml")

@@ -92,9 +92,7 @@ class DatasetDescription(DocumentModel):
 
     id: Identifier
     title: Text
-    categories: Annotated[
-        frozenset[Annotated[str, term_of("data_categories")]], Bounds(min_length=1, max_length=100)
-    ]
+    categories: Annotated[frozenset[Annotated[str, term_of("data_categories")]], Bounds(min_length=1, max_length=100)]
     special_category: bool
 
 
@@ -148,12 +146,8 @@ class Policy:
         document = read_document(data, name=name)
         _check_schema(document)
         header = validate_model(document, PolicyHeader)
-        always = tuple(
-            _provision(document, ("always", index), "type", ALWAYS) for index in range(len(header.always))
-        )
-        grants = tuple(
-            _provision(document, ("grants", index), "action", GRANTS) for index in range(len(header.grants))
-        )
+        always = tuple(_provision(document, ("always", index), "type", ALWAYS) for index in range(len(header.always)))
+        grants = tuple(_provision(document, ("grants", index), "action", GRANTS) for index in range(len(header.grants)))
         _check_complete(document, always)
         _check_ids(document, always, grants)
         return cls(header, always, grants, digest_bytes(data), digest(document.value))
@@ -203,9 +197,7 @@ class Policy:
         for provision in self.always:
             if provision.type == type_name:
                 return provision.clause
-        raise BadDocumentError(
-            "UNKNOWN_CLAUSE", f"there is no clause type {type_name}", f"known: {', '.join(ALWAYS)}"
-        )
+        raise BadDocumentError("UNKNOWN_CLAUSE", f"there is no clause type {type_name}", f"known: {', '.join(ALWAYS)}")
 
 
 def _check_schema(document: Document) -> None:
