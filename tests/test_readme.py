@@ -117,7 +117,7 @@ def test_threats_are_numbered_in_order() -> None:
     assert numbers
 
 
-@pytest.mark.parametrize(("number", "body"), threats(), ids=[str(number) for number, _ in threats()])
+@pytest.mark.parametrize(("number", "body"), list(threats()), ids=[str(number) for number, _ in threats()])
 def test_every_threat_names_a_test_that_exists(number: int, body: str) -> None:
     named = re.findall(r"`(tests/[a-z_/]+\.py)::([a-z_0-9A-Z]+)`", body)
     assert named, f"threat {number} names no test"
