@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -222,3 +223,17 @@ def _well_formed(decision: Decision) -> None:
     assert {provision.id for provision in POLICY.always} <= shown  # every clause is always evaluated
     assert (decision.grant is None) != (decision.nearest_grant is None)
     assert all((one.code is None) == one.passed for one in decision.results)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SPOILS, st.sets(st.sampled_from(range(11))), st.sampled_from([0, 1]))
+def test_a_clause_never_widens_and_a_grant_never_narrows(
+    spoils: list[tuple[str, Any, str | None]], kept: set[int], grant: int
+) -> None:
+    asked = request(**{name: Fact(value, source or GOOD[name][1]) for name, value, source in spoils})
+    fewer_clauses = replace(POLICY, always=tuple(POLICY.always[index] for index in sorted(kept)))
+    one_grant = replace(POLICY, grants=(POLICY.grants[grant],))
+    if decide(POLICY, asked).permitted:
+        assert decide(fewer_clauses, asked).permitted
+    if decide(one_grant, asked).permitted:
+        assert decide(POLICY, asked).permitted
