@@ -117,14 +117,14 @@ class Kems(Body):
 class Secret(Body):
     """The run secret under each pair key, from the site with the lowest id; empty from all others."""
 
-    kind: Literal["secret"] = "secret"  # noqa: S105  a message kind
+    kind: Literal["secret"] = "secret"
     wrapped: dict[SiteId, Hex]
 
 
 class Secrets(Body):
     """The lowest site's message, as signed; part ``secret:<site>``."""
 
-    kind: Literal["secrets"] = "secrets"  # noqa: S105  a message kind
+    kind: Literal["secrets"] = "secrets"
     sites: tuple[SiteId, ...]
 
 

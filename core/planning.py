@@ -11,7 +11,7 @@ from .study import Study
 
 
 def plan_of(study: Study, method: str, *, dimension: int) -> Plan:
-    """The plan of ``method`` for an adapter of ``dimension`` parameters. Raises ``BadParametersError`` when none fits."""
+    """The plan of ``method`` for ``dimension`` parameters. Raises ``BadParametersError`` when none fits."""
     settings = study.settings(method)
     return build_plan(
         unit=study.unit,

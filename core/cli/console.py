@@ -149,5 +149,7 @@ class _Plain(Exception):  # noqa: N818  not raised: only printed
 def _from_os(error: OSError) -> _Plain:
     name = os.path.basename(str(error.filename)) if error.filename else "a file"
     if error.errno == errno.ENOSPC:
-        return _Plain("DISK_FULL", f"no space is left while writing {name}", "free some space and run again; what was logged is kept")
-    return _Plain("FILE_UNUSABLE", f"{name}: {error.strerror or 'cannot be used'}", "check the path and its permissions")
+        hint = "free some space and run again; what was logged is kept"
+        return _Plain("DISK_FULL", f"no space is left while writing {name}", hint)
+    reason = error.strerror or "cannot be used"
+    return _Plain("FILE_UNUSABLE", f"{name}: {reason}", "check the path and its permissions")

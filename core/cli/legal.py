@@ -12,8 +12,8 @@ from pathlib import Path
 
 import typer
 
-from ...governance.policy.decide import Decision, decide
 from ...governance.language import Language
+from ...governance.policy.decide import Decision, decide
 from ...governance.policy.explain import denials, explain
 from ...governance.policy.policy import Policy
 from ..data.intake import BaseModelFacts, inspect, locate

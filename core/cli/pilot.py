@@ -31,9 +31,8 @@ def pilot(
         terminal.fail(last, max(exit_code_of(error, policy_is_refusal=True) for error in refused.errors.values()))
     summary = finished.summary
     for method, result in summary.methods.items():
-        terminal.say(
-            f"{method}: AUC {result.auc:.3f} (95 % {result.auc_low:.3f} to {result.auc_high:.3f}) on {result.n} public records"
-        )
+        bounds = f"95 % {result.auc_low:.3f} to {result.auc_high:.3f}"
+        terminal.say(f"{method}: AUC {result.auc:.3f} ({bounds}) on {result.n} public records")
     terminal.say(f"decision: {summary.decision}")
     terminal.say(f"report: {finished.report}")
     terminal.say(f"evidence: sekisho compliance verify {out / 'evidence.zip'} --root {finished.evidence.root}")

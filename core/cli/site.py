@@ -35,10 +35,12 @@ def budget(
 
     terminal = Terminal(as_json=as_json)
     view = budget_view(study, _known(study, site))
-    terminal.say(f"{site}: epsilon {view.epsilon_spent} of {view.epsilon_lifetime} spent (delta {view.delta}, unit {view.unit})")
+    spent = f"epsilon {view.epsilon_spent} of {view.epsilon_lifetime} spent"
+    terminal.say(f"{site}: {spent} (delta {view.delta}, unit {view.unit})")
     terminal.say(f"subjects with a ledger row: {view.subjects}")
     for run in view.runs:
-        terminal.say(f"  {run.run}: {run.started} steps started, {run.disclosed} disclosed, {run.steps} reserved, {run.state}")
+        steps = f"{run.started} steps started, {run.disclosed} disclosed, {run.steps} reserved"
+        terminal.say(f"  {run.run}: {steps}, {run.state}")
     terminal.result(view.to_json())
 
 
@@ -71,7 +73,7 @@ def consent(
     terminal.say(f"{site}: consent for '{content.legal_basis_scope}'")
     for reason, number in sorted(counts.items()):
         terminal.say(f"  {reason}: {number}")
-    terminal.result({"site": site, "scope": content.legal_basis_scope, "counts": {str(k): v for k, v in counts.items()}})
+    terminal.result({"site": site, "scope": content.legal_basis_scope, "counts": dict(counts)})
 
 
 def _known(study: Path, site: str) -> str:

@@ -2,7 +2,7 @@
 
 It sees who takes part and when, sizes, and ciphertext halves that it adds with numpy. It holds no key but its own
 signing key, and no path of imports leads from here to a secret key, a record or a model
-(tests/test_architecture.py). What it forwards is signed by the sites; it cannot open, and cannot pass anything else off.
+(tests/test_architecture.py). What it forwards is signed by the sites; it cannot open it, nor pass off anything else.
 
 Order of calls: ``offer`` builds the message that sites may consider beforehand; ``run`` does the rest.
 A step that fails stays failed: it is abandoned, step numbers only rise, and the next step has a smaller cohort.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -31,7 +31,6 @@ from ..errors import ProtocolError, Refused
 from ..messages import (
     Body,
     Cohort,
-    Decline,
     Finish,
     Finished,
     Frame,
@@ -47,25 +46,12 @@ from ..messages import (
     SignedMessage,
     Step,
     Stop,
-    sign_message,
 )
 from ..study import Study
+from .collecting import Collector, Traffic
 from .state import CoordinatorState, Outcome
 
-REPLY_SECONDS = 3600.0  # a local step may take long on a small machine; an engine reports a dead site sooner
-POLL_SECONDS = 0.01  # only slept where replies are still out
-
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass
-class Traffic:
-    """Bytes through the coordinator. ``frame_bytes`` is one site's share of one step, header included."""
-
-    up: int = 0
-    down: int = 0
-    frame_bytes: int = 0
-    frame_payload: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,12 +65,6 @@ class RunResult:
     traffic: Traffic
     seconds: Mapping[str, float]
     state_macs_agree: bool
-
-
-@dataclass(frozen=True)
-class _Gathered:
-    messages: dict[str, SignedMessage] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
 
 
 class Coordinator:
@@ -110,7 +90,7 @@ class Coordinator:
         self._clock = clock
         self._runs = runs
         self._progress = progress
-        self._traffic = Traffic()
+        self._collector = Collector(channel, study=study.id, roster=roster, key=key)
 
     def offer(self, method: str, plan: Plan) -> Offer:
         """What every site is asked; fixed for the run."""
@@ -138,7 +118,7 @@ class Coordinator:
             self._stop(state, refused.code)
             raise
         macs = {body.state_mac for body in finished}
-        return RunResult(run, offer.method, plan, state, self._traffic, seconds, len(macs) == 1)
+        return RunResult(run, offer.method, plan, state, self._collector.traffic, seconds, len(macs) == 1)
 
     # -- before the first step -------------------------------------------------------------------------------------
 
@@ -172,7 +152,7 @@ class Coordinator:
         if outcome is None:
             raise ProtocolError("NO_STEPS", "the plan has no steps")
         body = Finish(step=step, previous=outcome.status, signers=outcome.cohort)
-        gathered = self._gather(state, state.cohort, body, Finished, parts=parts)
+        gathered = self._collector.gather(state.run, state.cohort, body, Finished, parts=parts)
         self._stop_if(gathered.missing, state, plan)
         self._record("run.finished", state, data={"completed": state.completed, "abandoned": state.abandoned})
         return [message.body for message in gathered.messages.values() if isinstance(message.body, Finished)]
@@ -189,12 +169,14 @@ class Coordinator:
             signers=last.cohort if last is not None and last.status == "summed" else (),
         )
         # 1. every site says where it stands; nothing is charged before all have
-        ready = self._gather(state, cohort, begin, Ready, parts=parts)
+        ready = self._collector.gather(state.run, cohort, begin, Ready, parts=parts)
         if ready.missing:
             return self._abandon(state, step, ready.missing), {}
         # 2. every site sees every ready, and sends its share
         readies = Readies(step=step, cohort=cohort)
-        gathered = self._gather(state, cohort, readies, Frame, parts=_whole("ready", ready.messages))
+        gathered = self._collector.gather(
+            state.run, cohort, readies, Frame, parts=_whole("ready", ready.messages)
+        )
         if gathered.missing:
             return self._abandon(state, step, gathered.missing), {}
         # 3. add the ciphertext halves; the seeds are forwarded, signed, for the sites to expand themselves
@@ -213,11 +195,12 @@ class Coordinator:
                 aggregator.add(site, ciphertext)
             except CiphertextError:
                 return self._abandon(state, step, (site,)), {}
+            halves = frame.seeds_digest(ciphertext), frame.c0_digest(ciphertext)
             body = message.body
-            if not isinstance(body, Frame) or body.seeds != frame.seeds_digest(ciphertext) or body.c0 != frame.c0_digest(ciphertext):
+            if not isinstance(body, Frame) or (body.seeds, body.c0) != halves:
                 return self._abandon(state, step, (site,)), {}
-            self._traffic.frame_bytes = len(message.to_bytes())
-            self._traffic.frame_payload = len(message.payload)
+            self._collector.traffic.frame_bytes = len(message.to_bytes())
+            self._collector.traffic.frame_payload = len(message.payload)
             parts[f"header:{site}"] = message.detached()
             parts[f"seeds:{site}"] = ciphertext.seeds
         total = frame.encode_sum(aggregator.result().c0_sum, preset=preset, dimension=plan.dimension)
@@ -265,76 +248,18 @@ class Coordinator:
     def _all(
         self, state: CoordinatorState, body: Body, expected: type[Body], parts: Mapping[str, bytes] | None = None
     ) -> dict[str, SignedMessage]:
-        gathered = self._gather(state, state.cohort, body, expected, parts=parts)
+        gathered = self._collector.gather(state.run, state.cohort, body, expected, parts=parts)
         if gathered.missing:
             raise Refused(
                 "SITE_MISSING",
-                f"{', '.join(gathered.missing)} did not answer the {body.kind} message; a run starts with every site or not at all",
+                f"{', '.join(gathered.missing)} did not answer the {body.kind} message; all sites start or none",
                 hint="the site's own log says why; nothing was sent that is computed from data",
             )
         return gathered.messages
 
-    def _gather(
-        self,
-        state: CoordinatorState,
-        sites: Sequence[str],
-        body: Body,
-        expected: type[Body],
-        parts: Mapping[str, bytes] | None = None,
-    ) -> _Gathered:
-        message = sign_message(
-            body,
-            study=self._study.id,
-            run=state.run,
-            sender=self._roster.coordinator.id,
-            key=self._key,
-            parts=parts,
-        ).to_bytes()
-        tickets = {self._channel.post(site, message, REPLY_SECONDS): site for site in sites}
-        self._traffic.down += len(message) * len(tickets)
-        answers: dict[str, SignedMessage] = {}
-        deadline = time.monotonic() + REPLY_SECONDS
-        while tickets and time.monotonic() < deadline:
-            for reply in self._channel.poll():
-                site = tickets.pop(reply.ticket, None)
-                if site is not None and reply.data is not None:
-                    self._traffic.up += len(reply.data)
-                    answer = self._accept(reply.data, site, state, expected)
-                    if answer is not None:
-                        answers[site] = answer
-            if tickets:
-                time.sleep(POLL_SECONDS)
-        return _Gathered(answers, tuple(site for site in sites if site not in answers))
-
-    def _accept(
-        self, data: bytes, site: str, state: CoordinatorState, expected: type[Body]
-    ) -> SignedMessage | None:
-        # a reply that is not exactly what was asked for counts as none: the site did not deliver
-        try:
-            message = SignedMessage.from_bytes(data)
-            message.verify(self._roster.party(site).key)
-        except ProtocolError:
-            return None
-        if message.header.sender != site or message.header.run != state.run:
-            return None
-        if isinstance(message.body, Decline):
-            raise Refused(
-                message.body.code,
-                f"{site} declined" + (f" by clause {message.body.clause}" if message.body.clause else ""),
-                hint=f"the log and report of {site} say more; what was started stays charged",
-                site=site,
-                clause=message.body.clause,
-            )
-        return message if isinstance(message.body, expected) else None
-
     def _stop(self, state: CoordinatorState, code: str) -> None:
         self._record("run.stopped", state, data={"code": code, "completed": state.completed})
-        message = sign_message(
-            Stop(code=code), study=self._study.id, run=state.run, sender=self._roster.coordinator.id, key=self._key
-        ).to_bytes()
-        for site in self._channel.sites():
-            self._channel.post(site, message, REPLY_SECONDS)
-        self._channel.poll()
+        self._collector.tell_all(state.run, Stop(code=code))
 
     def _record(
         self,

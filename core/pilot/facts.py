@@ -95,7 +95,8 @@ def summary_facts(
             threshold=study.roi_threshold,
         ),
         stages=tuple(
-            StageInput(name=stage.name, cost=stage.cost, gate=stage.gate, caps=dict(stage.caps)) for stage in study.stages
+            StageInput(name=stage.name, cost=stage.cost, gate=stage.gate, caps=dict(stage.caps))
+            for stage in study.stages
         ),
         warnings=warnings(federation, result),
         disclaimer=study.disclaimer,

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Protocol
 
 from ...governance.signing.envelope import write_time
-from ...privacy.errors import BudgetExceededError
 from ..coordinator.coordinator import RunResult
 from ..data.dataset import TestSet
 from ..errors import BadInputError, CoreError, Refused

@@ -65,9 +65,8 @@ def _noise_as_charged(result: RunResult, entry: dict[str, Any]) -> bool:
 
 
 def _finishers(federation: Federation) -> list[str]:
-    return [
-        name for name, site in federation.sites.items() if site.state is not None and name not in federation.embedded.failures
-    ]
+    gone = federation.embedded.failures
+    return [name for name, site in federation.sites.items() if site.state is not None and name not in gone]
 
 
 def _ciphertext_only(result: RunResult) -> bool:

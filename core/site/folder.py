@@ -268,13 +268,13 @@ class SiteFolder:
         if claimed.entries > own.entries or self.ledger.head_at(claimed.entries) != claimed.mac:
             raise LedgerError(
                 "LEDGER_BEHIND",
-                f"{self.site}: '{witness}' has seen this ledger at {claimed.entries} entries; here it has {own.entries}",
+                f"{self.site}: '{witness}' saw this ledger at {claimed.entries} entries; here it has {own.entries}",
                 hint="a ledger restored from a backup forgets what was spent; find the newest copy",
             )
 
 
 def import_consents(register: ConsentRegister, path: Path) -> None:
-    """Bring the register up to the site's file, whole or not at all. Raises ``BadInputError`` naming the first row."""
+    """Bring the register up to the site's file, whole or not at all. Raises ``BadInputError``, naming a row."""
     report = register.import_jsonl(path)
     if report.refused:
         first = report.refused[0]

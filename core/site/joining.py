@@ -5,7 +5,7 @@ Order of calls: ``consider`` (preflight and offer; decides before a record is re
 ``exchange`` (pair keys; the lowest site draws the run secret), ``receive_secret`` (the others open it).
 
 The run secret travels only under keys that two roster-signed joins authenticate: the coordinator cannot substitute its
-own (tests/attacks/test_coordinator_substitutes_run_secret.py).
+own (tests/attacks/test_substituted_run_secret.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from ..planning import plan_of
 from ..training.optimizer import OptimizerState
 from .folder import SiteFolder, rounded_up
 from .state import RunState, Transcript
-
 
 BodyT = TypeVar("BodyT", bound=Body)
 
@@ -56,12 +55,16 @@ def consider(folder: SiteFolder, offer: Offer, gate: Gate, *, dimension: int) ->
             site=folder.site,
         )
     if offer.sites != tuple(sorted(folder.study.sites)) or offer.method not in folder.study.methods:
-        raise Refused("OFFER_FOREIGN", f"{folder.site}: the offer names other sites or methods than the study", site=folder.site)
+        raise Refused(
+            "OFFER_FOREIGN", f"{folder.site}: the offer names other sites or methods than the study", site=folder.site
+        )
     # 2. the plan is the one that the study's figures give, certified here
     plan = _certified(folder, offer, dimension=dimension)
     epsilon = worst_certificate(plan, plan.observers)
     if epsilon > float(plan.epsilon):
-        raise Refused("PLAN_NOT_CERTIFIED", f"{folder.site}: the offered plan costs more than it says", site=folder.site)
+        raise Refused(
+            "PLAN_NOT_CERTIFIED", f"{folder.site}: the offered plan costs more than it says", site=folder.site
+        )
     cost = step_cost(plan, observers=plan.observers, order=folder.ledger_order)
     # 3. decide, before a record is read
     standing = folder.standing(
@@ -128,7 +131,7 @@ def join(
 
 
 def meet(
-    folder: SiteFolder, message: SignedMessage, state: RunState, gate: Gate, considered: Considered, offer: SignedMessage
+    folder: SiteFolder, message: SignedMessage, state: RunState, considered: Considered, offer: SignedMessage
 ) -> tuple[Kem, dict[str, JoinPublic]]:
     """Verify every join of the cohort and encapsulate to every site with a higher id."""
     publics: dict[str, JoinPublic] = {}

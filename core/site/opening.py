@@ -28,7 +28,9 @@ from .state import RunState
 NOISE_DEVIATIONS = 7  # the bound's slack for the noise; a wrong key gives rms near 2^(w-1)/sqrt(3), far above
 
 
-def open_previous(message: SignedMessage, state: RunState, *, plan: Plan, roster: Roster, site: str) -> np.ndarray | None:
+def open_previous(
+    message: SignedMessage, state: RunState, *, plan: Plan, roster: Roster, site: str
+) -> np.ndarray | None:
     """The opened integer sum (int64, shape (d,)) of the step before, or None when it was abandoned.
 
     Advances ``state.transcript``. Raises ``ProtocolError`` (and closes nothing) for every outcome that is not exactly

@@ -73,7 +73,7 @@ def publish(site: Site, folder: Path) -> Published:
 
 def _statement(site: Site, adapter: Adapter) -> Statement:
     state, tools = site.state, site.tools
-    assert state is not None and tools is not None  # noqa: S101  publish() has just checked
+    assert state is not None and tools is not None
     owner, plan = site.folder, tools.plan
     return training_run(
         run=state.run,

@@ -8,20 +8,18 @@ the engine reports that this site did not deliver.
 from __future__ import annotations
 
 from ...governance.errors import Refused as GovernanceRefused
-from ...privacy.encryption.presets import PRESETS
+from ...governance.policy.request import Request
 from ...privacy.errors import BudgetExceededError
 from ...privacy.keys.runkeys import JoinPublic
 from ..errors import ProtocolError, Refused
 from ..gate.gate import Gate
 from ..gate.sealed import Sealed
-from ..messages import Decline, Offer, SignedMessage, Stopped
+from ..messages import Body, Decline, Offer, SignedMessage, Stopped
 from ..training.optimizer import Momentum
 from ..training.training import FeatureSource, TrainingData, load_training_data
 from . import joining, step
 from .folder import SiteFolder
 from .state import RunState
-
-__all__ = ["PRESETS", "Site"]
 
 
 class Site:
@@ -68,27 +66,27 @@ class Site:
         if kind == "offer":
             return self._join(message, gate)
         state, tools = self._open_run()
-        if kind == "cohort":
-            kem, self._publics = joining.meet(
-                self.folder, message, state, gate, tools.considered, self._offered()
-            )
-            return gate.tell(kem, request=self._request(tools))
-        if kind == "kems":
-            return gate.tell(
-                joining.exchange(self.folder, message, state, self._publics), request=self._request(tools)
-            )
-        if kind == "secrets":
-            keyed = joining.receive_secret(self.folder, message, state)
-            return gate.tell(keyed, request=self._request(tools))
-        if kind == "step":
-            return step.begin(message, state, tools)
-        if kind == "readies":
-            return step.take(message, state, tools, self._training_data(tools))
-        if kind == "finish":
-            return step.finish(message, state, tools)
-        if kind == "stop":
-            return self._stop(state, gate)
+        match kind:
+            case "cohort" | "kems" | "secrets":
+                return gate.tell(self._agree(message, state, tools), request=self._request(tools))
+            case "step":
+                return step.begin(message, state, tools)
+            case "readies":
+                return step.take(message, state, tools, self._training_data(tools))
+            case "finish":
+                return step.finish(message, state, tools)
+            case "stop":
+                return self._stop(state, gate)
         raise ProtocolError("MESSAGE_UNEXPECTED", f"a {kind} message is not for a site")
+
+    def _agree(self, message: SignedMessage, state: RunState, tools: step.StepTools) -> Body:
+        kind = message.body.kind
+        if kind == "cohort":
+            kem, self._publics = joining.meet(self.folder, message, state, tools.considered, self._offered())
+            return kem
+        if kind == "kems":
+            return joining.exchange(self.folder, message, state, self._publics)
+        return joining.receive_secret(self.folder, message, state)
 
     def _join(self, message: SignedMessage, gate: Gate) -> Sealed:
         body = message.body
@@ -122,7 +120,7 @@ class Site:
         self.state = None
         return gate.tell(Stopped())
 
-    def _request(self, tools: step.StepTools):  # type: ignore[no-untyped-def]  # filled in below
+    def _request(self, tools: step.StepTools) -> Request:
         return self.folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer)
 
     def _open_run(self) -> tuple[RunState, step.StepTools]:

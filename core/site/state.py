@@ -52,7 +52,7 @@ class Transcript:
     def at(self, step: int, cohort: Sequence[str], state_mac: str) -> bytes:
         """H_t: this transcript, the ordered cohort, the step, and the MAC of the model state."""
         if step != self.next_step:
-            raise ProtocolError("STEP_OUT_OF_ORDER", f"step {step} was asked for where step {self.next_step} comes next")
+            raise ProtocolError("STEP_OUT_OF_ORDER", f"step {step} was asked for, step {self.next_step} comes next")
         return _hash(
             {
                 "run": self.run,
@@ -65,7 +65,7 @@ class Transcript:
         )
 
     def after(self, step: int, status: str, manifest: Sequence[tuple[str, str]], total: str) -> Transcript:
-        """The transcript once step ``step`` is summed (manifest: site and signed header digest; total: digest) or abandoned."""
+        """The transcript once ``step`` is over; ``manifest``: site and digest of its header; ``total``: digest."""
         if step != self.next_step:
             raise ProtocolError("STEP_OUT_OF_ORDER", f"step {step} cannot end where step {self.next_step} comes next")
         running = _hash(
@@ -95,6 +95,7 @@ class RunState:
     step: int = 0
     step_transcript: bytes = b""
     step_cohort: tuple[str, ...] = ()
+    step_started: bool = False
     step_sealed: bool = False
     completed: int = 0
     abandoned: int = 0

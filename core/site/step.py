@@ -59,7 +59,7 @@ def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     # 3. the next cohort: nobody comes back, this site is in it
     if body.step > tools.plan.total_steps:
         raise ProtocolError("STEP_BEYOND_PLAN", f"step {body.step} was never reserved")
-    state.step, state.step_cohort, state.step_sealed = body.step, cohort, False
+    state.step, state.step_cohort, state.step_started, state.step_sealed = body.step, cohort, False, False
     state.cohort = cohort
     state.step_transcript = state.transcript.at(body.step, cohort, state.state_mac())
     state.save(folder.runs)
@@ -88,6 +88,7 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, data: Traini
     tools.plan.check_sealing_rule(len(state.step_cohort))
     # 4. the cost moves from reserved to started, durably, before data are touched
     folder.ledger.start(state.run, state.step)
+    state.step_started = True
     folder.record("step.started", refs={"run": state.run}, data={"step": state.step})
     # 5. who may still be used; nobody enters; nobody at all is an empty sample, which discloses noise and is charged
     subjects = still_eligible(
@@ -137,7 +138,8 @@ def _apply(message: SignedMessage, state: RunState, tools: StepTools) -> None:
     opened = open_previous(message, state, plan=tools.plan, roster=tools.folder.roster, site=tools.folder.site)
     if step == 0:
         return
-    tools.folder.ledger.settle(state.run, step)
+    if state.step_started:  # a step that fell before its readies came round was never started: nothing to settle
+        tools.folder.ledger.settle(state.run, step)
     if opened is None:
         tools.folder.record("step.abandoned", refs={"run": state.run}, data={"step": step})
         return
@@ -155,7 +157,7 @@ def _gradient_sum(opened: np.ndarray, plan: Plan) -> np.ndarray:
 def _cohort(body: Step, state: RunState, site: str) -> tuple[str, ...]:
     cohort = body.cohort
     if cohort != tuple(sorted(set(cohort))) or not set(cohort) <= set(state.cohort) or site not in cohort:
-        raise ProtocolError("COHORT_DIFFERS", "the cohort is not an ordered part of the one before with this site in it")
+        raise ProtocolError("COHORT_DIFFERS", "the cohort is not an ordered part of the last one with this site in it")
     return cohort
 
 
