@@ -96,7 +96,6 @@ class RunState:
     step_transcript: bytes = b""
     step_cohort: tuple[str, ...] = ()
     step_started: bool = False
-    step_started: bool = False
     step_sealed: bool = False
     completed: int = 0
     abandoned: int = 0

@@ -139,7 +139,6 @@ def _apply(message: SignedMessage, state: RunState, tools: StepTools) -> None:
     if step == 0:
         return
     if state.step_started:  # a step that fell before its readies came round was never started: nothing to settle
-        if state.step_started:  # a step that fell before its readies came round was never started: nothing to settle
         tools.folder.ledger.settle(state.run, step)
     if opened is None:
         tools.folder.record("step.abandoned", refs={"run": state.run}, data={"step": step})
