@@ -3,7 +3,8 @@
 Exit codes: 0 done or verified · 1 a check found something · 2 unusable input · 3 refused · 130 interrupted ·
 70 a defect of Sekisho itself (reported in one line; SEKISHO_TRACEBACK=1 shows where).
 
-``--json`` prints one object with the same fields and nothing else on standard output. Progress goes to standard error.
+``--json`` prints one object with the same fields and nothing else on standard output, also for a refusal. Progress goes
+to standard error.
 This is the outermost boundary: the one place where ``except Exception`` stands.
 """
 
@@ -13,10 +14,13 @@ import errno
 import functools
 import json
 import os
+import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn, ParamSpec
 
 import typer
@@ -32,7 +36,13 @@ DONE, FOUND, UNUSABLE, REFUSED, DEFECT, INTERRUPTED = 0, 1, 2, 3, 70, 130
 REFUSALS = (Refused, GovernanceRefused, BudgetExceededError, BadSignatureError)
 CODED = (CoreError, GovernanceError, PrivacyError)
 # A ledger that cannot be written is a full disk; every other complaint of a ledger is a refusal to run.
-UNWRITABLE_CODES = frozenset({"LEDGER_UNWRITABLE", "LOG_UNWRITABLE"})
+UNWRITABLE_CODES = frozenset({"LEDGER_UNWRITABLE", "LOG_UNWRITABLE", "SUBJECT_KEY_UNWRITABLE"})
+# A paper that says what nobody may be allowed is not unreadable: it is refused.
+FORBIDDEN_CODES = frozenset({"ROSTER_DEMO_KEY"})
+# Without these two nothing shows that anybody allowed anything.
+POLICY_FILE, SIGNATURES_END = "policy.yaml", ".dsse.json"
+# What a file system says when it holds no more: the disk, this user's share of it, the largest file allowed.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 P = ParamSpec("P")
 
@@ -67,28 +77,50 @@ class Terminal:
         elif done >= total or done == 1:
             print(f"  {stage}: {done}/{total}", file=sys.stderr, flush=True)
 
-    def fail(self, error: Exception, exit_code: int) -> NoReturn:
-        """Print one refusal or fault with its hint, and leave."""
-        self._end_stage()
-        self.report(error, exit_code)
-        raise SystemExit(exit_code)
+    def fail(
+        self,
+        error: Exception,
+        exit_code: int,
+        *,
+        sites: Mapping[str, Exception] = MappingProxyType({}),
+        also: Mapping[str, Any] = MappingProxyType({}),
+    ) -> NoReturn:
+        """Print one refusal or fault with its hint, and leave.
 
-    def report(self, error: Exception, exit_code: int) -> None:
-        """Print one refusal or fault with its hint."""
-        code = str(getattr(error, "code", "FAULT"))
-        sentence, hint = str(error), str(getattr(error, "hint", "")).removeprefix("hint: ")
+        ``sites`` are the errors of single sites behind it, by site; ``also`` is what the command found before it failed
+        and stands in the same JSON object.
+        """
+        self._end_stage()
         if self.as_json:
-            self.result({"exit": exit_code, "code": code, "sentence": sentence, "hint": hint})
-            return
+            shown = {site: described(own, site) for site, own in sites.items()}
+            more = {"sites": shown} if shown else {}
+            self.result({**also, "exit": exit_code, **described(error), **more})
+            raise SystemExit(exit_code)
         word = "refused" if exit_code == REFUSED else "found" if exit_code == FOUND else "error"
-        print(f"sekisho: {word}: {sentence} [{code}]", file=sys.stderr)
-        if hint:
-            print(f"sekisho: hint: {hint}", file=sys.stderr, flush=True)
+        told = [described(own, site) for site, own in sites.items() if own is not error]
+        of = next((site for site, own in sites.items() if own is error), "")
+        for lines in (*told, described(error, of)):
+            print(f"sekisho: {word}: {lines['sentence']} [{lines['code']}]", file=sys.stderr)
+            if lines["hint"]:
+                print(f"sekisho: hint: {lines['hint']}", file=sys.stderr, flush=True)
+        raise SystemExit(exit_code)
 
     def _end_stage(self) -> None:
         if self._stage:
             print(file=sys.stderr)
             self._stage = ""
+
+
+def described(error: Exception, site: str = "") -> dict[str, Any]:
+    """What is told of an error: code, sentence, hint, and the place in a file; ``site`` is named if it is not yet."""
+    sentence = str(error)
+    if site and not re.search(rf"(?<![a-z0-9-]){re.escape(site)}(?![a-z0-9-])", sentence):
+        sentence = f"{site}: {sentence}"
+    place: dict[str, Any] = {}
+    if isinstance(error, BadDocumentError) and error.file:
+        place = {"file": error.file, "line": error.line, "column": error.column}
+    code, hint = str(getattr(error, "code", "FAULT")), str(getattr(error, "hint", ""))
+    return {"code": code, "sentence": sentence, "hint": hint, **place}
 
 
 def exit_code_of(error: Exception, *, policy_is_refusal: bool = False) -> int:
@@ -100,8 +132,9 @@ def exit_code_of(error: Exception, *, policy_is_refusal: bool = False) -> int:
         return FOUND
     if isinstance(error, LedgerError):
         return UNUSABLE if code in UNWRITABLE_CODES else REFUSED
-    if isinstance(error, BadDocumentError) and policy_is_refusal and "policy" in error.file:
-        return REFUSED
+    if isinstance(error, BadDocumentError) and policy_is_refusal:
+        refused = error.file.endswith((POLICY_FILE, SIGNATURES_END)) or code in FORBIDDEN_CODES
+        return REFUSED if refused else UNUSABLE
     if isinstance(error, BrokenLogError):
         return UNUSABLE if code in UNWRITABLE_CODES else FOUND
     return UNUSABLE
@@ -121,6 +154,8 @@ def guarded(*, policy_is_refusal: bool = False) -> Callable[[Callable[P, None]],
             except CODED as error:
                 terminal.fail(error, exit_code_of(error, policy_is_refusal=policy_is_refusal))
             except KeyboardInterrupt:
+                # whoever asks a second time is not made to wait for work that is being put down
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
                 terminal.fail(_Plain("INTERRUPTED", "interrupted", INTERRUPTED_HINT), INTERRUPTED)
             except OSError as error:
                 terminal.fail(_from_os(error), UNUSABLE)
@@ -136,6 +171,7 @@ def guarded(*, policy_is_refusal: bool = False) -> Callable[[Callable[P, None]],
 
 
 INTERRUPTED_HINT = "what was started stays charged; steps that never started are given back at the next start"
+DISK_FULL_HINT = "free some space; what was charged and logged is kept"
 DEFECT_HINT = "nothing was handed over; run again with SEKISHO_TRACEBACK=1 and report it (SECURITY.md)"
 
 
@@ -148,8 +184,7 @@ class _Plain(Exception):  # noqa: N818  not raised: only printed
 
 def _from_os(error: OSError) -> _Plain:
     name = os.path.basename(str(error.filename)) if error.filename else "a file"
-    if error.errno == errno.ENOSPC:
-        hint = "free some space and run again; what was logged is kept"
-        return _Plain("DISK_FULL", f"no space is left while writing {name}", hint)
     reason = error.strerror or "cannot be used"
+    if error.errno in FULL:
+        return _Plain("DISK_FULL", f"{name} cannot be written ({reason})", DISK_FULL_HINT)
     return _Plain("FILE_UNUSABLE", f"{name}: {reason}", "check the path and its permissions")

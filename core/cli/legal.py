@@ -76,7 +76,7 @@ def decide_study(
             request = request_for(content, _assumed(papers, study, method, base_model, now), method=method)
             table[f"{site}/{method}"] = papers.policy, decide(papers.policy, request)
     _print_table(terminal, table, "ja" if language == "ja" else "en")
-    terminal.result({name: decision.to_json() for name, (_, decision) in table.items()})
+    decisions = {"decisions": {name: decision.to_json() for name, (_, decision) in table.items()}}
     denied = [name for name, (_, decision) in table.items() if not decision.permitted]
     if denied:
         raise Refused("STUDY_DENIED", f"{len(denied)} of {len(table)} decisions deny: {', '.join(denied)}",

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from ...governance.language import Text
-from ...governance.policy.explain import explain
+from ...governance.policy.explain import explanations
 from ...privacy.accounting.accountant import coalition_table, filter_epsilon
 from ..coordinator.coordinator import RunResult
 from ..site.budget import policy_budget
 from ..site.publish import Published
 from .federation import Federation
 from .protections import protections_held
-from .report import LedgerRun, Lines, SiteReportInput
+from .report import ClauseWords, LedgerRun, SiteReportInput
 from .roi import RoiInput
 from .summary import (
     BaseModelFacts,
@@ -183,7 +183,10 @@ def site_facts(federation: Federation, name: str, result: RunResult, *, started:
         policy_id=folder.policy.id,
         policy_version=folder.policy.version,
         policy_digest=folder.policy.bytes_digest,
-        policy_lines=Lines(en=tuple(explain(folder.policy, "en")), ja=tuple(explain(folder.policy, "ja"))),
+        policy=tuple(
+            ClauseWords(id=one.id, name=one.name, prose=one.prose, enforced=one.enforced, recorded=one.recorded)
+            for one in explanations(folder.policy)
+        ),
         log_entries=folder.log.size,
         log_root=folder.log.root().hex(),
         disclaimer=federation.study.disclaimer,

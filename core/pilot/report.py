@@ -33,14 +33,14 @@ PROMISED = ("yes-records", "yes-coordinator", "yes-sites", "yes-person")
 NOT_PROMISED = ("no-review", "no-pretraining", "no-keys", "no-poison", "no-organisation", "no-recall")
 
 
-class Lines(Strict):
-    """Lines of text in both languages, e.g. what `explain` says of a policy."""
+class ClauseWords(Strict):
+    """One clause in words: what people wrote beside what the system enforces, and what it only records."""
 
-    en: tuple[str, ...]
-    ja: tuple[str, ...]
-
-    def __getitem__(self, language: Language) -> tuple[str, ...]:
-        return self.ja if language == "ja" else self.en
+    id: str
+    name: Text
+    prose: Text
+    enforced: Text
+    recorded: Text | None
 
 
 class LedgerRun(Strict):
@@ -80,7 +80,7 @@ class SiteReportInput(Strict):
     policy_id: str
     policy_version: int
     policy_digest: Digest
-    policy_lines: Lines
+    policy: tuple[ClauseWords, ...]
     log_entries: Annotated[int, Field(ge=0)]
     log_root: str
     warnings: tuple[Text, ...] = ()
@@ -325,6 +325,5 @@ def _site_view(facts: SiteReportInput, t: Words) -> dict[str, Any]:
         "least": epsilon_text(facts.spent_least),
         "cap": f"({plain_text(facts.lifetime_epsilon)}, {delta_text(facts.lifetime_delta)})",
         "runs": [(run, _known(t, "ledger-state", run.state)) for run in facts.runs],
-        "policy_lines": facts.policy_lines[t.language],
         "disclaimer": t.say(facts.disclaimer) if facts.disclaimer else t("disclaimer.default") if facts.demo else "",
     }

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 import pytest
 
 from sekisho.core.pilot.report import (
+    ClauseWords,
     LedgerRun,
-    Lines,
     SiteReportInput,
     delta_text,
     epsilon_text,
@@ -127,8 +127,15 @@ def site_facts(**changes: object) -> SiteReportInput:
         "runs": (LedgerRun(run="run-2026-11-22-0001", steps=65, started=61, disclosed=61, state="closed"),
                  LedgerRun(run="run-2026-11-23-0001", steps=65, started=60, disclosed=60, state="closed")),
         "policy_id": "wanko/reviews", "policy_version": 2, "policy_digest": "sha256:" + "12" * 32,
-        "policy_lines": Lines(en=("In force until 31 December 2099.", "At least 3 controllers in every step."),
-                              ja=("2099年12月31日まで有効。", "各ステップに3社以上の管理者が参加すること。")),
+        "policy": (
+            ClauseWords(
+                id="1",
+                name=Text(en="Validity", ja="有効期間"),
+                prose=Text(en="In force until 31 December 2099.", ja="2099年12月31日まで有効。"),
+                enforced=Text(en="nothing from 2100 on", ja="2100年以降は不可"),
+                recorded=None,
+            ),
+        ),
         "log_entries": 211, "log_root": "9f" * 32,
     }
     return SiteReportInput(**{**values, **changes})
@@ -198,7 +205,7 @@ def test_a_page_is_the_same_bytes_for_the_same_facts() -> None:
 def test_markup_in_names_questions_and_policies_stays_text() -> None:
     attack = Text(en='<script>alert(1)</script>"\'&', ja="<img src=x onerror=alert(1)>\"'&")
     html = pilot_report(facts(title=attack, question=attack), summarise(facts(title=attack)))
-    html += site_report(site_facts(name=attack, policy_lines=Lines(en=(attack.en,), ja=(attack.ja,))))
+    html += site_report(site_facts(name=attack, policy=(ClauseWords(id="1", name=attack, prose=attack, enforced=attack, recorded=attack),)))
     assert "<script" not in html and "<img" not in html
     assert outline(html).fetches == []
 
