@@ -2,8 +2,7 @@
 
 For: :func:`build_plan` (coordinator), :func:`worst_certificate` and :func:`step_cost` (each site, for
     itself), :func:`coalition_table` and :func:`filter_epsilon` (reports).
-Not for: who has how much left (``ledger.py``). The only file that imports ``dp_accounting``, and only when
-asked.
+Not for: who has how much left (``ledger.py``). The only file that imports ``dp_accounting``, and only when asked.
 
 Order of calls: ``build_plan`` → ``worst_certificate`` → ``filter_order`` once a life → ``filter_cap`` →
 ``step_cost``.
@@ -34,9 +33,7 @@ from ..mechanism.gaussian import SAMPLER_TOTAL_VARIATION
 from ..mechanism.rounding import CERTIFICATE_VARIANCE, choose_grid, grid_bound_squared, share_variance
 from .plan import HONEST_REMAINDER, Plan, expected_sample
 
-SAMPLER_DELTA_SHARE = Decimal(
-    "0.01"
-)  # of δ, reserved for the distance between the sampler and the exact Gaussian
+SAMPLER_DELTA_SHARE = Decimal("0.01")  # of δ, reserved for the distance between the sampler and the exact Gaussian
 KAPPA = 1.1e-34  # 2·exp(−2π²η²) at η² = 4, rounded up
 SIGMA_DIGITS = 4  # noise multipliers are rounded UP at this decimal
 LOSS_INTERVAL = 1e-3  # of the discretised privacy loss; pessimistic, and within 0.04 % of 1e-4
@@ -335,9 +332,7 @@ def _calibrate(epsilon: float, delta: float, steps: int, rate: float) -> Fractio
     while _renyi_epsilon(high, delta, steps, rate) > epsilon:
         high *= 1.05
         if high > LARGEST_SIGMA:
-            raise BadParametersError(
-                "NO_SUCH_NOISE", "no noise reaches this epsilon", "a larger epsilon"
-            )
+            raise BadParametersError("NO_SUCH_NOISE", "no noise reaches this epsilon", "a larger epsilon")
     miss_high = log_miss(high)
     low = high * math.exp(miss_high)  # ε falls at least as fast as 1/σ, nearly always
     while (miss_low := log_miss(low)) <= 0:

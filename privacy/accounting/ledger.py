@@ -1,13 +1,11 @@
 """Who has how much left: a Rényi filter per subject on SQLite, charged before anything can be seen.
 
 For: one site's budget over all runs, processes and restarts.
-Not for: what a step costs (``accountant.py``), whose fingerprint a row is (``subjects.py``), or whether an
-old copy was put back: a ledger cannot know that. Its head travels in every frame; ``head_at`` lets core
-compare.
+Not for: what a step costs (``accountant.py``), whose fingerprint a row is (``subjects.py``), or whether an old copy was
+put back: a ledger cannot know that. Its head travels in every frame; ``head_at`` lets core compare.
 
-Order of calls: ``Ledger.open`` → ``close_orphans`` → ``reserve`` (whole run, before data are touched) →
-each step ``start`` (before data are touched), ``disclose`` (before the result is visible), ``settle`` →
-``close``.
+Order of calls: ``Ledger.open`` → ``close_orphans`` → ``reserve`` (whole run, before data are touched) → each step
+``start`` (before data are touched), ``disclose`` (before the result is visible), ``settle`` → ``close``.
 
 Invariants, each held inside one IMMEDIATE transaction:
 
@@ -15,8 +13,8 @@ Invariants, each held inside one IMMEDIATE transaction:
 * a reservation shrinks only at ``close``, and only by steps that were never started: unknown means spent;
 * a step is sealed once, in the same transaction as its mark; what is sealed is re-sent, never recomputed.
 
-There is no clock in it, so setting one back changes nothing. A subject's spend is never stored: it is the
-sum over the runs that admitted it, so there is no second figure that could disagree with the first.
+There is no clock in it, so setting one back changes nothing. A subject's spend is never stored: it is the sum over the
+runs that admitted it, so no second figure could disagree with the first.
 """
 
 from __future__ import annotations
@@ -183,9 +181,7 @@ class Ledger:
         with self._transaction():
             steps, last_step = self._open_run(run)
             if step > steps:
-                raise LedgerError(
-                    "STEP_NOT_RESERVED", "this step was never paid for", "the run's steps are used up"
-                )
+                raise LedgerError("STEP_NOT_RESERVED", "this step was never paid for", "the run's steps are used up")
             if step <= last_step:
                 raise LedgerError(
                     "STEP_NOT_RISING", "a step that was started is never started again", "abandon it"
@@ -201,13 +197,7 @@ class Ledger:
             LedgerError: ``RUN_UNKNOWN``, ``RUN_CLOSED``, ``STEP_NOT_STARTED``, ``ALREADY_SEALED``.
         """
         with self._transaction():
-            self._open_run(run)
-            if self._step_state(run, step) != STARTED:
-                raise LedgerError(
-                    "ALREADY_SEALED",
-                    "this step was sealed or settled before",
-                    "send the stored bytes again",
-                )
+            self._started_step(run, step)
 
     def disclose(self, run: str, step: int, sealed: bytes) -> None:
         """Durable before anything can be seen: marks the step and keeps the bytes that may be sent for it.
@@ -217,14 +207,8 @@ class Ledger:
                 ``STEP_NOT_CURRENT``.
         """
         with self._transaction():
-            _, last_step = self._open_run(run)
             # 1. Once: a second sealing of one step would let masks cancel.
-            if self._step_state(run, step) != STARTED:
-                raise LedgerError(
-                    "ALREADY_SEALED",
-                    "this step was sealed or settled before",
-                    "send the stored bytes again",
-                )
+            last_step = self._started_step(run, step)
             # 2. Not after a later step has started.
             if step != last_step:
                 raise LedgerError("STEP_NOT_CURRENT", "a later step has been started", "abandon it")
@@ -238,9 +222,7 @@ class Ledger:
     def sealed(self, run: str, step: int) -> bytes | None:
         """The bytes to re-send for a disclosed step; ``None`` before disclosure and after it was settled."""
         with self._transaction():
-            row = self._db.execute(
-                "select sealed from step where run = ? and step = ?", (run, step)
-            ).fetchone()
+            row = self._db.execute("select sealed from step where run = ? and step = ?", (run, step)).fetchone()
         return None if row is None or row[0] is None else bytes(row[0])
 
     def settle(self, run: str, step: int) -> None:
@@ -282,9 +264,7 @@ class Ledger:
         with self._transaction():
             order, cap = self._db.execute("select renyi_order, cap from life").fetchone()
             subjects, most, least = self._db.execute(_SPENT).fetchone()
-            rows = self._db.execute(
-                "select run, step_cost, steps, started, disclosed, state from run order by run"
-            )
+            rows = self._db.execute("select run, step_cost, steps, started, disclosed, state from run order by run")
             return Balance(cap, order, subjects, most, least, tuple(RunRow(*row) for row in rows))
 
     def head(self) -> LedgerHead:
@@ -295,8 +275,7 @@ class Ledger:
     def head_at(self, entries: int) -> str | None:
         """The MAC that this ledger's head had at ``entries``; ``None`` if it never got there.
 
-        A head that others saw and that this ledger does not know by this very MAC means that an older copy
-        was put back.
+        A head that others saw and that this ledger does not know by this very MAC: an older copy was put back.
         """
         with self._transaction():
             return self._journal.head_at(entries)
@@ -332,6 +311,12 @@ class Ledger:
         if state != "open":
             raise LedgerError("RUN_CLOSED", "this run is closed", "a new run has a new name")
         return steps, last_step
+
+    def _started_step(self, run: str, step: int) -> int:  # the last step started; ``step`` is started, not sealed
+        _, last_step = self._open_run(run)
+        if self._step_state(run, step) != STARTED:
+            raise LedgerError("ALREADY_SEALED", "this step was sealed or settled before", "send the stored bytes again")
+        return last_step
 
     def _step_state(self, run: str, step: int) -> int:
         row = self._db.execute("select state from step where run = ? and step = ?", (run, step)).fetchone()

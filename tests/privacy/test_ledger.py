@@ -111,6 +111,18 @@ def test_steps_only_rise_and_end_where_the_reservation_ends(ledger: Ledger) -> N
     assert _code(lambda: ledger.start("r1", 6)) == "STEP_NOT_RESERVED"
 
 
+def test_noise_may_be_drawn_for_a_started_step_and_for_no_other(ledger: Ledger) -> None:
+    assert _code(lambda: ledger.require_started("r", 1)) == "RUN_UNKNOWN"
+    ledger.reserve("r", step_cost=1, steps=3, subjects=[A])
+    assert _code(lambda: ledger.require_started("r", 1)) == "STEP_NOT_STARTED"
+    ledger.start("r", 1)
+    ledger.require_started("r", 1)
+    ledger.disclose("r", 1, b"sealed")
+    assert _code(lambda: ledger.require_started("r", 1)) == "ALREADY_SEALED"
+    ledger.close("r")
+    assert _code(lambda: ledger.require_started("r", 1)) == "RUN_CLOSED"
+
+
 def test_a_step_is_sealed_once_and_sent_again_unchanged(ledger: Ledger, path: Path) -> None:
     ledger.reserve("r1", step_cost=10, steps=5, subjects=[A])
     assert _code(lambda: ledger.disclose("r1", 1, b"x")) == "STEP_NOT_STARTED"
