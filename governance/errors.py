@@ -29,7 +29,9 @@ class Refused(GovernanceError):  # noqa: N818  a refusal is an answer, not a fau
 class BadDocumentError(GovernanceError):
     """A document that cannot be read; ``line`` and ``column`` count from 1, 0 where unknown."""
 
-    def __init__(self, code: str, sentence: str, hint: str = "", *, file: str = "", line: int = 0, column: int = 0) -> None:
+    def __init__(
+        self, code: str, sentence: str, hint: str = "", *, file: str = "", line: int = 0, column: int = 0
+    ) -> None:
         super().__init__(code, sentence, hint)
         self.file = file
         self.line = line

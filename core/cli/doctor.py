@@ -7,7 +7,7 @@ from dataclasses import asdict
 import typer
 
 from ..errors import CheckFailedError
-from .console import Terminal, guarded
+from .console import FOUND, Terminal, guarded
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -22,8 +22,10 @@ def doctor(as_json: bool = typer.Option(False, "--json", help="Print one JSON ob
     checks = run_checks(terminal.progress)
     for check in checks:
         terminal.say(f"{'holds ' if check.held else 'BROKEN'}  {check.name} ({check.seen})")
-    terminal.result({"checks": [asdict(check) for check in checks], "held": all(check.held for check in checks)})
     broken = [check.name for check in checks if not check.held]
+    found = {"checks": [asdict(check) for check in checks], "held": not broken}
     if broken:
-        raise CheckFailedError("PROTECTION_BROKEN", f"{len(broken)} protections did not hold: {'; '.join(broken)}",
-                               hint="do not run a study on this machine; report it (SECURITY.md)")
+        failed = CheckFailedError("PROTECTION_BROKEN", f"{len(broken)} protections did not hold: {'; '.join(broken)}",
+                                  hint="do not run a study on this machine; report it (SECURITY.md)")
+        terminal.fail(failed, FOUND, also=found)
+    terminal.result(found)

@@ -20,7 +20,7 @@ from ..data.intake import BaseModelFacts, inspect, locate
 from ..errors import Refused
 from ..gate.facts import Standing, request_for
 from ..site.papers import Papers, read_file, read_papers, read_stop, read_study
-from .console import DEFAULT_STUDY, Terminal, guarded
+from .console import DEFAULT_STUDY, REFUSED, Terminal, guarded
 
 ASSUMED = ("consent.eligible", "budget.run_epsilon", "budget.run_delta", "budget.lifetime_fits")
 
@@ -79,8 +79,10 @@ def decide_study(
     decisions = {"decisions": {name: decision.to_json() for name, (_, decision) in table.items()}}
     denied = [name for name, (_, decision) in table.items() if not decision.permitted]
     if denied:
-        raise Refused("STUDY_DENIED", f"{len(denied)} of {len(table)} decisions deny: {', '.join(denied)}",
-                      hint="each failed clause is printed above with what it allows and what was observed")
+        refused = Refused("STUDY_DENIED", f"{len(denied)} of {len(table)} decisions deny: {', '.join(denied)}",
+                          hint="each failed clause is printed above with what it allows and what was observed")
+        terminal.fail(refused, REFUSED, also=decisions)
+    terminal.result(decisions)
 
 
 def _assumed(

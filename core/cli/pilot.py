@@ -19,16 +19,16 @@ def pilot(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Run a study with every site in this process, and write its report."""
-    from ..pilot.pilot import SitesRefusedError, run_pilot
+    from ..pilot.pilot import SitesError, run_pilot
 
     terminal = Terminal(as_json=as_json)
     try:
         finished = run_pilot(study, out, terminal)
-    except SitesRefusedError as refused:
-        *others, (_, last) = refused.errors.items()
-        for _, error in others:
-            terminal.report(error, exit_code_of(error, policy_is_refusal=True))
-        terminal.fail(last, max(exit_code_of(error, policy_is_refusal=True) for error in refused.errors.values()))
+    except SitesError as failed:
+        # what all amount to together comes last; among the sites' own words a refusal outweighs an unusable file
+        amounts = [failed.together] if failed.together is not None else list(failed.errors.values())
+        worst = max(amounts, key=lambda error: exit_code_of(error, policy_is_refusal=True))
+        terminal.fail(worst, exit_code_of(worst, policy_is_refusal=True), sites=failed.errors)
     summary = finished.summary
     for method, result in summary.methods.items():
         bounds = f"95 % {result.auc_low:.3f} to {result.auc_high:.3f}"

@@ -31,7 +31,7 @@ _PIECE_WORDS: Final = 1 << 16  # keystream is drawn half a megabyte at a time
 _ZERO_NONCE: Final = bytes(16)  # each key is used for one keystream only, so counter and nonce start at zero
 
 
-def step_mask(  # noqa: PLR0917 (the order of the protocol text: who, with which keys, in which cohort, when)
+def step_mask(
     site: str, pair_keys: Mapping[str, bytes], cohort: Sequence[str], h: bytes, words: int, preset: Preset
 ) -> Words:
     """uint64[words] below 2^48 for ``site``; over the whole cohort these add to zero modulo 2^48.

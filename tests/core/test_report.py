@@ -205,7 +205,8 @@ def test_a_page_is_the_same_bytes_for_the_same_facts() -> None:
 def test_markup_in_names_questions_and_policies_stays_text() -> None:
     attack = Text(en='<script>alert(1)</script>"\'&', ja="<img src=x onerror=alert(1)>\"'&")
     html = pilot_report(facts(title=attack, question=attack), summarise(facts(title=attack)))
-    html += site_report(site_facts(name=attack, policy=(ClauseWords(id="1", name=attack, prose=attack, enforced=attack, recorded=attack),)))
+    clause = ClauseWords(id="1", name=attack, prose=attack, enforced=attack, recorded=attack)
+    html += site_report(site_facts(name=attack, policy=(clause,)))
     assert "<script" not in html and "<img" not in html
     assert outline(html).fetches == []
 

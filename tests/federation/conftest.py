@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # channels.py and study_folder.py are shared by the tests here
 
-import study_folder  # noqa: E402  found through the line above
+import study_folder
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A small whole study in a folder: five sites, generated records and consents, policies, roster, signatures.
 
-Everything is real but its size. ``sign`` signs what stands in the folder, so a test can change a file and sign it again,
-or leave it unsigned. Keys are the published demo keys.
+Everything is real but its size. ``sign`` signs what stands in the folder, so a test can change a file and sign it
+again, or leave it unsigned. Keys are the published demo keys.
 """
 
 from __future__ import annotations
@@ -203,7 +203,8 @@ recipients: [participants]
 downstream_uses: [internal-quality-triage]
 release_licence: internal use by the participants
 measures: [{{name: auc, method: probe, target: "0.60", text: {{en: Order, ja: 順序}}}}]
-value: {{currency: JPY, reviews_per_year: 1000, minutes_saved_per_review: "1", cost_per_hour: "3000", share_handled: "0.5"}}
+value: {{currency: JPY, reviews_per_year: 1000, minutes_saved_per_review: "1", cost_per_hour: "3000",
+  share_handled: "0.5"}}
 cost: {{pilot: "100", yearly: "100"}}
 roi_threshold: "0"
 stages: [{{name: pilot, cost: "100", gate: {{en: Approved, ja: 承認}}}}]
@@ -230,7 +231,7 @@ def write_records(path: Path, site: str, subjects: int = SUBJECTS_PER_SITE) -> N
 
 
 def write_consents(path: Path, site: str, kind: Callable[[int], str] = lambda number: "granted") -> None:
-    """One event for each subject; ``kind`` says which: 'granted', 'withdrawn', 'expired', 'objected' or 'never-asked'."""
+    """One event for each subject; ``kind`` says which: granted, withdrawn, expired, objected or never-asked."""
     rows = []
     for number in range(SUBJECTS_PER_SITE):
         what = kind(number)
