@@ -54,9 +54,10 @@ def consider(folder: SiteFolder, offer: Offer, gate: Gate, *, dimension: int) ->
             hint="compare the digests of study.yaml and roster.yaml with the coordinator",
             site=folder.site,
         )
-    if offer.sites != tuple(sorted(folder.study.sites)) or offer.method not in folder.study.methods:
+    same_sites = offer.sites == tuple(sorted(folder.study.sites))
+    if not same_sites or offer.method not in folder.study.methods or offer.base_model != folder.base_model.digest:
         raise Refused(
-            "OFFER_FOREIGN", f"{folder.site}: the offer names other sites or methods than the study", site=folder.site
+            "OFFER_FOREIGN", f"{folder.site}: the offer has other sites, methods or weights", site=folder.site
         )
     # 2. the plan is the one that the study's figures give, certified here
     plan = _certified(folder, offer, dimension=dimension)

@@ -92,12 +92,12 @@ class Site:
         body = message.body
         if not isinstance(body, Offer):
             raise ProtocolError("MESSAGE_UNEXPECTED", "a run begins with an offer")
-        if self.state is not None:
+        if self.state is not None and not self.state.finished:
             raise ProtocolError("RUN_OPEN", "a run is open here; one run at a time")
         considered = joining.consider(self.folder, body, gate, dimension=self._features.width + 1)
         sealed, self.state, admitted = joining.join(self.folder, message, considered, gate)
         settings = self.folder.study.settings(body.method)
-        self._offer = message
+        self._offer, self._data = message, None
         self.tools = step.StepTools(
             folder=self.folder,
             gate=gate,

@@ -97,6 +97,7 @@ class RunState:
     step_cohort: tuple[str, ...] = ()
     step_started: bool = False
     step_sealed: bool = False
+    finished: bool = False
     completed: int = 0
     abandoned: int = 0
     parts: dict[str, SitePart] = field(default_factory=dict)

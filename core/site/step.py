@@ -129,6 +129,7 @@ def finish(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     _apply(message, state, tools)
     state.save(folder.runs)
     folder.ledger.close(state.run)
+    state.finished = True
     folder.record("run.finished", refs={"run": state.run}, data={"step": state.step, "completed": state.completed})
     return tools.gate.tell(Finished(step=state.step, state_mac=state.state_mac()), request=request)
 
