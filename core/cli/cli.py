@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 # name -> (module beside this one, one line for --help); a module is imported when its command runs
 COMMANDS: dict[str, tuple[str, str]] = {
-    "pilot": ("pilot", "Run a study with every site in this process, and write its report."),
+    "pilot": ("pilot", "Run a study, every site in this process; write its report."),
     "study": ("study", "A study of your own: its state, and resetting a demo."),
     "legal": ("legal", "Read and check policies; see what a study would be allowed."),
     "site": ("site", "A site's own view: budget and consent."),

@@ -18,7 +18,7 @@ def pilot(
     out: Path = typer.Option(DEFAULT_OUT, "--out", help="Folder for the report; budgets never live there."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """Run a study with every site in this process, and write its report."""
+    """Run a study, every site in this process; write its report."""
     from ..pilot.pilot import SitesError, run_pilot
 
     terminal = Terminal(as_json=as_json)
