@@ -49,7 +49,7 @@ def make_private_folder(path: Path) -> None:
     except OSError as error:
         raise BadInputError(
             "STATE_UNWRITABLE",
-            f"the state folder of '{path.parent.name}' cannot be written ({error.strerror})",
+            f"the folder '{path.parent.name}/{path.name}' cannot be written ({error.strerror})",
             hint="budgets and logs live beside the study; give this user the right to write there",
         ) from None
 
@@ -79,11 +79,18 @@ class StateLock:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Replace a small private file atomically and durably. Raises ``OSError``."""
+    """Replace a small private file atomically and durably. Raises ``BadInputError`` (disk full, read-only)."""
     partial = path.with_name(path.name + ".part")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise BadInputError(
+            "STATE_UNWRITABLE",
+            f"{path.name} cannot be written ({error.strerror}), so the run must not go on",
+            hint="free some space where budgets and logs live, beside the study",
+        ) from None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,11 +29,11 @@ from ..engines.channel import Channel
 from ..engines.embedded import EmbeddedChannel
 from ..errors import CoreError, ProtocolError
 from ..messages import Offer
-from ..parties import LOG_NAME, load_key, log_origin, make_private_folder, state_folder
+from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, state_folder
 from ..planning import plan_of
 from ..site.folder import SiteFolder
 from ..site.joining import Considered
-from ..site.papers import read_roster, read_study
+from ..site.papers import read_file, read_roster, read_study
 from ..site.site import Site
 from ..study import Study
 from ..training.features import Features
@@ -77,7 +78,7 @@ class Federation:
         """Open all parties. What stands in a site's way is kept in ``problems``; what all share raises at once."""
         # 1. what every party shares: the study, the roster, the weights on this machine
         study = read_study(study_folder)
-        roster = read_roster(study_folder, now=clock())
+        roster = accepted_roster(study_folder, study, clock=clock)
         model_folder = locate(study.base_model, study_folder)
         base_model = inspect(model_folder)
         if features is None:
@@ -85,12 +86,38 @@ class Federation:
         # 2. each site by itself; one site's trouble does not hide another's
         sites: dict[str, Site] = {}
         problems: dict[str, CodedError] = {}
-        for site in sorted(study.sites):
-            try:
-                sites[site] = Site(SiteFolder.open(study_folder, site, base_model=base_model, clock=clock), features)
-            except (CoreError, GovernanceError, PrivacyError) as error:
-                problems[site] = error
-                note_refusal(study_folder, study.id, site, error, roster=roster, clock=clock)
+        with ExitStack() as opened:
+            for site in sorted(study.sites):
+                try:
+                    folder = SiteFolder.open(study_folder, site, base_model=base_model, clock=clock)
+                except (CoreError, GovernanceError, PrivacyError) as error:
+                    if error.code == "STATE_BUSY":
+                        raise  # all open sites in one order: whoever is first gets them all, the other none
+                    problems[site] = error
+                    note_refusal(study_folder, study.id, site, error, roster=roster, clock=clock)
+                    continue
+                opened.callback(folder.close)
+                sites[site] = Site(folder, features)
+            federation = cls._with_coordinator(
+                study_folder, study, roster, base_model, features, sites, problems, clock, progress, wrap
+            )
+            opened.pop_all()
+        return federation
+
+    @classmethod
+    def _with_coordinator(
+        cls,
+        study_folder: Path,
+        study: Study,
+        roster: Roster,
+        base_model: BaseModelFacts,
+        features: Features,
+        sites: dict[str, Site],
+        problems: dict[str, CodedError],
+        clock: Callable[[], datetime],
+        progress: Progress,
+        wrap: Callable[[EmbeddedChannel], Channel],
+    ) -> Federation:
         # 3. the coordinator, which gets the channel and nothing of the sites
         embedded = EmbeddedChannel(sites)
         coordinator_id = roster.coordinator.id
@@ -121,9 +148,11 @@ class Federation:
 
     def preflight(self, method: str) -> tuple[dict[str, Considered], dict[str, CodedError]]:
         """Every site's answer to the offer, without sending or charging; and every refusal."""
-        offer, _ = self.offer(method)
         accepted: dict[str, Considered] = {}
         refused = dict(self.problems)
+        if not self.sites:
+            return accepted, refused  # nobody is left to be asked, so nothing is computed
+        offer, _ = self.offer(method)
         for name, site in self.sites.items():
             try:
                 accepted[name] = site.consider(offer, "preflight")
@@ -150,6 +179,18 @@ def new_run_id(method: str) -> str:
     return f"{method}-{secrets.token_hex(8)}"
 
 
+def accepted_roster(study_folder: Path, study: Study, *, clock: Callable[[], datetime]) -> Roster:
+    """The roster that every site signed. Where it is refused, each site whose key it lists logs that."""
+    try:
+        return read_roster(study_folder, now=clock())
+    except (CoreError, GovernanceError) as error:
+        with suppress(CoreError, GovernanceError):  # a roster that cannot be read names nobody who could log it
+            roster = Roster.parse(read_file(study_folder / "roster.yaml"), "roster.yaml")
+            for site in study.sites:
+                note_refusal(study_folder, study.id, site, error, roster=roster, clock=clock)
+        raise
+
+
 def note_refusal(
     study_folder: Path,
     study: str,
@@ -159,13 +200,14 @@ def note_refusal(
     roster: Roster,
     clock: Callable[[], datetime],
 ) -> None:
-    """Log at the site that its papers were refused, where its log can be opened at all."""
-    try:
+    """Log at the site that its papers were refused, where it has the roster's key and its log can be written."""
+    entry = Entry(type="decision.refuse", party=site, at=clock(), data={"codes": [error.code]})
+    with suppress(CoreError, GovernanceError), ExitStack() as opened:
         key = load_key(study_folder, site, demo=roster.demo)
+        roster.check_own_key(site, key)
         state = state_folder(study_folder, site)
         make_private_folder(state)
-        log = AuditLog.open(state / LOG_NAME, origin=log_origin(study, site), key=key)
-    except (CoreError, GovernanceError):
-        return  # without key or log there is nothing that could sign the entry
-    log.append(Entry(type="decision.refuse", party=site, at=clock(), refs={}, data={"codes": [error.code]}))
-    log.close()
+        # a log has one writer: never behind the back of a process that is at work here
+        opened.callback(StateLock(state, site).release)
+        log = opened.enter_context(AuditLog.open(state / LOG_NAME, origin=log_origin(study, site), key=key))
+        log.append(entry)

@@ -16,7 +16,7 @@ from ...privacy.accounting.ledger import Ledger
 from ...privacy.accounting.subjects import SubjectKey
 from ...privacy.budget import Adjacency, Budget, Unit
 from ..parties import state_folder
-from .papers import read_file
+from .papers import read_policy
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def view_of(site: str, ledger: Ledger, budget: Budget) -> BudgetView:
 
 def budget_view(study_folder: Path, site: str) -> BudgetView:
     """The view of the ledger on disk; a site without a ledger has spent nothing."""
-    policy = Policy.parse(read_file(study_folder / "sites" / site / "policy.yaml"), f"sites/{site}/policy.yaml")
+    policy = read_policy(study_folder, site)
     state = state_folder(study_folder, site)
     if not (state / "ledger.sqlite").exists():
         budget = policy_budget(policy)

@@ -190,9 +190,9 @@ class SiteFolder:
         return self.request(_with_consent(standing), method=offer.method, action=action)
 
     def lifetime_fits(self, cost: int) -> bool:
-        """Whether anybody's budget could still take ``cost``; a ledger without subjects is untouched."""
+        """Whether anybody's budget could still take ``cost``; nobody's is spent in a ledger without subjects."""
         balance = self.ledger.balance()
-        return balance.subjects == 0 or balance.spent_min + cost <= balance.cap
+        return balance.spent_min + cost <= balance.cap
 
     def _anybody_consents(self, now: datetime) -> bool:
         return self.register.counts(self.study.legal_basis_scope, now)["granted"] > 0
@@ -215,6 +215,11 @@ class SiteFolder:
     def runs(self) -> Path:
         """Where this site keeps the state of its runs."""
         return self.study_folder / "sites" / self.site / "state" / "runs"
+
+    @property
+    def releases(self) -> Path:
+        """Where this site keeps the adapters that it released, one folder a run."""
+        return self.study_folder / "sites" / self.site / "state" / "releases"
 
     def record(
         self, kind: str, *, refs: dict[str, str] | None = None, data: dict[str, Value] | None = None

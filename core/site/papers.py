@@ -69,10 +69,10 @@ def read_papers(study_folder: Path, site: str, *, base_model: BaseModelFacts, no
     )
     # 3. policy: this site's own, signed by those who may
     policy_path = study_folder / "sites" / site / "policy.yaml"
-    policy = Policy.parse(read_file(policy_path), f"sites/{site}/policy.yaml")
+    policy = read_policy(study_folder, site)
     signed = approvals(
         roster,
-        read_signatures(policy_path),
+        read_signatures(policy_path, f"sites/{site}/{policy_path.name}"),
         subjects=frozenset({policy.bytes_digest, policy.canonical_digest}),
         predicate_type=PREDICATES["policy-approval"],
         now=now,
@@ -98,6 +98,21 @@ def read_papers(study_folder: Path, site: str, *, base_model: BaseModelFacts, no
     # a role of the roster in which nobody signed is a known zero; a role the roster lacks stays a missing fact
     by_role = {role: approved.by_role.get(role, 0) for role in roster.roles}
     return Papers(roster, study, policy, record, by_role)
+
+
+def read_policy(study_folder: Path, site: str) -> Policy:
+    """The policy of ``site`` as it stands. Raises ``Refused`` without one: nothing is permitted by silence."""
+    name = f"sites/{site}/policy.yaml"
+    try:
+        data = read_file(study_folder / name)
+    except BadInputError as error:
+        raise Refused(
+            "POLICY_MISSING",
+            f"{site}: there is no policy that can be read: {error.sentence}",
+            hint=f"{name} says what {site} permits; without it nothing is",
+            site=site,
+        ) from None
+    return Policy.parse(data, name)
 
 
 def policy_signers(roster: Roster) -> dict[str, int]:
@@ -133,16 +148,17 @@ def read_stop(study_folder: Path, roster: Roster, study: Study, *, now: datetime
     return stop_state(roster, orders, subjects=frozenset({study.digest, study.canonical_digest}), now=now).stopped
 
 
-def read_signatures(path: Path) -> tuple[Envelope, ...]:
-    """The envelopes beside a signed file. Raises ``Refused`` when there are none."""
+def read_signatures(path: Path, name: str = "") -> tuple[Envelope, ...]:
+    """The envelopes beside a signed file, which people know as ``name``. Raises ``Refused`` when there are none."""
+    name = name or path.name
     beside = path.with_name(path.name + SIGNATURES)
     if not beside.exists():
         raise Refused(
             "SIGNATURE_MISSING",
-            f"{path.name} has no signatures beside it",
-            hint=f"{beside.name} must hold the signed approvals of {path.name}",
+            f"{name} has no signatures beside it",
+            hint=f"{name}{SIGNATURES} must hold the signed approvals of {path.name}",
         )
-    return read_envelopes(read_file(beside), name=beside.name)
+    return read_envelopes(read_file(beside), name=name + SIGNATURES)
 
 
 def read_file(path: Path) -> bytes:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -24,6 +23,7 @@ from ...governance.canonical import canonical_bytes
 from ...governance.provenance.provenance import SitePart, StepPart
 from ...privacy.keys.runkeys import JoinKeys, RunSecret
 from ..errors import ProtocolError
+from ..parties import make_private_folder, replace_file
 from ..training.optimizer import OptimizerState
 
 TRANSCRIPT_LABEL = b"sekisho-transcript-v1\x00"
@@ -120,8 +120,8 @@ class RunState:
         self.pair_keys.clear()
 
     def save(self, folder: Path) -> None:
-        """Write the durable part atomically. Raises ``OSError`` (disk full, read-only): the step must not go on."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Write the durable part atomically. Raises ``BadInputError`` (disk full): the step must not go on."""
+        make_private_folder(folder)
         document = {
             "run": self.run,
             "running": self.transcript.running.hex(),
@@ -132,13 +132,7 @@ class RunState:
             "vector": _array_text(self.optimizer.vector),
             "velocity": _array_text(self.optimizer.velocity),
         }
-        path = folder / f"{self.run}.json"
-        partial = path.with_suffix(".part")
-        with open(partial, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        replace_file(folder / f"{self.run}.json", json.dumps(document).encode("utf-8"))
 
 
 def _array_text(array: np.ndarray) -> str:
