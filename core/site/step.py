@@ -50,15 +50,17 @@ def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     if not isinstance(body, Step):
         raise ProtocolError("MESSAGE_UNEXPECTED", f"a {body.kind} message does not begin a step")
     folder = tools.folder
-    # 1. the stop comes first: it is honoured before opening, too
-    cohort = _cohort(body, state, folder.site)
-    request = folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=cohort)
-    tools.gate.decide(request)
-    # 2. open and apply
-    _apply(message, state, tools)
-    # 3. the next cohort: nobody comes back, this site is in it
+    # 1. the step that comes next, with nobody new and this site in it; what is refused here has moved nothing
     if body.step > tools.plan.total_steps:
         raise ProtocolError("STEP_BEYOND_PLAN", f"step {body.step} was never reserved")
+    if body.step != state.step + 1:
+        raise ProtocolError("STEP_OUT_OF_ORDER", f"step {body.step} was asked for, step {state.step + 1} comes next")
+    cohort = _cohort(body, state, folder.site)
+    # 2. the stop comes first: it is honoured before opening, too
+    request = folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=cohort)
+    tools.gate.decide(request)
+    # 3. open and apply
+    _apply(message, state, tools)
     state.step, state.step_cohort, state.step_started, state.step_sealed = body.step, cohort, False, False
     state.cohort = cohort
     state.step_transcript = state.transcript.at(body.step, cohort, state.state_mac())
