@@ -19,7 +19,7 @@ from ..training.optimizer import Momentum
 from ..training.training import FeatureSource, TrainingData, load_training_data
 from . import joining, step
 from .folder import SiteFolder
-from .state import RunState
+from .state import AGREEMENT, RunState
 
 
 class Site:
@@ -66,6 +66,7 @@ class Site:
         if kind == "offer":
             return self._join(message, gate)
         state, tools = self._open_run()
+        _check_due(kind, state)
         match kind:
             case "cohort" | "kems" | "secrets":
                 return gate.tell(self._agree(message, state, tools), request=self._request(tools))
@@ -80,13 +81,16 @@ class Site:
         raise ProtocolError("MESSAGE_UNEXPECTED", f"a {kind} message is not for a site")
 
     def _agree(self, message: SignedMessage, state: RunState, tools: step.StepTools) -> Body:
-        kind = message.body.kind
-        if kind == "cohort":
-            kem, self._publics = joining.meet(self.folder, message, state, tools.considered, self._offered())
-            return kem
-        if kind == "kems":
-            return joining.exchange(self.folder, message, state, self._publics)
-        return joining.receive_secret(self.folder, message, state)
+        body: Body
+        match message.body.kind:
+            case "cohort":
+                body, self._publics = joining.meet(self.folder, message, state, tools.considered, self._offered())
+            case "kems":
+                body = joining.exchange(self.folder, message, state, self._publics)
+            case _:
+                body = joining.receive_secret(self.folder, message, state)
+        state.agreed += 1
+        return body
 
     def _join(self, message: SignedMessage, gate: Gate) -> Sealed:
         body = message.body
@@ -145,3 +149,10 @@ class Site:
             log=folder.log,
             clock=folder.clock,
         )
+
+
+def _check_due(kind: str, state: RunState) -> None:
+    """Keys are agreed once, before the first step; a coordinator may end a run at any time."""
+    due = AGREEMENT[state.agreed : state.agreed + 1] or ("step", "readies", "finish")
+    if kind not in (*due, "stop"):
+        raise ProtocolError("MESSAGE_UNEXPECTED", f"a {kind} message is not due at this point of the run")

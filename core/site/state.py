@@ -27,6 +27,7 @@ from ..parties import make_private_folder, replace_file
 from ..training.optimizer import OptimizerState
 
 TRANSCRIPT_LABEL = b"sekisho-transcript-v1\x00"
+AGREEMENT = ("cohort", "kems", "secrets")  # each once and in this order: one run has one H0 and one run secret
 
 
 def _hash(value: Mapping[str, object]) -> bytes:
@@ -90,6 +91,7 @@ class RunState:
     cohort: tuple[str, ...]
     join_keys: JoinKeys
     started: datetime
+    agreed: int = 0
     pair_keys: dict[str, bytes] = field(default_factory=dict)
     run_secret: RunSecret | None = None
     step: int = 0
