@@ -73,7 +73,7 @@ class Site:
             case "step":
                 return step.begin(message, state, tools)
             case "readies":
-                return step.take(message, state, tools, self._training_data(tools))
+                return step.take(message, state, tools, lambda: self._training_data(tools))
             case "finish":
                 return step.finish(message, state, tools)
             case "stop":

@@ -9,6 +9,7 @@ A step that fails stays failed: what was started stays charged, what was sealed 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,8 +70,8 @@ def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     return tools.gate.tell(Ready(step=body.step, transcript=state.step_transcript.hex()), request=request)
 
 
-def take(message: SignedMessage, state: RunState, tools: StepTools, data: TrainingData) -> Sealed:
-    """All sites stand at one transcript: start, train, disclose."""
+def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callable[[], TrainingData]) -> Sealed:
+    """All sites stand at one transcript: start, ``load`` the data, train, disclose."""
     body = message.body
     if not isinstance(body, Readies) or body.step != state.step or body.cohort != state.step_cohort:
         raise ProtocolError("READIES_FOREIGN", "the readies are not those of the step that is open")
@@ -98,7 +99,7 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, data: Traini
     )
     stream = SecretStream()
     update = train_step(
-        data, subjects, state.optimizer.vector, plan=tools.plan, step=state.step, stream=stream.derive(b"training")
+        load(), subjects, state.optimizer.vector, plan=tools.plan, step=state.step, stream=stream.derive(b"training")
     )
     # 6. the gate
     sealed = tools.gate.disclose(
