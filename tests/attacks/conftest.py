@@ -1,14 +1,17 @@
-"""One encrypted step of a small federation, for the attacks on it."""
+"""One encrypted step of a small federation, and whole signed studies, for the attacks on them."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from dataclasses import dataclass, field
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sekisho.core.messages import SignedMessage
 from sekisho.privacy.encryption.aggregation import Aggregate, Aggregator
 from sekisho.privacy.encryption.ciphertext import Ciphertext
 from sekisho.privacy.encryption.presets import PRESETS, Preset
@@ -17,6 +20,9 @@ from sekisho.privacy.keys.encrypt import encrypt
 from sekisho.privacy.keys.masks import step_mask
 from sekisho.privacy.keys.runkeys import RunSecret
 from sekisho.privacy.keys.secretkey import StepSecret
+
+from ..federation import study_folder
+from .hostile import attack
 
 
 @dataclass
@@ -96,3 +102,47 @@ def looks_random():
         return bool(spread.mean() > 0.95) and all(value < 5 for value in correlated)
 
     return judge
+
+
+@pytest.fixture(scope="session")
+def signed_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three steps, one may fail; the study stops at the first site that does not deliver."""
+    folder = study_folder.build(tmp_path_factory.mktemp("attacked") / "study", steps=3, allowance=1)
+    study_folder.change(folder / "study.yaml", "on_drop: continue", "on_drop: stop")
+    study_folder.sign_study(folder)
+    return folder
+
+
+@pytest.fixture
+def study(signed_study: Path, tmp_path: Path) -> Path:
+    """A fresh copy of the signed study: nothing spent, nothing logged."""
+    return Path(shutil.copytree(signed_study, tmp_path / "study"))
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A study in which one run has ended, and every message of it."""
+
+    study: Path
+    posted: tuple[tuple[str, SignedMessage], ...]
+    received: tuple[tuple[str, SignedMessage], ...]
+
+    def sent_by(self, site: str, kind: str) -> list[SignedMessage]:
+        """What ``site`` sent in the earlier run."""
+        return [message for name, message in self.received if name == site and message.body.kind == kind]
+
+
+@pytest.fixture(scope="session")
+def earlier_run(signed_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Earlier:
+    study = Path(shutil.copytree(signed_study, tmp_path_factory.mktemp("earlier") / "study"))
+    with attack(study, lambda site, message, ongoing: None, run="earlier") as run:
+        assert run.result is not None
+        posted = tuple((site, SignedMessage.from_bytes(data)) for site, data in run.channel.posted)
+        received = tuple((site, SignedMessage.from_bytes(data)) for site, data in run.channel.received)
+    return Earlier(study, posted, received)
+
+
+@pytest.fixture
+def earlier(earlier_run: Earlier, tmp_path: Path) -> Earlier:
+    """The earlier run and a copy of its study, to run once more."""
+    return replace(earlier_run, study=Path(shutil.copytree(earlier_run.study, tmp_path / "study")))

@@ -1,0 +1,175 @@
+"""The coordinator relays every key message of a run and puts something else in: no key is agreed, no step starts.
+
+The same attacks on the primitives alone are in test_substituted_run_secret.py; here they go through messages.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sekisho.core.messages import Join, Secret, SignedMessage, sign_message
+from sekisho.governance.signing.keys import demo_key
+from sekisho.privacy.keys.runkeys import JoinKeys, RunSecret
+
+from ..federation.books import Spent
+from ..federation.study_folder import SITES
+from .conftest import Earlier
+from .hostile import Answer, Attack, attack, resigned
+
+VICTIM, LOWEST, FRIEND = "hana", "ame", "yuki"  # the friend is a site that signs what the coordinator asks for
+
+Forge = Callable[[Attack, SignedMessage, Earlier], "bytes | None"]
+
+
+def own_secret(signer: str, sender: str) -> Forge:
+    """A run secret that the coordinator knows, wrapped under a key it made up."""
+
+    def forge(ongoing: Attack, message: SignedMessage, earlier: Earlier) -> bytes:
+        wrapped = RunSecret.generate().wrap(bytes(32), h0=bytes(32), sender=LOWEST, recipient=VICTIM)
+        names = {"study": message.header.study, "run": message.header.run, "sender": sender}
+        return sign_message(Secret(wrapped={VICTIM: wrapped.hex()}), **names, key=demo_key(signer)).to_bytes()
+
+    return forge
+
+
+def of_the_earlier_run(sender: str, kind: str) -> Forge:
+    return lambda ongoing, message, earlier: earlier.sent_by(sender, kind)[0].to_bytes()
+
+
+def another_message(part: str) -> Forge:
+    return lambda ongoing, message, earlier: message.part(part)
+
+
+def another_kind(sender: str) -> Forge:
+    return lambda ongoing, message, earlier: ongoing.sent_by(sender, "join")[0].to_bytes()
+
+
+def own_keys(signer: str, sender: str) -> Forge:
+    """A join with the coordinator's own key pairs in it."""
+
+    def forge(ongoing: Attack, message: SignedMessage, earlier: Earlier) -> bytes:
+        public = JoinKeys.generate().public
+        honest = SignedMessage.from_bytes(message.part(f"join:{sender}")).body
+        assert isinstance(honest, Join)
+        body = honest.model_copy(update={"x25519": public.x25519.hex(), "mlkem": public.mlkem.hex()})
+        names = {"study": message.header.study, "run": message.header.run, "sender": sender}
+        return sign_message(body, **names, key=demo_key(signer)).to_bytes()
+
+    return forge
+
+
+def nothing(ongoing: Attack, message: SignedMessage, earlier: Earlier) -> bytes | None:
+    return None
+
+
+# kind of the coordinator's message, part that is replaced, by what, the victim's code
+RELAYED: dict[str, tuple[str, str, Forge, str]] = {
+    "own run secret, signed by the coordinator": (
+        "secrets", f"secret:{LOWEST}", own_secret("coordinator", LOWEST), "MESSAGE_FORGED"),
+    "own run secret, signed by a friend": (
+        "secrets", f"secret:{LOWEST}", own_secret(FRIEND, FRIEND), "MESSAGE_FORGED"),
+    "run secret of an earlier run": (
+        "secrets", f"secret:{LOWEST}", of_the_earlier_run(LOWEST, "secret"), "PEER_FOREIGN"),
+    "another message as run secret": ("secrets", f"secret:{LOWEST}", another_kind(LOWEST), "PEER_FOREIGN"),
+    "no run secret": ("secrets", f"secret:{LOWEST}", nothing, "PART_MISSING"),
+    "encapsulation of an earlier run": ("kems", f"kem:{LOWEST}", of_the_earlier_run(LOWEST, "kem"), "PEER_FOREIGN"),
+    "another site's encapsulation": ("kems", f"kem:{LOWEST}", another_message("kem:kaze"), "MESSAGE_FORGED"),
+    "no encapsulation": ("kems", f"kem:{LOWEST}", nothing, "PART_MISSING"),
+    "own keys in a join": ("cohort", f"join:{LOWEST}", own_keys("coordinator", LOWEST), "MESSAGE_FORGED"),
+    "join of an earlier run": ("cohort", f"join:{LOWEST}", of_the_earlier_run(LOWEST, "join"), "JOIN_FOREIGN"),
+    "own join of an earlier run": ("cohort", f"join:{VICTIM}", of_the_earlier_run(VICTIM, "join"), "JOIN_FOREIGN"),
+    "another site's join": ("cohort", f"join:{LOWEST}", another_message("join:kaze"), "MESSAGE_FORGED"),
+    "no join": ("cohort", f"join:{LOWEST}", nothing, "PART_MISSING"),
+}
+
+
+@pytest.fixture(scope="module")
+def answers(earlier_run: Earlier, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
+    """The victim's answer to each forgery when its kind is due, and then to the honest message, in one run."""
+    study = Path(shutil.copytree(earlier_run.study, tmp_path_factory.mktemp("relayed") / "study"))
+    noted: dict[str, Answer] = {}
+
+    def change(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
+        if site == VICTIM:
+            for name, (kind, part, forge, _) in RELAYED.items():
+                if kind == message.body.kind:
+                    forged = resigned(message, parts={part: forge(ongoing, message, earlier_run)})
+                    noted[name] = ongoing.aside(VICTIM, forged)
+        return None
+
+    with attack(study, change, run="later") as ongoing:
+        assert ongoing.result is not None and ongoing.result.state_macs_agree
+    return noted
+
+
+@pytest.mark.parametrize("name", RELAYED)
+def test_something_else_among_the_key_messages(answers: dict[str, Answer], name: str) -> None:
+    assert (answers[name].code, answers[name].kind) == (RELAYED[name][3], None)
+    assert not {"balance", "ledger", "log"} & set(answers[name].moved)
+
+
+def test_a_run_without_agreed_keys_never_starts_and_costs_nothing(study: Path) -> None:
+    def change(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
+        if site == VICTIM and message.body.kind == "secrets":
+            forged = own_secret("coordinator", LOWEST)(ongoing, message, None)  # type: ignore[arg-type]  # unused
+            return resigned(message, parts={f"secret:{LOWEST}": forged})
+        return None
+
+    with attack(study, change) as ongoing:
+        assert ongoing.code_at(VICTIM) == "MESSAGE_FORGED"
+        assert ongoing.refused is not None and ongoing.refused.code == "SITE_MISSING"
+        assert not any(ongoing.started().values()) and ongoing.frames() == 0
+        assert ongoing.books() == {site: Spent(0, 0, "closed", 0) for site in SITES}
+
+
+def test_a_friend_that_shows_two_joins_splits_the_transcript_and_no_run_secret_opens(study: Path) -> None:
+    # The friend's second join is genuinely signed. The victim's H0 is another, so are its pair keys, and the run secret
+    # wrapped by the lowest site does not open (DESIGN 5: salt H0).
+    def change(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
+        if site == VICTIM and message.body.kind == "cohort":
+            forged = own_keys(FRIEND, FRIEND)(ongoing, message, None)  # type: ignore[arg-type]  # unused
+            return resigned(message, parts={f"join:{FRIEND}": forged})
+        return None
+
+    with attack(study, change) as ongoing:
+        assert ongoing.fired == [(VICTIM, "cohort")]
+        assert ongoing.code_at(VICTIM) == "RUN_SECRET_NOT_AUTHENTIC"
+        assert ongoing.refused is not None and ongoing.refused.code == "SITE_MISSING"
+        assert not any(ongoing.started().values()) and ongoing.frames() == 0
+        assert ongoing.books() == {site: Spent(0, 0, "closed", 0) for site in SITES}
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_the_key_agreement_is_not_repeated_in_the_middle_of_a_run(study: Path, step: int) -> None:
+    # Were it, one run would have two run secrets, and its transcript would begin anew.
+    noted: dict[str, Answer] = {}
+
+    def change(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
+        if site in {VICTIM, LOWEST} and message.body.kind == "readies" and message.body.step == step:
+            for name, data in list(ongoing.channel.posted):
+                kind = SignedMessage.from_bytes(data).body.kind
+                if name == site and kind in {"cohort", "kems", "secrets"}:
+                    noted[f"{site}/{kind}"] = ongoing.aside(site, data)
+        return None
+
+    with attack(study, change) as ongoing:
+        assert set(noted.values()) == {Answer("MESSAGE_UNEXPECTED", None)} and len(noted) == 6
+        assert ongoing.result is not None and ongoing.result.state_macs_agree
+
+
+def test_a_step_before_the_keys_are_agreed(earlier: Earlier) -> None:
+    old = next(message for _, message in earlier.posted if message.body.kind == "step")
+    noted: list[Answer] = []
+
+    def change(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
+        if site in {VICTIM, LOWEST} and message.body.kind in {"cohort", "kems", "secrets"}:
+            noted.append(ongoing.aside(site, resigned(old, run=message.header.run)))
+        return None
+
+    with attack(earlier.study, change, run="later") as ongoing:
+        assert noted == [Answer("MESSAGE_UNEXPECTED", None)] * 6
+        assert ongoing.result is not None and ongoing.result.state_macs_agree
