@@ -92,17 +92,14 @@ class Terminal:
         """
         self._end_stage()
         if self.as_json:
-            shown = {site: described(own, site) for site, own in sites.items()}
-            more = {"sites": shown} if shown else {}
-            self.result({**also, "exit": exit_code, **described(error), **more})
+            each = {"sites": {site: described(own) for site, own in sites.items()}} if sites else {}
+            self.result({**also, "exit": exit_code, **described(error), **each})
             raise SystemExit(exit_code)
         word = "refused" if exit_code == REFUSED else "found" if exit_code == FOUND else "error"
-        told = [described(own, site) for site, own in sites.items() if own is not error]
-        of = next((site for site, own in sites.items() if own is error), "")
-        for lines in (*told, described(error, of)):
-            print(f"sekisho: {word}: {lines['sentence']} [{lines['code']}]", file=sys.stderr)
-            if lines["hint"]:
-                print(f"sekisho: hint: {lines['hint']}", file=sys.stderr, flush=True)
+        for sentence, code, hint in told(error, sites):
+            print(f"sekisho: {word}: {sentence} [{code}]", file=sys.stderr)
+            if hint:
+                print(f"sekisho: hint: {hint}", file=sys.stderr, flush=True)
         raise SystemExit(exit_code)
 
     def _end_stage(self) -> None:
@@ -111,16 +108,28 @@ class Terminal:
             self._stage = ""
 
 
-def described(error: Exception, site: str = "") -> dict[str, Any]:
-    """What is told of an error: code, sentence, hint, and the place in a file; ``site`` is named if it is not yet."""
-    sentence = str(error)
-    if site and not re.search(rf"(?<![a-z0-9-]){re.escape(site)}(?![a-z0-9-])", sentence):
-        sentence = f"{site}: {sentence}"
+def described(error: Exception) -> dict[str, Any]:
+    """What is told of an error: code, sentence, hint, and the place in a file."""
     place: dict[str, Any] = {}
     if isinstance(error, BadDocumentError) and error.file:
         place = {"file": error.file, "line": error.line, "column": error.column}
     code, hint = str(getattr(error, "code", "FAULT")), str(getattr(error, "hint", ""))
-    return {"code": code, "sentence": sentence, "hint": hint, **place}
+    return {"code": code, "sentence": str(error), "hint": hint, **place}
+
+
+def told(error: Exception, sites: Mapping[str, Exception]) -> list[tuple[str, str, str]]:
+    """Sentence, code and hint for people: what several sites say alike is said once; what it amounts to comes last."""
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for site, own in sites.items():
+        sentence, code, hint = (described(own)[field] for field in ("sentence", "code", "hint"))
+        alike.setdefault((sentence.removeprefix(f"{site}: "), code, hint), []).append(site)
+    lines = []
+    for (sentence, code, hint), said_by in alike.items():
+        named = len(said_by) == 1 and re.search(rf"(?<![a-z0-9-]){re.escape(said_by[0])}(?![a-z0-9-])", sentence)
+        lines.append((sentence if named else f"{', '.join(said_by)}: {sentence}", code, hint))
+    if not any(own is error for own in sites.values()):
+        lines.append((str(error), described(error)["code"], described(error)["hint"]))
+    return lines
 
 
 def exit_code_of(error: Exception, *, policy_is_refusal: bool = False) -> int:

@@ -33,7 +33,7 @@ def eligible_subjects(
         raise Refused(
             "NO_ELIGIBLE_SUBJECTS",
             f"{site}: no subject has given consent that is valid now for '{scope}'",
-            hint="`sekisho site consent` counts the reasons; nothing was read, charged or sent",
+            hint="`sekisho site consent` counts the reasons; nothing was charged or sent",
             site=site,
         )
     return Eligible(tuple(kept), dict(excluded))

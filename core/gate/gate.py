@@ -203,7 +203,7 @@ class Gate:
 def refusal(site: str, policy: Policy, decision: Decision) -> Refused:
     """The refusal that a decision amounts to: the first failed clause names it, all are in the log by code."""
     first, *others = denials(policy, decision)
-    more = f" ({len(others)} more clauses refuse; `sekisho legal decide` shows all)" if others else ""
+    more = f" (that is not all: `sekisho legal decide` shows {len(others)} more)" if others else ""
     return Refused(
         first.code,
         f"{site}: clause {first.clause}, {first.name.en}: {first.reason.en}",

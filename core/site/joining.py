@@ -57,14 +57,20 @@ def consider(folder: SiteFolder, offer: Offer, gate: Gate, *, dimension: int) ->
     same_sites = offer.sites == tuple(sorted(folder.study.sites))
     if not same_sites or offer.method not in folder.study.methods or offer.base_model != folder.base_model.digest:
         raise Refused(
-            "OFFER_FOREIGN", f"{folder.site}: the offer has other sites, methods or weights", site=folder.site
+            "OFFER_FOREIGN",
+            f"{folder.site}: the offer has other sites, methods or weights than the study",
+            hint="coordinator and site must run the same version on the same study.yaml",
+            site=folder.site,
         )
     # 2. the plan is the one that the study's figures give, certified here
     plan = _certified(folder, offer, dimension=dimension)
     epsilon = worst_certificate(plan, plan.observers)
     if epsilon > float(plan.epsilon):
         raise Refused(
-            "PLAN_NOT_CERTIFIED", f"{folder.site}: the offered plan costs more than it says", site=folder.site
+            "PLAN_NOT_CERTIFIED",
+            f"{folder.site}: the offered plan costs more than it says",
+            hint="lower epsilon or the number of steps in study.yaml, and have it approved again",
+            site=folder.site,
         )
     cost = step_cost(plan, observers=plan.observers, order=folder.ledger_order)
     # 3. decide, before a record is read

@@ -88,13 +88,14 @@ def read_papers(study_folder: Path, site: str, *, base_model: BaseModelFacts, no
             )
     # 4. base model: signed record, weights on this machine, study: one digest
     record = read_base_model(study_folder, roster, now=now)
-    if record.digest != base_model.digest or study.base_model.digest != base_model.digest:
-        raise Refused(
-            "BASE_MODEL_DIFFERS",
-            f"{site}: the weights on this machine are not those of the signed base-model record",
-            hint="`sekisho legal intake` shows the digest of a folder; compare it with base-model.yaml and study.yaml",
-            site=site,
-        )
+    for name, digest in (("base-model.yaml", record.digest), ("study.yaml", study.base_model.digest)):
+        if digest != base_model.digest:
+            raise Refused(
+                "BASE_MODEL_DIFFERS",
+                f"{site}: the base model on this machine is not the one that {name} names",
+                hint=f"{name} names the weights {digest}; here they are {base_model.digest}",
+                site=site,
+            )
     # a role of the roster in which nobody signed is a known zero; a role the roster lacks stays a missing fact
     by_role = {role: approved.by_role.get(role, 0) for role in roster.roles}
     return Papers(roster, study, policy, record, by_role)
