@@ -50,5 +50,5 @@ class EmbeddedChannel:
         try:
             return Reply(ticket, site, carry(self._sites[site].handle(message)))
         except (CoreError, GovernanceError, PrivacyError) as error:
-            self.failures[site] = error
+            self.failures.setdefault(site, error)  # the first one is the cause
             return Reply(ticket, site, None)

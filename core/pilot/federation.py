@@ -165,6 +165,7 @@ class Federation:
         if self.problems:
             raise ProtocolError("SITES_NOT_OPEN", f"{', '.join(sorted(self.problems))} cannot take part")
         offer, plan = self.offer(method)
+        self.embedded.failures.clear()
         return self.coordinator.run(run or new_run_id(method), offer, plan)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,8 @@ def ledger_of(study: Path, site: str) -> list[LedgerRun]:
     return [LedgerRun(*row) for row in rows(state_folder(study, site) / "ledger.sqlite", query)]
 
 
-def nothing_charged(study: Path) -> bool:
-    return not any(ledger_of(study, site) for site in SITES)
+def nothing_charged(study: Path, sites: Iterable[str] = SITES) -> bool:
+    return not any(ledger_of(study, site) for site in sites)
 
 
 def rows(path: Path, query: str) -> Iterator[tuple[Any, ...]]:

@@ -1,15 +1,21 @@
-"""One small signed study for each test that asks for it."""
+"""One small signed study for each test that asks for it: a copy of one that is signed once."""
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # channels.py and study_folder.py are shared by the tests here
+sys.path.insert(0, str(Path(__file__).parent))  # channels.py, command.py and study_folder.py are shared by the tests here
 
-import study_folder
+import study_folder  # noqa: E402  found through the line above
+
+
+@pytest.fixture(scope="session")
+def signed_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return study_folder.build(tmp_path_factory.mktemp("signed") / "study")
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Path:
-    return study_folder.build(tmp_path / "study")
+def study(signed_study: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(signed_study, tmp_path / "study"))
