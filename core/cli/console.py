@@ -74,7 +74,7 @@ class Terminal:
             ending = "\n" if done >= total else ""
             print(f"\r  {stage}: {done}/{total} ", end=ending, file=sys.stderr, flush=True)
             self._stage = "" if done >= total else stage
-        elif done >= total or done == 1:
+        elif done >= total or done <= 1:
             print(f"  {stage}: {done}/{total}", file=sys.stderr, flush=True)
 
     def fail(
