@@ -20,7 +20,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import wraps
+from typing import Concatenate, ParamSpec
 
+from ...governance.errors import BrokenLogError, GovernanceError
 from ...governance.log.auditlog import AuditLog
 from ...governance.log.entries import Entry, Value
 from ...governance.policy.decide import Decision, decide
@@ -32,12 +35,13 @@ from ...privacy.accounting.ledger import Ledger
 from ...privacy.accounting.plan import Plan
 from ...privacy.encryption import frame
 from ...privacy.encryption.presets import PRESETS
+from ...privacy.errors import PrivacyError
 from ...privacy.keys.encrypt import StepSecret, encrypt
 from ...privacy.keys.masks import step_mask
 from ...privacy.keys.runkeys import RunSecret
 from ...privacy.mechanism.mechanism import add_share
 from ...privacy.mechanism.randomness import SecretStream
-from ..errors import ProtocolError, Refused
+from ..errors import CoreError, ProtocolError, Refused
 from ..messages import (
     Body,
     Decline,
@@ -72,6 +76,25 @@ class StepContext:
     cohort: tuple[str, ...]
     run_secret: RunSecret
     pair_keys: Mapping[str, bytes]
+
+
+P = ParamSpec("P")
+
+
+def refusals_logged(method: Callable[Concatenate[Gate, P], Sealed]) -> Callable[Concatenate[Gate, P], Sealed]:
+    """Every refusal leaves one entry that says why; a policy's is there already, with its decision."""
+
+    @wraps(method)
+    def guarded(gate: Gate, /, *arguments: P.args, **named: P.kwargs) -> Sealed:
+        try:
+            return method(gate, *arguments, **named)
+        except (Refused, BrokenLogError):
+            raise
+        except (CoreError, PrivacyError, GovernanceError) as error:
+            gate.record_refusal(error.code)
+            raise
+
+    return guarded
 
 
 class Gate:
@@ -111,6 +134,7 @@ class Gate:
             raise refusal(self._site, self._policy, decision)
         return decision
 
+    @refusals_logged
     def tell(self, body: Body, *, request: Request | None = None) -> Sealed:
         """Send a control message. Raises ``Refused``, or ``ProtocolError`` for a body that is not a control message."""
         # 1. closed schema: no other type, no payload, so no data can pass
@@ -128,6 +152,7 @@ class Gate:
         # 5. hand over
         return Sealed(message)
 
+    @refusals_logged
     def disclose(
         self, update: Update, *, request: Request, plan: Plan, context: StepContext, stream: SecretStream
     ) -> Sealed:
@@ -187,6 +212,7 @@ class Gate:
         # 6. hand over
         return sealed
 
+    @refusals_logged
     def resend(self, kept: bytes) -> Sealed:
         """A step's sealed bytes as the ledger kept them: unchanged, so nothing new is disclosed."""
         message = SignedMessage.from_bytes(kept)
@@ -194,6 +220,10 @@ class Gate:
             raise ProtocolError("RESEND_FOREIGN", "the kept bytes are not this site's frame of this run")
         self._record("control.told", refs={"message": message.digest}, data={"kind": "RESENT"})
         return Sealed(message)
+
+    def record_refusal(self, code: str) -> None:
+        """Log that something was refused before a decision was asked for, or after it was given."""
+        self._record("decision.refuse", refs={}, data={"codes": [code]})
 
     def _record(self, kind: str, *, refs: dict[str, str], data: dict[str, Value]) -> None:
         refs = {"run": self._run, **refs}
