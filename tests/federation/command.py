@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_folder import SITES
 
 from sekisho.core.cli.cli import main
 from sekisho.core.parties import LOG_NAME, state_folder
@@ -127,8 +126,10 @@ def ledger_of(study: Path, site: str) -> list[LedgerRun]:
     return [LedgerRun(*row) for row in rows(state_folder(study, site) / "ledger.sqlite", query)]
 
 
-def nothing_charged(study: Path, sites: Iterable[str] = SITES) -> bool:
-    return not any(ledger_of(study, site) for site in sites)
+def nothing_charged(study: Path, sites: Iterable[str] = ()) -> bool:
+    """No run in the ledgers of ``sites``, of all where none is named."""
+    names = tuple(sites) or tuple(path.name for path in (study / "sites").iterdir())
+    return not any(ledger_of(study, site) for site in names)
 
 
 def rows(path: Path, query: str) -> Iterator[tuple[Any, ...]]:

@@ -1,0 +1,189 @@
+"""Evidence of a real run: verified with the fingerprint alone, another verdict after any changed byte, by anyone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import study_folder
+from channels import Dying
+from command import log_of, sekisho, sekisho_here
+from study_folder import SITES, HashedFeatures
+
+from sekisho.core.engines.embedded import EmbeddedChannel
+from sekisho.core.errors import Refused
+from sekisho.core.pilot.evidence import export_evidence
+from sekisho.core.pilot.federation import Federation
+from sekisho.core.pilot.pilot import run_pilot
+from sekisho.governance.evidence import verifier
+
+OTHER_ROOT = "sha256:" + "1" * 64
+PLACES = 3  # of a member where a byte is changed: first, middle, last; the verifier's own tests try every kind of byte
+Capture = pytest.CaptureFixture[str]
+
+
+class Quiet:
+    """A listener that nobody hears."""
+
+    def say(self, text: str = "") -> None: ...
+
+    def progress(self, stage: str, done: int, total: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A study with one finished pilot, and its evidence."""
+
+    study: Path
+    out: Path
+    root: str
+
+    @property
+    def bundle(self) -> Path:
+        return self.out / "evidence.zip"
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder = tmp_path_factory.mktemp("ran")
+    study = study_folder.build(folder / "study")
+    finished = run_pilot(study, folder / "out", Quiet(), features=HashedFeatures())  # type: ignore[arg-type]
+    return Ran(study, folder / "out", finished.evidence.root)
+
+
+def test_verified_with_the_fingerprint_and_never_without(ran: Ran, tmp_path: Path, capsys: Capture) -> None:
+    verified = sekisho("compliance", "verify", ran.bundle, "--root", ran.root)
+    assert verified.exit == 0
+    assert verified.out.startswith("verified: Verified: ")
+    assert not {"torch", "tenseal", "dp_accounting"} & verified.loaded
+    alone = sekisho_here(capsys, "compliance", "verify", ran.bundle)
+    assert alone.exit == 1
+    assert "Consistent, signer unknown" in alone.out
+    wrong = sekisho_here(capsys, "compliance", "verify", ran.bundle, "--root", OTHER_ROOT, "--json")
+    assert (wrong.exit, wrong.told["verdict"]) == (4, "other-root")
+    malformed = sekisho_here(capsys, "compliance", "verify", ran.bundle, "--root", ran.root.upper(), "--json")
+    assert (malformed.exit, malformed.told["verdict"]) == (6, "unusable")
+    (tmp_path / "half.zip").write_bytes(ran.bundle.read_bytes()[:-1])
+    half = sekisho_here(capsys, "compliance", "verify", tmp_path / "half.zip", "--root", ran.root, "--json")
+    assert (half.exit, half.told["verdict"]) == (5, "changed")
+    (tmp_path / "text.zip").write_text("this is no archive")
+    text = sekisho_here(capsys, "compliance", "verify", tmp_path / "text.zip", "--root", ran.root, "--json")
+    assert (text.exit, text.told["verdict"]) == (6, "unusable")
+
+
+def test_the_bundle_holds_every_paper_log_and_signature(ran: Ran) -> None:
+    members = verifier.read_container(ran.bundle.read_bytes())
+    expected = {"README.txt", "verify.py", "manifest.json", "manifest.json.dsse.json", "provenance.dsse.json"}
+    for paper in ("roster.yaml", "study.yaml", "base-model.yaml", *(f"policies/{site}.yaml" for site in SITES)):
+        expected |= {paper, f"{paper}.dsse.json"}
+    for party in (*SITES, "coordinator"):
+        expected |= {f"logs/{party}.jsonl", f"logs/{party}.checkpoint"}
+    assert set(members) == expected
+    # nothing of what stays at a site: no pseudonym, no record
+    whole = ran.bundle.read_bytes()
+    assert b"-c000" not in whole and b"lovely" not in whole
+
+
+def changed_bundles(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """The archive with one byte of a member changed: in place, and packed anew around the changed member."""
+    members = verifier.read_container(data)
+    for name, content in members.items():
+        start = data.index(content)
+        places = {0, len(content) // 2, len(content) - 1} | {len(content) * n // (PLACES + 1) for n in range(1, PLACES)}
+        for place in sorted(places):
+            spoiled = bytearray(data)
+            spoiled[start + place] ^= 0x01
+            yield f"{name} in place at {place}", bytes(spoiled)
+            other = bytearray(content)
+            other[place] ^= 0x01
+            yield f"{name} packed anew at {place}", verifier.write_container({**members, name: bytes(other)})
+
+
+def test_one_changed_byte_of_any_member_gives_another_verdict(ran: Ran) -> None:
+    data = ran.bundle.read_bytes()
+    assert verifier.verify(data, ran.root).name == "verified"
+    seen = 0
+    for what, spoiled in changed_bundles(data):
+        assert spoiled != data
+        for root in (ran.root, None):
+            verdict = verifier.verify(spoiled, root)
+            assert verdict.code not in (0, 1) and verdict.name in ("changed", "unusable"), (what, verdict)
+        seen += 1
+    assert seen >= 2 * PLACES * len(verifier.read_container(data))
+
+
+def test_a_missing_or_added_member_gives_another_verdict(ran: Ran) -> None:
+    members = verifier.read_container(ran.bundle.read_bytes())
+    for name in members:
+        less = verifier.write_container({key: value for key, value in members.items() if key != name})
+        assert verifier.verify(less, ran.root).code in (5, 6), name
+    more = verifier.write_container({**members, "logs/stranger.jsonl": b""})
+    assert verifier.verify(more, ran.root).name == "changed"
+
+
+def test_the_verifier_in_the_bundle_needs_python_and_cryptography_alone(ran: Ran, tmp_path: Path) -> None:
+    script = tmp_path / "verify.py"
+    script.write_bytes(verifier.read_container(ran.bundle.read_bytes())["verify.py"])
+    shutil.copy(ran.bundle, tmp_path / "evidence.zip")
+    # -I: no PYTHONPATH, no user site, and not this folder; the observer says what was imported
+    observed = (
+        "import runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print('loaded', *sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    for more, code in ((("--root", ran.root), 0), ((), 1), (("--root", OTHER_ROOT), 4)):
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", observed, script, tmp_path / "evidence.zip", *more],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env={"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"},
+            timeout=60,
+        )
+        assert done.returncode == code, done
+        loaded = set(done.stderr.strip().split("loaded ")[-1].split())
+        plain = set(sys.stdlib_module_names) | {"cryptography", "cffi", "_cffi_backend", "verify"}
+        assert {name for name in loaded - plain if not name.startswith("_")} == set(), done.stderr
+
+
+def test_evidence_of_a_stopped_run_verifies_and_says_that_no_adapter_came_of_it(study: Path, tmp_path: Path) -> None:
+    def wrap(channel: EmbeddedChannel) -> Dying:
+        return Dying(channel, dies=lambda site, kind, step: site in SITES[:3] and kind == "readies" and step == 2)
+
+    federation = Federation.open(study, features=HashedFeatures(), wrap=wrap)  # type: ignore[arg-type]
+    try:
+        with pytest.raises(Refused) as caught:
+            federation.run("probe")
+    finally:
+        federation.close()
+    assert caught.value.code == "COHORT_TOO_SMALL"
+    out = tmp_path / "evidence.zip"
+    exported = sekisho("compliance", "export", study, "--out", out, "--provenance", tmp_path / "none.json", "--json")
+    assert exported.exit == 0, exported
+    root = exported.told["root"]
+    verdict = verifier.verify(out.read_bytes(), root)
+    assert (verdict.code, verdict.name) == (0, "verified")
+    assert any("released an adapter" in line and "none" in line for line in verdict.details), verdict.details
+    assert "provenance.dsse.json" not in verifier.read_container(out.read_bytes())
+    stopped = [entry for entry in log_of(study, "coordinator") if entry["type"] == "run.stopped"]
+    assert [entry["data"]["code"] for entry in stopped] == ["COHORT_TOO_SMALL"]
+
+
+def test_the_same_state_gives_the_same_bundle(ran: Ran, tmp_path: Path) -> None:
+    provenance = ran.out / "adapter" / "provenance.dsse.json"
+    written = [export_evidence(ran.study, tmp_path / name, provenance=provenance) for name in ("one.zip", "two.zip")]
+    assert written[0].digest == written[1].digest
+    assert written[0].root == ran.root
+
+
+def test_there_is_no_evidence_before_a_run_was_asked_for(study: Path, tmp_path: Path, capsys: Capture) -> None:
+    ended = sekisho_here(capsys, "compliance", "export", study, "--out", tmp_path / "evidence.zip", "--json")
+    assert (ended.exit, ended.told["code"]) == (2, "NO_LOG")
+    assert not (tmp_path / "evidence.zip").exists()
