@@ -106,7 +106,6 @@ LATER = {
     "core.flare.kits",
     "core.cli.coordinator",
     "core.site.voting",
-    "privacy.gradients.gradients",
 }
 
 
