@@ -1,0 +1,246 @@
+"""LoRA adapters on the top layers of the frozen base model: every record's own gradient, and scores.
+
+For: ``LoraTask``, a ``TrainingTask`` (task.py). Not for: which arrays there are and how they are released
+(lora_layout.py), the layers below (prefix.py), adding up and clipping (privacy/gradients/clipping.py).
+
+Order of calls: ``LoraTask(encoder, settings)`` -> ``load(texts)`` once -> ``gradients`` each step, ``scores`` at last.
+
+A record's gradient depends on that record, its label and the public state, to the bit: passes of a fixed shape
+(passes.py), no dropout, nothing random. Arithmetic is float32; a row is float64 so that sums are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import as_completed
+from queue import SimpleQueue
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import LoraConfig, inject_adapter_in_model
+from torch import Tensor, nn
+
+from ...privacy.gradients.gradients import PerSampleGradients
+from ..errors import BadInputError
+from .adapter import Adapter
+from .features import ROWS, Progress, nothing_shown
+from .lora_layout import TARGETS, LoraLayout, LoraSettings
+from .model import Encoder
+from .passes import attention_bias, cores, groups, place_matters, workers
+from .prefix import Prefix, PrefixRows, shared_copy
+from .task import TrainingTask
+
+# Prefix and top together against the whole base model: float32 differs by 1e-6, a forgotten part of it by 1 or so.
+SAME_MODEL = 1e-3
+
+_Compute = Callable[["_Top", Sequence[NDArray[np.float32]], Sequence[float], int, int], NDArray[np.float64]]
+
+
+class LoraTask(TrainingTask[PrefixRows]):
+    """Adapters on ``encoder``. May be shared by the sites of a process; one call computes at a time.
+
+    Raises:
+        BadInputError: LORA_SETTINGS, LORA_ARCHITECTURE.
+    """
+
+    def __init__(self, encoder: Encoder, settings: LoraSettings, *, progress: Progress = nothing_shown) -> None:
+        config = encoder.model.config
+        self.layout = LoraLayout(config.hidden_size, config.num_hidden_layers, settings)
+        self._prefix = Prefix(encoder, self.layout.first, progress=progress)
+        self._tops = [_Top(encoder, self.layout) for _ in range(cores())]
+        self._lock = Lock()
+        self._check_whole(encoder)
+        self._rows = 1 if self._place_matters() else ROWS
+
+    @property
+    def dimension(self) -> int:
+        """d: numbers that train."""
+        return self.layout.dimension
+
+    def initial(self) -> NDArray[np.float64]:
+        """float64 [d]: where every site starts."""
+        return self.layout.initial()
+
+    def load(self, texts: Sequence[str]) -> PrefixRows:
+        """What the frozen layers make of each text; in memory only."""
+        return self._prefix.of(texts)
+
+    def gradients(
+        self, rows: PrefixRows, labels: NDArray[np.float64], vector: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Each record's gradient of the logistic loss, float64 [n, d]; ``labels`` float64 [n] of zeros and ones.
+
+        8·n·d bytes: hand in the records of a few subjects at a time.
+
+        Raises:
+            BadInputError: LORA_SHAPE when rows, labels and vector do not belong together.
+        """
+        found = np.empty((len(rows), self.dimension))
+        self._fill(found, rows, labels, vector, _gradients)
+        return found
+
+    def scores(self, rows: PrefixRows, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log odds of the positive class, float64 [n]. Raises ``BadInputError`` LORA_SHAPE."""
+        found = np.empty(len(rows))
+        self._fill(found, rows, np.zeros(len(rows)), vector, _scores)
+        return found
+
+    def _fill(
+        self,
+        found: NDArray[np.float64],
+        rows: PrefixRows,
+        labels: NDArray[np.float64],
+        vector: NDArray[np.float64],
+        compute: _Compute,
+    ) -> None:
+        wide = all(state.ndim == 2 and state.shape[1] == self.layout.width for state in rows.states)
+        if labels.shape != (len(rows),) or vector.shape != (self.dimension,) or not wide:
+            raise BadInputError("LORA_SHAPE", "records, labels and adapter do not belong together")
+        free: SimpleQueue[_Top] = SimpleQueue()
+
+        def run(group: list[int], length: int) -> NDArray[np.float64]:
+            top = free.get()
+            try:
+                own = [rows.states[place] for place in group]
+                return compute(top, own, labels[group].tolist(), length, self._rows)
+            finally:
+                free.put(top)
+
+        with self._lock, workers() as pool:
+            for top in self._tops:
+                top.take(vector)
+                free.put(top)
+            waiting = {
+                pool.submit(run, group, length): group
+                for length, group in groups([len(state) for state in rows.states], self._rows)
+            }
+            for future in as_completed(waiting):
+                found[waiting.pop(future)] = future.result()
+
+    def _check_whole(self, encoder: Encoder) -> None:
+        """Prefix and top together are the base model: else there is a part of it that this file does not know."""
+        text = "the quick brown fox"
+        ids = torch.tensor(encoder.tokens([text], longest=32))
+        state = self._prefix.of([text]).states[0]
+        with torch.inference_mode():
+            whole = encoder.model(input_ids=ids).last_hidden_state[0]
+            self._tops[0].take(self.initial())
+            parts = self._tops[0].hidden(torch.from_numpy(state)[None], attention_bias([len(state)], 1, len(state)))[0]
+        if not torch.allclose(whole, parts, rtol=SAME_MODEL, atol=SAME_MODEL):
+            raise BadInputError(
+                "LORA_ARCHITECTURE",
+                f"a {type(encoder.model).__name__} is more than its layers one after the other",
+                "take an encoder of the BERT family, or train a probe",
+            )
+
+    def _place_matters(self) -> bool:
+        """Tried out at a state where every part of the adapter has a gradient."""
+        made = np.random.default_rng(0)
+        top = self._tops[0]
+        top.take(self.initial() + 0.02 * made.standard_normal(self.dimension))
+        return place_matters(
+            lambda items, length: list(_gradients(top, items, [1.0] * len(items), length, ROWS)),
+            lambda count: made.standard_normal((count, self.layout.width), dtype=np.float32),
+        )
+
+
+class _Top(nn.Module):
+    """The layers that train and the head; its trainable parameters in the order of the layout."""
+
+    def __init__(self, encoder: Encoder, layout: LoraLayout) -> None:
+        super().__init__()
+        settings = layout.settings
+        config = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=0.0,
+            target_modules=list(TARGETS),
+            layers_to_transform=list(range(layout.first, layout.depth)),
+            layers_pattern="layer",
+        )
+        adapted: Any = inject_adapter_in_model(config, shared_copy(encoder.model))
+        self.layers = nn.ModuleList(adapted.encoder.layer[layout.first :])
+        self.head = nn.Linear(layout.width, 1)
+        self.eval()
+        parts = {_peft_name(name, layout.first): p for name, p in self.named_parameters() if _is_adapter(name)}
+        whole = layout.whole(layout.initial())
+        if tuple((name, tuple(parameter.shape)) for name, parameter in parts.items()) != whole.arrays:
+            raise BadInputError(
+                "LORA_ARCHITECTURE",
+                f"the layers of a {type(encoder.model).__name__} are not built as expected",
+                "take an encoder of the BERT family, or train a probe",
+            )
+        _assign(parts, whole)
+        trains = {name for name, _ in layout.arrays}
+        for name, parameter in parts.items():
+            parameter.requires_grad_(name in trains)
+        self._layout = layout
+        self._parts = parts
+        self.records = PerSampleGradients(self)
+
+    def take(self, vector: NDArray[np.float64]) -> None:
+        """Stand at the state ``vector``."""
+        _assign(self._parts, Adapter(self._layout.arrays, vector))
+
+    def hidden(self, states: Tensor, bias: Tensor) -> Tensor:
+        """float32 [n, tokens, width]: the last hidden states."""
+        for layer in self.layers:
+            states = layer(states, bias)
+        return states
+
+    def forward(self, states: Tensor, bias: Tensor) -> Tensor:
+        """Log odds [n]."""
+        counted = (bias[:, 0, 0, :] == 0).to(states.dtype).unsqueeze(-1)
+        pooled = (self.hidden(states, bias) * counted).sum(dim=1) / counted.sum(dim=1)
+        log_odds: Tensor = self.head(pooled / pooled.norm(dim=1, keepdim=True)).squeeze(1)
+        return log_odds
+
+
+def _gradients(
+    top: _Top, states: Sequence[NDArray[np.float32]], labels: Sequence[float], length: int, rows: int
+) -> NDArray[np.float64]:
+    """float64 [records, d] from a pass of exactly ``rows`` x ``length`` tokens."""
+    batch, bias = _filled(states, length, rows)
+    targets = torch.zeros(rows)
+    targets[: len(labels)] = torch.tensor(labels)
+    found = top.records.rows(
+        lambda: nn.functional.binary_cross_entropy_with_logits(top(batch, bias), targets, reduction="none")
+    )
+    return found[: len(states)].numpy().astype(np.float64)
+
+
+def _scores(
+    top: _Top, states: Sequence[NDArray[np.float32]], labels: Sequence[float], length: int, rows: int
+) -> NDArray[np.float64]:
+    """float64 [records] from such a pass; the labels are not looked at."""
+    with torch.inference_mode():
+        found: Tensor = top(*_filled(states, length, rows))
+    return found[: len(states)].numpy().astype(np.float64)
+
+
+def _filled(states: Sequence[NDArray[np.float32]], length: int, rows: int) -> tuple[Tensor, Tensor]:
+    batch = torch.zeros((rows, length, states[0].shape[1]))
+    for row, state in enumerate(states):
+        batch[row, : len(state)] = torch.from_numpy(state)
+    return batch, attention_bias([len(state) for state in states], rows, length)
+
+
+def _assign(parts: Mapping[str, nn.Parameter], adapter: Adapter) -> None:
+    with torch.no_grad():
+        for name, array in adapter.named().items():
+            parts[name].copy_(torch.from_numpy(array.astype(np.float32)))
+
+
+def _is_adapter(name: str) -> bool:
+    return ".lora_" in name or name.startswith("head.")
+
+
+def _peft_name(name: str, first: int) -> str:
+    """``layers.0.….lora_A.default.weight`` -> the name that peft gives this array in a file."""
+    if name.startswith("head."):
+        return name
+    _, layer, rest = name.split(".", 2)
+    return f"base_model.model.encoder.layer.{first + int(layer)}.{rest.replace('.default.', '.')}"

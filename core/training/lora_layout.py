@@ -1,0 +1,173 @@
+"""What a LoRA adapter consists of: its arrays in order, where they start, and the files in which it is released.
+
+For: ``LoraLayout``. Not for: gradients and scores (lora.py); no torch here, so that a plan can be made and a release be
+written where no model is loaded.
+
+An adapter adds (alpha / rank)·B·A to the query and value matrices of the top layers; a linear head on the mean-pooled,
+length-one output gives the log odds. B and the head start at zero, so the start is the base model; A starts at random
+numbers that follow from the study's public seed. With ``freeze_a`` (FFA-LoRA) A stays there, and B and the head train:
+half the numbers to add noise to, and no product of two noises.
+Sources: Hu et al., "LoRA", ICLR 2022; Sun et al., "Improving LoRA in privacy-preserving federated learning" (FFA-LoRA),
+ICLR 2024.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadInputError
+from .adapter import Adapter, Arrays
+
+TOP_LAYERS: Final = 2  # of MiniLM's six: a third of the cost of all, from activations that are computed once
+RANK: Final = 8  # the rank of the LoRA paper's own tables
+ALPHA: Final = 16  # twice the rank, as is usual
+TARGETS: Final = ("query", "value")  # the two that the LoRA paper found enough, in the model's order
+
+ADAPTER_FILE = "adapter_model.safetensors"  # both names are peft's
+CONFIG_FILE = "adapter_config.json"
+HEAD_FILE = "head.safetensors"
+HEAD_WEIGHT, HEAD_BIAS = "head.weight", "head.bias"
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """``seed`` is public; ``layers`` counts from the top; ``freeze_a`` is FFA-LoRA.
+
+    Raises:
+        BadInputError: LORA_SETTINGS.
+    """
+
+    seed: int
+    layers: int = TOP_LAYERS
+    rank: int = RANK
+    alpha: int = ALPHA
+    freeze_a: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.layers, self.rank, self.alpha) < 1 or self.seed < 0:
+            raise BadInputError(
+                "LORA_SETTINGS",
+                "a LoRA setting is outside its range",
+                "layers, rank and alpha are at least 1, the seed at least 0",
+            )
+
+
+@dataclass(frozen=True)
+class LoraLayout:
+    """The adapter of an encoder with ``depth`` layers of ``width`` numbers.
+
+    Raises:
+        BadInputError: LORA_SETTINGS when there are not so many layers.
+    """
+
+    width: int
+    depth: int
+    settings: LoraSettings
+
+    def __post_init__(self) -> None:
+        if self.settings.layers > self.depth:
+            raise BadInputError(
+                "LORA_SETTINGS",
+                f"adapters are asked for on {self.settings.layers} layers and the base model has {self.depth}",
+                "ask for fewer layers",
+            )
+
+    @property
+    def first(self) -> int:
+        """Index of the lowest layer with an adapter; the layers below it are the frozen prefix."""
+        return self.depth - self.settings.layers
+
+    @property
+    def arrays(self) -> Arrays:
+        """Names (as in a peft file) and shapes of what trains, in the order of the vector."""
+        return tuple(part for part in self._all() if not (self.settings.freeze_a and _is_a(part[0])))
+
+    @property
+    def dimension(self) -> int:
+        """d: numbers that train."""
+        return sum(math.prod(shape) for _, shape in self.arrays)
+
+    def initial(self) -> NDArray[np.float64]:
+        """float64 [d]: the same bits at every site."""
+        return self._gathered(self.arrays, self._drawn())
+
+    def whole(self, vector: NDArray[np.float64]) -> Adapter:
+        """Every array of the adapter at the state ``vector`` (float64 [d]), a frozen A among them.
+
+        Raises:
+            BadInputError: ADAPTER_SHAPE.
+        """
+        parts = self._drawn() | Adapter(self.arrays, vector).named()
+        return Adapter(self._all(), self._gathered(self._all(), parts))
+
+    def released(self, vector: NDArray[np.float64], *, base_model: str) -> Mapping[str, bytes]:
+        """File name -> bytes of a folder that ``peft.PeftModel.from_pretrained`` loads onto the base model's encoder.
+
+        peft reads ``adapter_config.json`` and ``adapter_model.safetensors``. The head is no part of the encoder and has
+        a file of its own: log odds = head.weight · mean / |mean| + head.bias, with mean the last hidden states averaged
+        under the attention mask. ``base_model`` is the model's name, never a path. The same bytes on every machine.
+        """
+        whole = self.whole(vector).named()
+        adapters = tuple(part for part in self._all() if part[0] not in (HEAD_WEIGHT, HEAD_BIAS))
+        head = self._all()[len(adapters) :]
+        return {
+            CONFIG_FILE: json.dumps(self._peft_config(base_model), indent=2, sort_keys=True).encode("utf-8") + b"\n",
+            ADAPTER_FILE: Adapter(adapters, self._gathered(adapters, whole)).to_safetensors(),
+            HEAD_FILE: Adapter(head, self._gathered(head, whole)).to_safetensors(),
+        }
+
+    def _peft_config(self, base_model: str) -> dict[str, object]:
+        # fields that are left out have peft's defaults: no bias, no dropout, plain alpha / rank
+        return {
+            "peft_type": "LORA",
+            "task_type": "FEATURE_EXTRACTION",
+            "base_model_name_or_path": base_model,
+            "inference_mode": True,
+            "r": self.settings.rank,
+            "lora_alpha": self.settings.alpha,
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "target_modules": list(TARGETS),
+            "layers_to_transform": list(range(self.first, self.depth)),
+            "layers_pattern": "layer",
+        }
+
+    def _all(self) -> Arrays:
+        parts: list[tuple[str, tuple[int, ...]]] = []
+        for layer in range(self.first, self.depth):
+            for target in TARGETS:
+                stem = f"base_model.model.encoder.layer.{layer}.attention.self.{target}"
+                parts.append((f"{stem}.lora_A.weight", (self.settings.rank, self.width)))
+                parts.append((f"{stem}.lora_B.weight", (self.width, self.settings.rank)))
+        return (*parts, (HEAD_WEIGHT, (1, self.width)), (HEAD_BIAS, (1,)))
+
+    def _drawn(self) -> dict[str, NDArray[np.float64]]:
+        """Every array as it starts: A uniform within ±1/√width (LoRA's own start, He et al. 2015), the rest zero.
+
+        Raw words of PCG64, whose stream numpy promises to keep, and exact steps from there: no library's idea of a
+        uniform number has a say.
+        """
+        words = np.random.PCG64(self.settings.seed)
+        bound = 1.0 / math.sqrt(self.width)
+        parts: dict[str, NDArray[np.float64]] = {}
+        for name, shape in self._all():
+            parts[name] = np.zeros(shape)
+            if _is_a(name):
+                drawn = np.asarray(words.random_raw(math.prod(shape)), dtype=np.uint64) >> np.uint64(11)
+                parts[name] = ((drawn.astype(np.float64) * 2.0**-52 - 1.0) * bound).reshape(shape)
+        return parts
+
+    @staticmethod
+    def _gathered(arrays: Arrays, parts: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        return np.concatenate([parts[name].reshape(-1) for name, _ in arrays])
+
+
+def _is_a(name: str) -> bool:
+    return name.endswith(".lora_A.weight")

@@ -1,0 +1,105 @@
+"""What training asks of a way of training: texts -> rows, once; each record's gradient at a state; scores at the end.
+
+For: ``TrainingTask``, against which a step is written, and ``TextProbe``, the probe in this form. Not for: who is
+sampled, adding up and clipping (training.py), the way itself (probe.py, lora.py).
+
+No torch here: a site's other commands read the step, and do not load a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .probe import ProbeTask, scores
+
+
+class Rows(Protocol):
+    """Records as a task keeps them in memory: as personal as their texts, one row each."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: Any, /) -> Any:
+        """The rows at ``places``, int64 [m], in that order; of the same kind."""
+        ...
+
+
+RowsOfTask = TypeVar("RowsOfTask", bound=Rows)
+
+
+class TrainingTask(Protocol[RowsOfTask]):
+    """A row, a gradient and a score depend on their own record and the public state alone, to the bit."""
+
+    @property
+    def dimension(self) -> int:
+        """d: numbers that train."""
+        ...
+
+    def initial(self) -> NDArray[np.float64]:
+        """float64 [d]: where every site starts; from public figures alone."""
+        ...
+
+    def load(self, texts: Sequence[str]) -> RowsOfTask:
+        """One row a text; in memory only."""
+        ...
+
+    def gradients(
+        self, rows: RowsOfTask, labels: NDArray[np.float64], vector: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """float64 [n, d] for ``labels`` float64 [n] of zeros and ones; 8·n·d bytes, so for a few subjects at a time."""
+        ...
+
+    def scores(self, rows: RowsOfTask, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """float64 [n]: log odds of the positive class."""
+        ...
+
+
+class FeatureSource(Protocol):
+    """Texts -> rows; ``features.Features`` is the real one. A row may depend on its own text alone."""
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row."""
+        ...
+
+    def of(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """float64 [len(texts), width]."""
+        ...
+
+
+@dataclass(frozen=True)
+class TextProbe(TrainingTask[NDArray[np.float64]]):
+    """The probe on the rows that ``features`` makes of texts."""
+
+    features: FeatureSource
+
+    @property
+    def dimension(self) -> int:
+        """d: one weight for each feature, and the bias."""
+        return self._probe.dimension
+
+    def initial(self) -> NDArray[np.float64]:
+        """Zeros: every text is as likely good as bad."""
+        return np.zeros(self.dimension)
+
+    def load(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """float64 [n, width]."""
+        return self.features.of(texts)
+
+    def gradients(
+        self, rows: NDArray[np.float64], labels: NDArray[np.float64], vector: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """float64 [n, d], in closed form (probe.py)."""
+        return self._probe.gradients(rows, labels, vector)
+
+    def scores(self, rows: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """float64 [n]."""
+        return scores(rows, vector)
+
+    @property
+    def _probe(self) -> ProbeTask:
+        return ProbeTask(self.features.width)
