@@ -1,0 +1,159 @@
+"""Every command: help, one JSON object when it succeeds and when it fails, and the exit code of the table."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from sekisho.core.cli.cli import COMMANDS
+
+from ..federation import study_folder
+from ..federation.command import Ended, one_line, sekisho, sekisho_here
+
+Capture = pytest.CaptureFixture[str]
+
+# Words that succeed on the small study, and words that do not, with their exit code and error code.
+# {study}, {site} and {out} are filled in; a pilot that succeeds takes long and is shown in tests/faults.
+GOOD: dict[str, str | None] = {
+    "pilot": None,
+    "study reset-demo": "{study}",
+    "legal check": "{study}/sites/{site}/policy.yaml",
+    "legal decide": "{study}",
+    "site budget": "{site} --study {study}",
+    "site consent": "{site} --study {study}",
+    "compliance export": None,
+    "compliance verify": None,
+    "doctor": "",
+}
+BAD: dict[str, tuple[str, int, str]] = {
+    "pilot": ("{out}/nowhere --out {out}/out", 2, "FILE_UNREADABLE"),
+    "study reset-demo": ("{out}/nowhere", 2, "FILE_UNREADABLE"),
+    "legal check": ("{study}/study.yaml", 2, "SCHEMA_VERSION"),
+    "legal decide": ("{out}/nowhere", 2, "FILE_UNREADABLE"),
+    "site budget": ("nobody --study {study}", 2, "SITE_UNKNOWN"),
+    "site consent": ("{site} --study {study} --withdraw nobody", 3, "CONSENT_SUBJECT_UNKNOWN"),
+    "compliance export": ("{study} --out {out}/evidence.zip", 2, "NO_LOG"),
+    "compliance verify": ("{out}/nowhere.zip", 2, "FILE_UNREADABLE"),
+}
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return study_folder.build(tmp_path_factory.mktemp("cli") / "study")
+
+
+@pytest.fixture
+def study(signed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(signed, tmp_path / "study"))
+
+
+def leaves() -> Iterator[tuple[str, Any]]:
+    """Every command with its parameters, as the program itself knows them."""
+    for name in COMMANDS:
+        command = typer.main.get_command(importlib.import_module(f"sekisho.core.cli.{COMMANDS[name][0]}").app)
+        below = getattr(command, "commands", None)
+        yield from [(name, command)] if not below else [(f"{name} {word}", below[word]) for word in below]
+
+
+LEAVES = dict(leaves())
+
+
+def here(capsys: Capture, words: str, study: Path, out: Path) -> Ended:
+    filled = words.format(study=study, site=study_folder.SITES[0], out=out)
+    return sekisho_here(capsys, *filled.split())
+
+
+def test_every_command_is_tried_here_and_takes_json() -> None:
+    assert set(GOOD) == set(LEAVES)
+    assert set(BAD) == set(LEAVES) - {"doctor"}  # the doctor's way to fail is in test_doctor.py's hands
+    for name, command in LEAVES.items():
+        options = [option for parameter in command.params for option in parameter.opts]
+        assert "--json" in options, name
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), f"{name}: {parameter.name} is not explained"
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS, *(name for name in LEAVES if " " in name)])
+def test_help_says_what_a_command_does(name: str, capsys: Capture) -> None:
+    ended = sekisho_here(capsys, *name.split(), "--help")
+    assert (ended.exit, ended.err) == (0, "")
+    assert ended.out.startswith("Usage: sekisho")
+    assert len(ended.out.splitlines()) > 4
+
+
+def test_version_and_unknown_words(capsys: Capture) -> None:
+    assert sekisho_here(capsys, "--version").out.startswith("sekisho 0.")
+    for words in (("nonsense",), ("pilot", "--nonsense"), ("legal", "nonsense"), ("legal", "check")):
+        ended = sekisho_here(capsys, *words)
+        assert (ended.exit, ended.out) == (2, ""), words
+        assert ended.err.startswith("Usage: sekisho"), words
+
+
+@pytest.mark.parametrize("name", [name for name, words in GOOD.items() if words is not None])
+def test_success_is_one_json_object(name: str, study: Path, tmp_path: Path, capsys: Capture) -> None:
+    ended = here(capsys, f"{name} {GOOD[name]} --json", study, tmp_path)
+    assert (ended.exit, ended.err) == (0, ""), ended
+    assert "code" not in ended.told
+    prose = here(capsys, f"{name} {GOOD[name]}", study, tmp_path)
+    assert prose.exit == 0 and prose.out.strip()
+    assert not prose.out.startswith("{")
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_failure_is_one_json_object(name: str, study: Path, tmp_path: Path, capsys: Capture) -> None:
+    words, exit_code, code = BAD[name]
+    ended = here(capsys, f"{name} {words} --json", study, tmp_path)
+    assert (ended.exit, ended.err) == (exit_code, ""), ended
+    assert (ended.told["exit"], ended.told["code"]) == (exit_code, code)
+    assert one_line(ended.told)
+    prose = here(capsys, f"{name} {words}", study, tmp_path)
+    assert prose.exit == exit_code
+    line, hint = prose.err.splitlines()
+    assert line == f"sekisho: {'refused' if exit_code == 3 else 'error'}: {ended.told['sentence']} [{code}]"
+    assert hint == f"sekisho: hint: {ended.told['hint']}"
+
+
+def test_a_denied_study_is_one_object_with_every_decision(study: Path, tmp_path: Path, capsys: Capture) -> None:
+    study_folder.change(study / "study.yaml", "dpv:ImproveExistingProductsAndServices", "dpv:Marketing")
+    ended = here(capsys, "legal decide {study} --json", study, tmp_path)
+    assert (ended.exit, ended.told["code"]) == (3, "STUDY_DENIED")
+    decisions = ended.told["decisions"]
+    assert {name.split("/")[0] for name in decisions} == set(study_folder.SITES)
+    assert all(decision["decision"] == "deny" for decision in decisions.values())
+    prose = here(capsys, "legal decide {study} --language ja", study, tmp_path)
+    assert prose.exit == 3
+    assert "[PURPOSE_NOT_GRANTED]" in prose.out and "DENIED" in prose.out
+
+
+def test_only_a_demo_gets_its_budget_back(study: Path, tmp_path: Path, capsys: Capture) -> None:
+    state = study / "sites" / "ame" / "state"
+    state.mkdir(mode=0o700)
+    (state / "ledger.sqlite").write_bytes(b"what was spent")
+    roster = study / "roster.yaml"
+    demo = roster.read_text("utf-8")
+    roster.write_text(demo.replace("demo: true", "demo: false"), "utf-8")
+    ended = here(capsys, "study reset-demo {study} --json", study, tmp_path)
+    assert ended.exit in (2, 3) and ended.told["code"] in ("NOT_A_DEMO", "ROSTER_DEMO_KEY")
+    assert (state / "ledger.sqlite").read_bytes() == b"what was spent"
+    roster.write_text(demo, "utf-8")
+    assert here(capsys, "study reset-demo {study} --json", study, tmp_path).told["removed"] == ["ame"]
+    assert not state.exists()
+
+
+def test_a_withdrawal_counts_at_once_and_is_not_printed(study: Path, tmp_path: Path, capsys: Capture) -> None:
+    before = here(capsys, "site consent ame --study {study} --json", study, tmp_path).told["counts"]
+    ended = here(capsys, "site consent ame --study {study} --withdraw ame-c007 --json", study, tmp_path)
+    assert (before, ended.told["counts"]) == ({"granted": 30}, {"granted": 29, "withdrawn": 1})
+    assert "ame-c007" not in ended.out + ended.err
+
+
+def test_help_in_a_process_of_its_own_is_light() -> None:
+    ended = sekisho("--help")
+    assert ended.exit == 0
+    assert not {"torch", "tenseal", "numpy", "dp_accounting", "transformers"} & ended.loaded
