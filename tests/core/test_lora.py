@@ -271,6 +271,24 @@ def test_taking_a_subject_away_moves_nobody_s_integers(task: LoraTask, rows: Pre
         assert (integers(left) == everybody[left]).all()
 
 
+def test_every_pass_has_one_of_the_public_shapes_however_many_records_there_are(
+    task: LoraTask, rows: PrefixRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[tuple[int, ...]] = set()
+    forward = lora._Top.forward
+
+    def watched(top: Any, states: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        seen.update({tuple(states.shape), tuple(bias.shape)})
+        return forward(top, states, bias)
+
+    monkeypatch.setattr(lora._Top, "forward", watched)
+    monkeypatch.setattr(task, "_rows", ROWS)
+    for count in (1, 3, 30):
+        task.gradients(rows[np.arange(count)], labels(30)[:count], state(task.layout))
+        task.scores(rows[np.arange(count)], state(task.layout))
+    assert seen == {(ROWS, length, 32) for length in BUCKETS} | {(ROWS, 1, 1, length) for length in BUCKETS}
+
+
 def test_a_machine_on_which_the_place_matters_is_noticed_and_gets_one_record_a_pass(
     rows: PrefixRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
