@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from ...privacy.gradients.gradients import PerSampleGradients
 from ..errors import BadInputError
 from .adapter import Adapter
-from .features import ROWS, Progress, nothing_shown
+from .features import BUCKETS, ROWS, Progress, nothing_shown
 from .lora_layout import TARGETS, LoraLayout, LoraSettings
 from .model import Encoder
 from .passes import attention_bias, cores, groups, place_matters, workers
@@ -137,13 +137,21 @@ class LoraTask(TrainingTask[PrefixRows]):
             )
 
     def _place_matters(self) -> bool:
-        """Tried out at a state where every part of the adapter has a gradient."""
-        made = np.random.default_rng(0)
-        top = self._tops[0]
-        top.take(self.initial() + 0.02 * made.standard_normal(self.dimension))
+        """Tried out on made-up records, at a state where every part of the adapter has a gradient.
+
+        Each top has then shown on them, too, that records do not mix: no real record decides about a refusal.
+        """
+        drawn = np.random.default_rng(0)
+        vector = self.initial() + 0.02 * drawn.standard_normal(self.dimension)
+
+        def made(count: int) -> NDArray[np.float32]:
+            return drawn.standard_normal((count, self.layout.width), dtype=np.float32)
+
+        for top in self._tops:
+            top.take(vector)
+            _gradients(top, [made(BUCKETS[0]) for _ in range(ROWS)], [1.0] * ROWS, BUCKETS[0], ROWS)
         return place_matters(
-            lambda items, length: list(_gradients(top, items, [1.0] * len(items), length, ROWS)),
-            lambda count: made.standard_normal((count, self.layout.width), dtype=np.float32),
+            lambda items, length: list(_gradients(self._tops[0], items, [1.0] * len(items), length, ROWS)), made
         )
 
 

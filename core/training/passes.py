@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from .features import BUCKETS, ROWS
 
+MOST_CORES = 8  # a pass at the longest length holds some 100 MB while it runs backward
+
 Item = TypeVar("Item")
 
 
@@ -54,8 +56,9 @@ def attention_bias(lengths: Sequence[int], rows: int, length: int) -> torch.Tens
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that are used: those this process may use, or fewer, since each has a pass in memory."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(own, MOST_CORES)
 
 
 @contextmanager

@@ -52,8 +52,6 @@ class PerSampleGradients:
         self._layers = [layer for _, layer in _trainable_layers(model)]
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._separate = False
-        for layer in self._layers:
-            layer.training = True  # Opacus records layers in training only; dropout and the like stay as they are
         self._hooks = GradSampleHooks(model, loss_reduction="sum", strict=True)
 
     @property
@@ -80,7 +78,7 @@ class PerSampleGradients:
                 see one row for each record.
         """
         gradients = self._backward(losses, weighted=False)
-        if not self._separate:
+        if not self._separate and len(gradients) > 1:
             self._separate = _separate(gradients, self._backward(losses, weighted=True))
         return gradients
 
@@ -89,6 +87,8 @@ class PerSampleGradients:
         self._hooks.cleanup()
 
     def _backward(self, losses: Callable[[], Tensor], *, weighted: bool) -> Tensor:
+        for layer in self._layers:
+            layer.training = True  # Opacus records layers in training only; dropout and the like stay as they are
         try:
             with torch.enable_grad():
                 value = losses()

@@ -296,7 +296,7 @@ def test_a_machine_on_which_the_place_matters_is_noticed_and_gets_one_record_a_p
 
     def odd(*given: Any) -> NDArray[np.float64]:
         found = real(*given)
-        if given[-1] == ROWS == len(found):
+        if given[-1] == len(found) == ROWS:
             found[-1] = np.nextafter(found[-1], 9.0)
         return found
 

@@ -206,6 +206,14 @@ def test_what_a_record_holds_raises_nothing() -> None:
     assert [row for row in range(8) if not rows[row].isfinite().all()] == [3, 5]
 
 
+def test_a_model_that_was_set_to_evaluation_meanwhile_gives_the_same_rows() -> None:
+    model, records = made(nn.Linear(5, 4), nn.Dropout(0.5), nn.Linear(4, 1)), batch(8, 5)
+    gradients = PerSampleGradients(model)
+    expected = gradients.rows(lambda: model(records).squeeze(1))
+    model.eval()
+    assert torch.equal(gradients.rows(lambda: model(records).squeeze(1)), expected)
+
+
 def test_a_batch_that_shows_nothing_leaves_the_next_to_be_looked_at() -> None:
     model, records = made(nn.Linear(5, 1)), torch.full((8, 5), torch.nan)
     gradients = PerSampleGradients(model)
