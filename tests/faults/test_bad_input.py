@@ -187,10 +187,12 @@ def test_a_spoiled_paper_is_named_with_its_place(name: str, study: Path, tmp_pat
     nothing_lost_and_nothing_seen(study, tmp_path, ended, before)
 
 
-def test_an_unreadable_policy_is_refused_by_a_pilot_and_unusable_for_legal_check(study: Path, tmp_path: Path) -> None:
+def test_an_unreadable_policy_is_refused_by_a_pilot_and_unusable_for_legal_check(
+    study: Path, tmp_path: Path, capsys: Capture
+) -> None:
     spoil_yaml("sites/mori/policy.yaml")(study)
     place = r"policy\.yaml:(5:\d+): the file cannot be read here"
-    pilot = sekisho("pilot", study, "--out", tmp_path / "out")
+    pilot = sekisho_here(capsys, "pilot", study, "--out", tmp_path / "out")
     check = sekisho("legal", "check", study / "sites" / "mori" / "policy.yaml")
     assert (pilot.exit, check.exit) == (3, 2)
     found = [re.search(place, ended.err) for ended in (pilot, check)]

@@ -124,7 +124,7 @@ def consistent_and_usable(study: Path, tmp_path: Path, *, least: int) -> None:
     assert leaks(study, tmp_path / "next") == []
 
 
-@pytest.mark.parametrize("size", [0, 4096, 20_000])
+@pytest.mark.parametrize("size", [0, 20_000])
 def test_a_disk_that_is_full_from_the_start_charges_nothing(size: int, study: Path) -> None:
     with largest_file(size):
         try:
@@ -157,7 +157,7 @@ def half_a_megabyte() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))
 
 
-@pytest.mark.parametrize("name", ["summary.json", "report.html", "evidence.zip.part", "adapter/adapter.safetensors"])
+@pytest.mark.parametrize("name", ["evidence.zip.part", "adapter/adapter.safetensors"])
 def test_a_report_that_finds_no_room_at_the_end_loses_no_adapter(name: str, study: Path, tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.is_char_device():
