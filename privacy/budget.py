@@ -60,7 +60,7 @@ class Budget:
                 raise BadParametersError(
                     "BAD_BUDGET",
                     f"the budget's {name} is not a positive exact decimal",
-                    'hint: write it as a quoted number, for example epsilon: "3.0"',
+                    'write it as a quoted number, for example epsilon: "3.0"',
                 )
         if self.epsilon > MAXIMUM_EPSILON or self.delta >= 1:
             raise BadParametersError(
@@ -122,7 +122,7 @@ def parse_decimal(text: object) -> Decimal:
         raise BadParametersError(
             "BAD_DECIMAL",
             "a number is not an exact decimal in quotes",
-            'hint: write it as "0.4", without sign or exponent',
+            'write it as "0.4", without sign or exponent',
         )
     return Decimal(text)
 
