@@ -18,7 +18,7 @@ from ...governance.policy.policy import Policy
 from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.signing.approvals import approvals
 from ...governance.signing.envelope import PREDICATES, Envelope, read_envelopes
-from ...governance.signing.roster import Roster, verify_first_roster
+from ...governance.signing.roster import PartyKind, Roster, verify_first_roster
 from ...governance.signing.stop import read_orders, stop_state
 from ..data.intake import BaseModelFacts
 from ..errors import BadInputError, Refused
@@ -54,38 +54,15 @@ def read_study(study_folder: Path) -> Study:
 
 def read_papers(study_folder: Path, site: str, *, base_model: BaseModelFacts, now: datetime) -> Papers:
     """Everything signed that ``site`` runs under. Raises coded errors in the order of the checks."""
-    # 1. roster
+    # 1. roster, and a study whose sites are sites of it, under controllers that the noise allows for
     roster = read_roster(study_folder, now=now)
-    # 2. study: who approved it, by role
     study = read_study(study_folder)
-    study_path = study_folder / "study.yaml"
-    approved = approvals(
-        roster,
-        read_signatures(study_path),
-        subjects=frozenset({study.digest, study.canonical_digest}),
-        predicate_type=PREDICATES["study-approval"],
-        now=now,
-        requester=study.requester,
-    )
-    # 3. policy: this site's own, signed by those who may
-    policy_path = study_folder / "sites" / site / "policy.yaml"
+    check_parties(study, roster)
+    # 2. policy: this site's own, signed by its own people
     policy = read_policy(study_folder, site)
-    signed = approvals(
-        roster,
-        read_signatures(policy_path, f"sites/{site}/{policy_path.name}"),
-        subjects=frozenset({policy.bytes_digest, policy.canonical_digest}),
-        predicate_type=PREDICATES["policy-approval"],
-        now=now,
-        requester=None,
-    )
-    for role, needed in policy_signers(roster).items():
-        if signed.by_role.get(role, 0) < needed:
-            raise Refused(
-                "POLICY_NOT_SIGNED",
-                f"{site}: policy.yaml lacks a valid signature of role '{role}' over its present bytes",
-                hint="`sekisho legal sign` signs a policy as it stands; any later change needs new signatures",
-                site=site,
-            )
+    check_policy_signed(study_folder, site, policy, roster, now=now)
+    # 3. study: who approved it, by role
+    by_role = study_approvals(study_folder, study, roster, now=now)
     # 4. base model: signed record, weights on this machine, study: one digest
     record = read_base_model(study_folder, roster, now=now)
     for name, digest in (("base-model.yaml", record.digest), ("study.yaml", study.base_model.digest)):
@@ -96,9 +73,72 @@ def read_papers(study_folder: Path, site: str, *, base_model: BaseModelFacts, no
                 hint=f"{name} names the weights {digest}; here they are {base_model.digest}",
                 site=site,
             )
-    # a role of the roster in which nobody signed is a known zero; a role the roster lacks stays a missing fact
-    by_role = {role: approved.by_role.get(role, 0) for role in roster.roles}
     return Papers(roster, study, policy, record, by_role)
+
+
+def check_parties(study: Study, roster: Roster) -> None:
+    """The operator is never a site, and no controller holds more sites than the noise has observers for (T)."""
+    operator = roster.coordinator.controller
+    held: dict[str, int] = {}
+    for site in study.sites:
+        party = roster.party(site)
+        if party.kind is not PartyKind.SITE or party.controller == operator:
+            raise Refused(
+                "OPERATOR_IS_A_SITE",
+                f"'{site}' is the coordinator, or under one controller with it: it would hold what opens the sums",
+                hint="whoever operates the coordinator cannot take part as a site",
+                site=site,
+            )
+        held[party.controller] = held.get(party.controller, 0) + 1
+    controller, most = max(held.items(), key=lambda pair: pair[1])
+    if most > study.observers:
+        raise Refused(
+            "CONTROLLER_HOLDS_TOO_MANY",
+            f"'{controller}' controls {most} sites and the study's noise allows for {study.observers} observing",
+            hint="raise observers in study.yaml to the number of sites under one controller, or leave sites out",
+        )
+
+
+def study_approvals(study_folder: Path, study: Study, roster: Roster, *, now: datetime) -> dict[str, int]:
+    """How many people approved the study as it stands, by role, at ``now``; without whoever asked for it.
+
+    A role of the roster in which nobody signed is a known zero; a role that the roster lacks stays a missing fact.
+    """
+    approved = approvals(
+        roster,
+        read_signatures(study_folder / "study.yaml"),
+        subjects=frozenset({study.digest, study.canonical_digest}),
+        predicate_type=PREDICATES["study-approval"],
+        now=now,
+        requester=study.requester,
+    )
+    return {role: approved.by_role.get(role, 0) for role in roster.roles}
+
+
+def requester_is_known(study: Study, roster: Roster) -> bool:
+    """Only of a pseudonym of the roster can it be said that the requester's own approval was left out."""
+    return any(person.pseudonym == study.requester for person in roster.people)
+
+
+def check_policy_signed(study_folder: Path, site: str, policy: Policy, roster: Roster, *, now: datetime) -> None:
+    """Legal and IT of ``site`` itself stand by the policy at ``now``. Raises ``Refused`` POLICY_NOT_SIGNED."""
+    path = study_folder / "sites" / site / "policy.yaml"
+    signed = approvals(
+        roster.acting_for(site),
+        read_signatures(path, f"sites/{site}/{path.name}"),
+        subjects=frozenset({policy.bytes_digest, policy.canonical_digest}),
+        predicate_type=PREDICATES["policy-approval"],
+        now=now,
+        requester=None,
+    )
+    for role, needed in policy_signers(roster).items():
+        if signed.by_role.get(role, 0) < needed:
+            raise Refused(
+                "POLICY_NOT_SIGNED",
+                f"{site}: policy.yaml lacks a valid signature over its present bytes, of role '{role}' acting for {site}",
+                hint="whoever the roster lets act for this site signs it as it stands; any change needs new signatures",
+                site=site,
+            )
 
 
 def read_policy(study_folder: Path, site: str) -> Policy:

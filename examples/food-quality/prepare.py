@@ -240,6 +240,7 @@ def roster_text(keys: Mapping[str, SigningKey]) -> str:
         f"  - pseudonym: {name}\n"
         f"    roles: [{role}]\n"
         f'    keys: ["{keys[name].public.to_text()}"]\n'
+        f"    acts_for: [{', '.join(site for site in SITES if name.startswith(f'{site}-'))}]\n"
         f"    demo: true\n"
         for name, role in PEOPLE
     )

@@ -206,7 +206,7 @@ def verify_envelope(envelope: Envelope, keys: Mapping[str, PublicKey]) -> tuple[
     if envelope.payload_type != PAYLOAD_TYPE:
         raise BadSignatureError(
             "PAYLOAD_TYPE_WRONG", "an envelope holds something else than an in-toto statement",
-            "sign the file with `sekisho legal sign`",
+            "have the people whom the roster names sign the file as it stands",
         )
     # 2. At least one of these keys signed exactly these bytes.
     signed_by = verified_keys(envelope, keys.values())
@@ -337,7 +337,7 @@ def _read_subject(item: object) -> Subject:
 
 
 def _bad_statement(sentence: str) -> BadSignatureError:
-    return BadSignatureError("STATEMENT_MALFORMED", sentence, "sign the file again with `sekisho legal sign`")
+    return BadSignatureError("STATEMENT_MALFORMED", sentence, "sign the file again as it stands")
 
 
 def _bad_envelope(sentence: str) -> BadSignatureError:

@@ -16,7 +16,7 @@ thresholds count distinct people and distinct key bytes, never key ids.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -62,12 +62,13 @@ class Party:
 
 @dataclass(frozen=True)
 class Person:
-    """Someone who signs, under a pseudonym; the real name is in the vault of the person's own party."""
+    """Someone who signs, under a pseudonym; ``acts_for`` names the sites whose own papers that person may sign."""
 
     pseudonym: str
     roles: tuple[str, ...]
     keys: tuple[PublicKey, ...]
     demo: bool
+    acts_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,10 @@ class Roster:
             if party.id == party_id:
                 return party
         raise Refused("PARTY_UNKNOWN", "a party is not in the roster", "add it, or correct its id")
+
+    def acting_for(self, site: str) -> Roster:
+        """This roster with only those people who may sign the own papers of ``site``; nobody may by silence."""
+        return replace(self, people=tuple(person for person in self.people if site in person.acts_for))
 
     def keys_by_id(self) -> dict[str, PublicKey]:
         """Every key of every party and person, under its computed id."""
@@ -224,6 +229,7 @@ class _PersonModel(DocumentModel):
     pseudonym: PartyId
     roles: Annotated[list[str], Field(max_length=8)]
     keys: Annotated[list[str], Field(max_length=8)]
+    acts_for: Annotated[list[str], Field(max_length=MAX_PARTIES)] = Field(default_factory=list)
     demo: bool = False
 
 
@@ -265,9 +271,8 @@ class _Reader:
         path = ("parties", index)
         self._claim_id(item.id, (*path, "id"), marked=item.demo)
         key = self._claim_key(item.key, (*path, "key"))
-        return Party(
-            item.id, item.name, PartyKind(item.kind), item.controller, item.country, key, self._content.demo
-        )
+        kind = PartyKind(item.kind)
+        return Party(item.id, item.name, kind, item.controller, item.country, key, self._content.demo)
 
     def _person(self, index: int, item: _PersonModel) -> Person:
         path = ("people", index)
@@ -278,21 +283,22 @@ class _Reader:
             if role in item.roles[:position]:
                 self._refuse("ROSTER_ROLE_TWICE", "a person has the same role twice", "list it once", place)
             if role not in self._content.roles:
-                self._refuse(
-                    "ROSTER_THRESHOLD_MISSING", "a person has a role for which no threshold is given",
-                    "say under roles: how many must sign", place,
-                )
+                hint = "say under roles: how many must sign"
+                self._refuse("ROSTER_THRESHOLD_MISSING", "a person's role has no threshold", hint, place)
         keys = tuple(self._claim_key(text, (*path, "keys", n)) for n, text in enumerate(item.keys))
-        return Person(item.pseudonym, tuple(item.roles), keys, self._content.demo)
+        sites = {party.id for party in self.parties if party.kind is PartyKind.SITE}
+        for position, site in enumerate(item.acts_for):
+            if site not in sites:
+                words = "a person acts for a site that is not listed", "list it"
+                self._refuse("ROSTER_SITE_UNKNOWN", *words, (*path, "acts_for", position))
+        return Person(item.pseudonym, tuple(item.roles), keys, self._content.demo, tuple(item.acts_for))
 
     def _claim_id(self, identifier: str, path: Path, *, marked: bool) -> None:
         if identifier in self._ids:
             self._refuse("ROSTER_ID_TWICE", "two entries have the same id", "give each its own", path)
         if marked and not self._content.demo:
-            self._refuse(
-                "ROSTER_DEMO_KEY", "an entry marked demo stands in a roster that is not a demo",
-                "make keys of your own", path,
-            )
+            hint = "make keys of your own"
+            self._refuse("ROSTER_DEMO_KEY", "an entry marked demo stands in a roster that is not a demo", hint, path)
         self._ids.add(identifier)
 
     def _claim_key(self, text: str, path: Path) -> PublicKey:
@@ -301,13 +307,10 @@ class _Reader:
         except BadSignatureError as error:
             self._refuse("ROSTER_KEY_MALFORMED", error.sentence, error.hint, path)
         if key in self._keys:
-            hint = "a key belongs to one party or person: make another"
-            self._refuse("ROSTER_KEY_TWICE", "one key stands in two places of the roster", hint, path)
+            self._refuse("ROSTER_KEY_TWICE", "one key stands in two places of the roster", "make another", path)
         if key in self._published:
-            self._refuse(
-                "ROSTER_DEMO_KEY", "a published demo key stands in a roster that is not a demo",
-                "make keys of your own", path,
-            )
+            hint = "make keys of your own"
+            self._refuse("ROSTER_DEMO_KEY", "a published demo key stands in a roster that is not a demo", hint, path)
         self._keys.add(key)
         return key
 

@@ -147,7 +147,10 @@ def roster_text() -> str:
         )
 
     def person(role: str, name: str) -> str:
-        return f'  - {{pseudonym: {name}, roles: [{role}], keys: ["{demo_key(name).public.to_text()}"], demo: true}}\n'
+        return (
+            f'  - {{pseudonym: {name}, roles: [{role}], keys: ["{demo_key(name).public.to_text()}"], '
+            f"acts_for: [{', '.join(SITES)}], demo: true}}\n"
+        )
 
     return (
         "schema: sekisho-roster/1\nversion: 1\ndemo: true\n"
