@@ -13,6 +13,7 @@ from typing import Any
 from ...governance.policy.policy import Policy
 from ...privacy.accounting.accountant import filter_cap, filter_epsilon, filter_order
 from ...privacy.accounting.ledger import Ledger
+from ...privacy.accounting.reading import Balance, read_balance
 from ...privacy.accounting.subjects import SubjectKey
 from ...privacy.budget import Adjacency, Budget, Unit
 from ..parties import state_folder
@@ -77,9 +78,8 @@ def open_ledger(state: Path, policy: Policy) -> tuple[Ledger, SubjectKey, Budget
     return ledger, subject_key, budget, order
 
 
-def view_of(site: str, ledger: Ledger, budget: Budget) -> BudgetView:
-    """The view of an open ledger."""
-    balance = ledger.balance()
+def view_of(site: str, balance: Balance, budget: Budget) -> BudgetView:
+    """A balance in the words of the policy's budget."""
     spent = filter_epsilon(balance.spent_max, balance.order, budget.delta)
     return BudgetView(
         site=site,
@@ -102,8 +102,6 @@ def budget_view(study_folder: Path, site: str) -> BudgetView:
         return BudgetView(
             site, str(budget.unit), str(budget.epsilon), "0.0000", str(budget.delta), filter_order(budget), 0, ()
         )
-    ledger, _, budget, _ = open_ledger(state, policy)
-    try:
-        return view_of(site, ledger, budget)
-    finally:
-        ledger.shut()
+    budget = policy_budget(policy)
+    order = Ledger.stored_order(state / "ledger.sqlite") or filter_order(budget)
+    return view_of(site, read_balance(state / "ledger.sqlite", cap=filter_cap(budget, order)), budget)

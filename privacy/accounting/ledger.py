@@ -45,6 +45,7 @@ from .journal import (
     refusal,
     replay,
 )
+from .reading import Balance, balance_of
 
 FINGERPRINT_BYTES = 32
 LARGEST_COST = 2**60  # sums of costs stay exact in SQLite's signed 64 bits
@@ -56,42 +57,14 @@ insert into admitted select subject, :run from asked where :cost <= :cap - (
   from admitted join run using (run) where admitted.subject = asked.subject)
 """
 
-_SPENT = """
-select count(*), coalesce(max(spent), 0), coalesce(min(spent), 0) from (
-  select sum(run.step_cost * run.charged) as spent from admitted join run using (run) group by subject)
-"""
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """One run: cost of a step (ledger units), steps reserved, started and disclosed, "open" or "closed"."""
-
-    run: str
-    step_cost: int
-    steps: int
-    started: int
-    disclosed: int
-    state: str
-
-
-@dataclass(frozen=True)
-class Balance:
-    """For this site's own report; costs in ledger units. ``subjects`` are those that any run has admitted."""
-
-    cap: int
-    order: int
-    subjects: int
-    spent_max: int
-    spent_min: int
-    runs: tuple[RunRow, ...]
-
 
 class Ledger:
     """One site's filter for one data set; several processes and threads may use it at once."""
 
-    def __init__(self, db: sqlite3.Connection, key: bytes) -> None:
+    def __init__(self, db: sqlite3.Connection, key: bytes, cap: int) -> None:
         """Use :meth:`open`."""
         self._db = db
+        self._cap = cap  # of the policy that opened it here: no other process can raise it from outside
         self._journal = Journal(db, key)
         self._lock = threading.RLock()
 
@@ -109,7 +82,7 @@ class Ledger:
         Raises:
             LedgerError: ``LEDGER_DAMAGED``, ``LEDGER_UNWRITABLE``, ``LEDGER_FIXED``.
         """
-        ledger = cls(connect(path), key)
+        ledger = cls(connect(path), key, cap)
         try:
             with ledger._transaction():
                 history = replay(ledger._journal.verify())
@@ -153,13 +126,12 @@ class Ledger:
             # 1. One reservation a run.
             if self._db.execute("select 1 from run where run = ?", (run,)).fetchone():
                 raise LedgerError("RUN_EXISTS", "this run was reserved before", "name it anew")
-            cap = int(self._db.execute("select cap from life").fetchone()[0])
             self._db.execute("delete from asked")
             self._db.executemany("insert into asked values (?)", ((subject,) for subject in sorted(asked)))
             row = (run, step_cost, steps, steps)
             self._db.execute("insert into run values (?, ?, ?, ?, 0, 0, 0, 'open')", row)
             # 2. Admitted is who can pay for every step of it, whatever happens later.
-            self._db.execute(_ADMIT, {"run": run, "cost": step_cost * steps, "cap": cap})
+            self._db.execute(_ADMIT, {"run": run, "cost": step_cost * steps, "cap": self._cap})
             admitted = admitted_to(self._db, run)
             if not admitted:
                 raise BudgetExceededError(
@@ -262,10 +234,7 @@ class Ledger:
     def balance(self) -> Balance:
         """What was spent, for this site's own eyes."""
         with self._transaction():
-            order, cap = self._db.execute("select renyi_order, cap from life").fetchone()
-            subjects, most, least = self._db.execute(_SPENT).fetchone()
-            rows = self._db.execute("select run, step_cost, steps, started, disclosed, state from run order by run")
-            return Balance(cap, order, subjects, most, least, tuple(RunRow(*row) for row in rows))
+            return balance_of(self._db, self._cap)
 
     def head(self) -> LedgerHead:
         """The number of entries and the MAC of the last: goes into every frame header."""
@@ -325,7 +294,6 @@ class Ledger:
         return int(row[0])
 
     def _enter_life(self, history: History, dataset: str, budget: Budget, order: int, cap: int) -> None:
-        unit, adjacency = budget.unit.value, budget.adjacency.value
         unit, adjacency = budget.unit.value, budget.adjacency.value
         fixed: dict[str, str | int] = {
             "dataset": dataset,
