@@ -90,7 +90,7 @@ class Decline(Body):
 
     kind: Literal["decline"] = "decline"
     code: Code
-    clause: str = Field(default="", pattern=r"^[A-Za-z0-9._:/-]{0,64}$")
+    clause: str = Field(default="", pattern=r"^[A-Za-z0-9._:/-]{0,128}$")  # as long as a policy's identifiers
 
 
 class Cohort(Body):

@@ -12,7 +12,7 @@ Order of calls: ``SiteFolder.open`` → ``standing`` / ``request_for_plan`` per 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -39,7 +39,15 @@ from ..messages import Join, LedgerHeadSeen, Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, replace_file, state_folder
 from ..study import Study
 from .budget import open_ledger
-from .papers import Papers, read_file, read_papers, read_stop
+from .papers import (
+    Papers,
+    check_policy_signed,
+    read_file,
+    read_papers,
+    read_stop,
+    requester_is_known,
+    study_approvals,
+)
 
 
 @dataclass
@@ -143,9 +151,13 @@ class SiteFolder:
         steps: int,
         lifetime_fits: bool,
     ) -> Standing:
-        """What the site itself knows now, for ``cohort`` (site ids)."""
+        """What the site itself knows now, for ``cohort`` (site ids). What has expired or was revoked counts no more."""
         now = self.clock()
         roster = self.roster
+        roster.check_valid(now)
+        self.papers.base_model.check_valid(now)
+        check_policy_signed(self.study_folder, self.site, self.policy, roster, now=now)
+        everybody = (*self.study.sites, roster.coordinator.id)
         return Standing(
             now=now,
             stopped=read_stop(self.study_folder, roster, self.study, now=now),
@@ -159,9 +171,9 @@ class SiteFolder:
             base_model_digest=self.base_model.digest,
             base_model_licence=self.papers.base_model.licence,
             base_model_disclosure=str(self.papers.base_model.disclosure),
-            destinations=frozenset(roster.party(site).country for site in self.study.sites),
-            approvals=self.papers.study_approvals,
-            requester_excluded=True,
+            destinations=frozenset(roster.party(party).country for party in everybody),
+            approvals=study_approvals(self.study_folder, self.study, roster, now=now),
+            requester_excluded=requester_is_known(self.study, roster),
         )
 
     def request(self, standing: Standing, *, method: str, action: str = "train") -> Request:
@@ -183,7 +195,7 @@ class SiteFolder:
             observers=plan.observers,
             epsilon=rounded_up(epsilon),
             delta=plan.delta,
-            steps=plan.steps,
+            steps=plan.total_steps,
             lifetime_fits=True,
         )
         # consent of the whole set is judged at the join; inside a run an empty set goes on sending charged noise
@@ -247,20 +259,20 @@ class SiteFolder:
                 hint="restore state/heads.json from a backup; without it a rolled-back ledger may go unnoticed",
             ) from None
 
-    def remember_head(self, site: str, head: LedgerHeadSeen) -> None:
-        """Keep the latest head of another site; an older one than known is refused."""
-        if site == self.site:
-            return
+    def remember_heads(self, heads: Mapping[str, LedgerHeadSeen]) -> None:
+        """Keep the latest heads of other sites, in one write; an older one than known is refused."""
         seen = self.heads_seen()
-        known = seen.get(site)
-        if known is not None and head.entries < known.entries:
-            raise Refused(
-                "PEER_LEDGER_ROLLED_BACK",
-                f"the ledger of '{site}' is behind a head that {self.site} has seen",
-                hint="a restored or copied ledger must not run; its owner finds the newest one first",
-                site=self.site,
-            )
-        seen[site] = head
+        for site, head in heads.items():
+            known = seen.get(site)
+            if known is not None and head.entries < known.entries:
+                raise Refused(
+                    "PEER_LEDGER_ROLLED_BACK",
+                    f"the ledger of '{site}' is behind a head that {self.site} has seen",
+                    hint="a restored or copied ledger must not run; its owner finds the newest one first",
+                    site=self.site,
+                )
+            if site != self.site:
+                seen[site] = head
         text = json.dumps({name: value.model_dump() for name, value in sorted(seen.items())})
         replace_file(self._heads_file, text.encode("utf-8"))
 

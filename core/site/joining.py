@@ -79,10 +79,12 @@ def consider(folder: SiteFolder, offer: Offer, gate: Gate, *, dimension: int) ->
         observers=plan.observers,
         epsilon=rounded_up(epsilon),
         delta=plan.delta,
-        steps=plan.steps,
+        steps=plan.total_steps,
         lifetime_fits=folder.lifetime_fits(cost * plan.total_steps),
     )
     gate.decide(folder.request(standing, method=offer.method))
+    # what could never be released is not worth anybody's budget
+    gate.decide(folder.request(standing, method=offer.method, action="release"))
     # 4. records, and who of them may be used now
     eligible = eligible_subjects(
         folder.dataset().subjects,
@@ -104,6 +106,18 @@ def join(
     admitted = folder.ledger.reserve(
         message.header.run, step_cost=considered.step_cost, steps=plan.total_steps, subjects=list(prints)
     )
+    try:
+        sealed, state = _tell_join(folder, message, considered, gate)
+    except BaseException:
+        folder.ledger.close(message.header.run)  # no step was started, so nothing of the reservation stays
+        raise
+    return sealed, state, tuple(sorted(prints[mark] for mark in admitted))
+
+
+def _tell_join(
+    folder: SiteFolder, message: SignedMessage, considered: Considered, gate: Gate
+) -> tuple[Sealed, RunState]:
+    plan = considered.plan
     folder.record(
         "budget.reserved",
         refs={"run": message.header.run, "plan": plan.digest()},
@@ -134,7 +148,7 @@ def join(
         join_keys=keys,
         started=folder.clock(),
     )
-    return sealed, state, tuple(sorted(prints[mark] for mark in admitted))
+    return sealed, state
 
 
 def meet(
@@ -143,6 +157,7 @@ def meet(
     """Verify every join of the cohort and encapsulate to every site with a higher id."""
     publics: dict[str, JoinPublic] = {}
     digests: list[tuple[str, str]] = []
+    heads: dict[str, LedgerHeadSeen] = {}
     for site in considered.offer.sites:
         # 1. signed by that site's roster key, for this run and this very offer
         received = SignedMessage.from_bytes(message.part(f"join:{site}"))
@@ -163,10 +178,11 @@ def meet(
             subjects=size_bucket(folder.study.subjects[site]),  # the declared public number, not a count
             epsilon=body.epsilon,
         )
-        folder.remember_head(site, body.head)
+        heads[site] = body.head
     # 3. own join is among them unchanged
     if publics[folder.site] != state.join_keys.public:
         raise ProtocolError("JOIN_FOREIGN", "this site's own join was exchanged")
+    folder.remember_heads(heads)
     state.transcript = Transcript.begin(
         run=state.run, roster=folder.roster.fingerprint, offer=offer.digest, joins=digests
     )

@@ -10,6 +10,8 @@ Order of calls: ``open_previous`` once per outcome message; the caller saves the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,19 +24,33 @@ from ...privacy.encryption.manifest import Manifest, SeedList
 from ...privacy.encryption.presets import PRESETS
 from ...privacy.keys.decrypt import StepSecret, open_sum
 from ..errors import ProtocolError
-from ..messages import Finish, Frame, SignedMessage, Step
+from ..messages import Finish, Frame, LedgerHeadSeen, SignedMessage, Step
 from .state import RunState
 
 NOISE_DEVIATIONS = 7  # the bound's slack for the noise; a wrong key gives rms near 2^(w-1)/sqrt(3), far above
 
 
+@dataclass(frozen=True)
+class SignedFrame:
+    """One signer's frame header, verified: its body, and the digest of what was signed."""
+
+    body: Frame
+    digest: str
+
+
 def open_previous(
-    message: SignedMessage, state: RunState, *, plan: Plan, roster: Roster, site: str
+    message: SignedMessage,
+    state: RunState,
+    *,
+    plan: Plan,
+    roster: Roster,
+    site: str,
+    remember: Callable[[Mapping[str, LedgerHeadSeen]], None],
 ) -> np.ndarray | None:
     """The opened integer sum (int64, shape (d,)) of the step before, or None when it was abandoned.
 
-    Advances ``state.transcript``. Raises ``ProtocolError`` (and closes nothing) for every outcome that is not exactly
-    this step's.
+    Advances ``state.transcript``. ``remember`` keeps the signers' ledger heads. Raises ``ProtocolError`` for every outcome
+    that is not exactly this step's; after SUM_OUT_OF_BOUNDS nothing of the step can be opened any more.
     """
     body = message.body
     if not isinstance(body, Step | Finish):
@@ -58,12 +74,17 @@ def open_previous(
     if site not in body.signers or not state.step_sealed:
         raise ProtocolError("NOT_A_SIGNER", f"this site did not seal step {step}")
     # 3. every header is signed by its site, for this run, step, transcript and key
-    manifest, headers = _signed_manifest(message, body.signers, state, plan=plan, roster=roster)
+    frames = _signed_frames(message, body.signers, state, roster=roster)
+    manifest = _seed_manifest(message, frames)
     # 4. the sum has the form of a sum
     preset = PRESETS[plan.preset]
     data = message.part("sum")
     c0_sum = frame.decode_sum(data, preset=preset, dimension=plan.dimension)
-    # 5. open, under the key of this transcript
+    remember({signer: signed.body.head for signer, signed in frames.items()})
+    # 5. open, under the key of this transcript; once, whatever comes of it: a second sum would be the sender's choice
+    if state.opened_step == step:
+        raise ProtocolError("OPENED_ALREADY", f"a sum of step {step} was opened before; there is one sum a step")
+    state.opened_step = step
     secret = StepSecret.derive(state.secret(), state.step_transcript)
     opened = open_sum(c0_sum, manifest, preset, plan.dimension, secret=secret)
     secret.wipe()
@@ -71,6 +92,7 @@ def open_previous(
     if _rms(opened) > rms_bound(plan, len(body.signers)):
         raise ProtocolError("SUM_OUT_OF_BOUNDS", f"the sum of step {step} is larger than the plan allows")
     total = digest_bytes(data)
+    headers = tuple((signer, signed.digest) for signer, signed in frames.items())
     state.transcript = state.transcript.after(step, "summed", headers, total)
     state.completed += 1
     state.history.append(StepPart(step=step, cohort=state.step_cohort, outcome="completed", sum=total))
@@ -90,11 +112,10 @@ def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values.astype(np.float64)))))
 
 
-def _signed_manifest(
-    message: SignedMessage, signers: tuple[str, ...], state: RunState, *, plan: Plan, roster: Roster
-) -> tuple[Manifest, tuple[tuple[str, str], ...]]:
-    lists = []
-    headers = []
+def _signed_frames(
+    message: SignedMessage, signers: tuple[str, ...], state: RunState, *, roster: Roster
+) -> dict[str, SignedFrame]:
+    frames: dict[str, SignedFrame] = {}
     for signer in signers:
         header = SignedMessage.from_bytes(message.part(f"header:{signer}"), detached=True)
         header.verify(roster.party(signer).key)
@@ -105,9 +126,15 @@ def _signed_manifest(
             raise ProtocolError("MANIFEST_REPLAYED", f"the frame of '{signer}' belongs to another step or view")
         if body.key_check != state.secret().key_check(state.step_transcript):
             raise ProtocolError("KEY_CHECK_DIFFERS", f"'{signer}' sealed under another key")
+        frames[signer] = SignedFrame(body, header.digest)
+    return frames
+
+
+def _seed_manifest(message: SignedMessage, frames: Mapping[str, SignedFrame]) -> Manifest:
+    lists = []
+    for signer, signed in frames.items():
         seeds = SeedList(site=signer, seeds=message.part(f"seeds:{signer}"))
-        if frame.seeds_digest(seeds) != body.seeds:
+        if frame.seeds_digest(seeds) != signed.body.seeds:
             raise ProtocolError("SEEDS_SWAPPED", f"the seeds listed for '{signer}' are not the ones it signed")
         lists.append(seeds)
-        headers.append((signer, header.digest))
-    return Manifest(lists=tuple(lists)), tuple(headers)
+    return Manifest(lists=tuple(lists))

@@ -14,12 +14,15 @@ from ...privacy.keys.runkeys import JoinPublic
 from ..errors import ProtocolError, Refused
 from ..gate.gate import Gate
 from ..gate.sealed import Sealed
-from ..messages import Body, Decline, Offer, SignedMessage, Stopped
+from ..messages import Body, Decline, Offer, SignedMessage, Stop, Stopped
 from ..training.optimizer import Momentum
 from ..training.training import FeatureSource, TrainingData, load_training_data
 from . import joining, step
 from .folder import SiteFolder
 from .state import AGREEMENT, RunState
+
+# After these nothing of the run can be trusted to go on here: a sum was opened that is no sum.
+ENDS_THE_RUN = frozenset({"SUM_OUT_OF_BOUNDS", "OPENED_ALREADY"})
 
 
 class Site:
@@ -47,19 +50,25 @@ class Site:
         received.verify(self.folder.roster.coordinator.key)
         if received.header.sender != self.folder.roster.coordinator.id or received.header.study != self.folder.study.id:
             raise ProtocolError("MESSAGE_FOREIGN", "the message is not from this study's coordinator")
-        # 2. about the run that is open
-        body = received.body
-        if not isinstance(body, Offer) and (self.state is None or received.header.run != self.state.run):
+        # 2. about the run that is open; a stop of a run that is not open has nothing left to do
+        body, run = received.body, received.header.run
+        gate = self._gate(run)
+        known = self.state is not None and run == self.state.run
+        if isinstance(body, Stop) and not (known and self._running()):
+            return gate.tell(Stopped())
+        if not isinstance(body, Offer) and not known:
             raise ProtocolError("RUN_UNKNOWN", "the message is about a run that is not open here")
-        gate = self._gate(received.header.run)
         try:
             return self._dispatch(received, gate)
         except (Refused, GovernanceRefused, BudgetExceededError) as refused:
+            # a refusal is this site's last word in the run: what was never started is given back, the keys are dropped
+            self._end(run, refused.code)
             clause = refused.clause if isinstance(refused, Refused) else ""
-            self.folder.record(
-                "run.stopped", refs={"run": received.header.run}, data={"code": refused.code}
-            )
             return gate.tell(Decline(code=refused.code, clause=clause))
+        except ProtocolError as error:
+            if error.code in ENDS_THE_RUN:
+                self._end(run, error.code)
+            raise
 
     def _dispatch(self, message: SignedMessage, gate: Gate) -> Sealed:
         kind = message.body.kind
@@ -96,7 +105,7 @@ class Site:
         body = message.body
         if not isinstance(body, Offer):
             raise ProtocolError("MESSAGE_UNEXPECTED", "a run begins with an offer")
-        if self.state is not None and not self.state.finished:
+        if self._running():
             raise ProtocolError("RUN_OPEN", "a run is open here; one run at a time")
         considered = joining.consider(self.folder, body, gate, dimension=self._features.width + 1)
         sealed, self.state, admitted = joining.join(self.folder, message, considered, gate)
@@ -119,10 +128,19 @@ class Site:
         return self._data
 
     def _stop(self, state: RunState, gate: Gate) -> Sealed:
-        self.folder.ledger.close(state.run)
-        state.wipe()
-        self.state = None
+        self._end(state.run, "STOPPED_BY_COORDINATOR")
         return gate.tell(Stopped())
+
+    def _running(self) -> bool:
+        return self.state is not None and not self.state.finished
+
+    def _end(self, run: str, code: str) -> None:
+        self.folder.record("run.stopped", refs={"run": run}, data={"code": code})
+        state = self.state
+        if state is not None and state.run == run and not state.finished:
+            self.folder.ledger.close(run)
+            state.wipe()
+            self.state = None
 
     def _request(self, tools: step.StepTools) -> Request:
         return self.folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer)

@@ -99,6 +99,7 @@ class RunState:
     step_cohort: tuple[str, ...] = ()
     step_started: bool = False
     step_sealed: bool = False
+    opened_step: int = 0
     finished: bool = False
     completed: int = 0
     abandoned: int = 0

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...governance.provenance.provenance import commitment
 from ...privacy.accounting.plan import Plan
 from ...privacy.mechanism.randomness import SecretStream
 from ..data.eligible import still_eligible
-from ..errors import ProtocolError
+from ..errors import ProtocolError, Refused
 from ..gate.gate import Gate, StepContext
 from ..gate.sealed import Sealed
 from ..messages import Finish, Finished, Readies, Ready, SignedMessage, Step
@@ -56,7 +57,7 @@ def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
         raise ProtocolError("STEP_BEYOND_PLAN", f"step {body.step} was never reserved")
     if body.step != state.step + 1:
         raise ProtocolError("STEP_OUT_OF_ORDER", f"step {body.step} was asked for, step {state.step + 1} comes next")
-    cohort = _cohort(body, state, folder.site)
+    cohort = _cohort(body, state, folder)
     # 2. the stop comes first: it is honoured before opening, too
     request = folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=cohort)
     tools.gate.decide(request)
@@ -76,24 +77,25 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
     if not isinstance(body, Readies) or body.step != state.step or body.cohort != state.step_cohort:
         raise ProtocolError("READIES_FOREIGN", "the readies are not those of the step that is open")
     folder = tools.folder
-    # 1. a step that was sealed is re-sent unchanged, never computed again
-    kept = folder.ledger.sealed(state.run, state.step)
-    if kept is not None:
-        return tools.gate.resend(kept)
-    # 2. every site of the cohort, signed, at this very transcript
+    # 1. every site of the cohort, signed, at this very transcript
     for site in state.step_cohort:
         _check_ready(message, site, state, folder)
-    # 3. decide and check the noise rule before the charge, so that a refusal costs nothing
+    # 2. decide before the charge, so that a refusal costs nothing, and before a re-send, so that a stop outruns it
     request = folder.request_for_plan(
         tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=state.step_cohort
     )
     tools.gate.decide(request)
+    # 3. a step that was sealed is re-sent unchanged, never computed again
+    kept = folder.ledger.sealed(state.run, state.step)
+    if kept is not None:
+        return tools.gate.resend(kept)
     tools.plan.check_sealing_rule(len(state.step_cohort))
-    # 4. the cost moves from reserved to started, durably, before data are touched
+    # 4. enough noise in this cohort; then the cost moves from reserved to started, durably, before data are touched
     folder.ledger.start(state.run, state.step)
     state.step_started = True
     folder.record("step.started", refs={"run": state.run}, data={"step": state.step})
     # 5. who may still be used; nobody enters; nobody at all is an empty sample, which discloses noise and is charged
+    _record_consent(state, folder)
     subjects = still_eligible(
         tools.admitted, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock()
     )
@@ -134,23 +136,33 @@ def finish(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     folder.ledger.close(state.run)
     state.finished = True
     folder.record("run.finished", refs={"run": state.run}, data={"step": state.step, "completed": state.completed})
-    return tools.gate.tell(Finished(step=state.step, state_mac=state.state_mac()), request=request)
+    finished = Finished(step=state.step, state_mac=state.state_mac())
+    state.wipe()
+    return tools.gate.tell(finished, request=request)
+
+
+def _record_consent(state: RunState, folder: SiteFolder) -> None:
+    # under a key of this step, so that not even a change of the register since the last step shows in the log
+    key = folder.subject_key.fingerprint(f"consent/{state.run}/{state.step}")
+    snapshot = commitment(key, folder.register.snapshot_digest())
+    folder.record("consent.snapshot", refs={"run": state.run, "snapshot": snapshot}, data={"step": state.step})
 
 
 def _apply(message: SignedMessage, state: RunState, tools: StepTools) -> None:
     step = state.step
-    opened = open_previous(message, state, plan=tools.plan, roster=tools.folder.roster, site=tools.folder.site)
+    folder = tools.folder
+    opened = open_previous(
+        message, state, plan=tools.plan, roster=folder.roster, site=folder.site, remember=folder.remember_heads
+    )
     if step == 0:
         return
     if state.step_started:  # a step that fell before its readies came round was never started: nothing to settle
-        tools.folder.ledger.settle(state.run, step)
+        folder.ledger.settle(state.run, step)
     if opened is None:
-        tools.folder.record("step.abandoned", refs={"run": state.run}, data={"step": step})
+        folder.record("step.abandoned", refs={"run": state.run}, data={"step": step})
         return
     state.optimizer = tools.optimizer.step(state.optimizer, _gradient_sum(opened, tools.plan))
-    tools.folder.record(
-        "step.opened", refs={"run": state.run, "message": message.digest}, data={"step": step}
-    )
+    folder.record("step.opened", refs={"run": state.run, "message": message.digest}, data={"step": step})
 
 
 def _gradient_sum(opened: np.ndarray, plan: Plan) -> np.ndarray:
@@ -158,10 +170,18 @@ def _gradient_sum(opened: np.ndarray, plan: Plan) -> np.ndarray:
     return opened.astype(np.float64) * (float(plan.clipping_norm) / plan.grid)
 
 
-def _cohort(body: Step, state: RunState, site: str) -> tuple[str, ...]:
-    cohort = body.cohort
+def _cohort(body: Step, state: RunState, folder: SiteFolder) -> tuple[str, ...]:
+    cohort, site = body.cohort, folder.site
     if cohort != tuple(sorted(set(cohort))) or not set(cohort) <= set(state.cohort) or site not in cohort:
         raise ProtocolError("COHORT_DIFFERS", "the cohort is not an ordered part of the last one with this site in it")
+    if folder.study.on_drop == "stop" and set(cohort) != set(folder.study.sites):
+        raise Refused(
+            "SITE_DROPPED",
+            f"{site}: a site is missing, and the study stops then",
+            hint="sums with and without a site would show its share under little more noise",
+            site=site,
+            clause="study/on_drop",
+        )
     return cohort
 
 

@@ -48,19 +48,37 @@ def shifted(message: SignedMessage, by: int) -> bytes:
     return frame.encode_sum(words.astype(np.uint64), preset=preset, dimension=dimension)
 
 
+SMALLER = tuple(site for site in SITES if site != "yuki")
+
+
+def show_the_victim_a_smaller_cohort(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
+    if site != VICTIM or getattr(message.body, "step", 0) != 2:
+        return None
+    if message.body.kind == "step":
+        return resigned(message, body={"cohort": SMALLER})
+    return resigned(message, body={"cohort": SMALLER}, parts={"ready:yuki": None})
+
+
 def test_another_cohort_shown_to_one_site(study: Path) -> None:
-    smaller = tuple(site for site in SITES if site != "yuki")
-
-    def change(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
-        if site != VICTIM or getattr(message.body, "step", 0) != 2:
-            return None
-        if message.body.kind == "step":
-            return resigned(message, body={"cohort": smaller})
-        return resigned(message, body={"cohort": smaller}, parts={"ready:yuki": None})
-
-    with attack(study, change) as ongoing:
-        stopped_before_step_2(ongoing)
+    study_folder.change(study / "study.yaml", "on_drop: stop", "on_drop: continue")
+    study_folder.sign_study(study)
+    with attack(study, show_the_victim_a_smaller_cohort) as ongoing:
+        assert ongoing.refused is not None and ongoing.refused.code == "COHORT_TOO_SMALL"
+        assert ongoing.started() == {site: [1] for site in SITES}
+        assert ongoing.frames() == len(SITES)
         assert {ongoing.code_at(site) for site in SITES} == {"TRANSCRIPTS_DIFFER"}
+
+
+def test_a_site_left_out_on_purpose_stops_the_run_at_the_others_own_word(study: Path) -> None:
+    # `on_drop: stop` is for those who mind sums with and without one site: the coordinator's word is not enough
+    def leave_yuki_out(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
+        if getattr(message.body, "step", 0) != 2 or message.body.kind != "step":
+            return None
+        return resigned(message, body={"cohort": SMALLER})
+
+    with attack(study, leave_yuki_out) as ongoing:
+        stopped_before_step_2(ongoing)
+        assert ongoing.refused is not None and ongoing.refused.clause == "study/on_drop"
 
 
 @pytest.mark.parametrize("fooled", [(VICTIM,), OTHERS], ids=["one site", "all but one site"])
@@ -235,6 +253,8 @@ def test_a_cohort_that_no_step_can_have(study: Path) -> None:
         "of nobody": (),
     }
     noted: dict[str, Answer] = {}
+    study_folder.change(study / "study.yaml", "on_drop: stop", "on_drop: continue")
+    study_folder.sign_study(study)
 
     def change(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
         if site == VICTIM and message.body.kind == "step" and message.body.step == 2:
@@ -247,6 +267,7 @@ def test_a_cohort_that_no_step_can_have(study: Path) -> None:
         for name in cohorts:
             assert noted[name] == Answer("COHORT_DIFFERS", kind=None, moved=())
         # two are an ordered part of the last cohort, but none that hides anybody: the site's own policy declines
-        assert noted["of two"] == Answer(None, kind="decline", moved=("log",))
+        # and gives back what was never started
+        assert noted["of two"] == Answer(None, kind="decline", moved=("balance", "ledger", "log"))
         (refused,) = entries(ongoing.federation, VICTIM, "decision.refuse")
         assert refused["data"] == {"codes": ["COHORT_TOO_SMALL"]}

@@ -142,8 +142,9 @@ def test_a_message_of_a_run_that_was_never_offered(federation: Federation, earli
 
 
 def test_a_stop_of_a_run_that_was_never_offered(federation: Federation) -> None:
+    # nothing is left to do, and saying so moves nothing but the log
     stop = sign_message(Stop(code="X"), study=STUDY, run="r", sender="coordinator", key=demo_key("coordinator"))
-    assert answer_of(federation, stop.to_bytes()) == Answer("RUN_UNKNOWN", None)
+    assert answer_of(federation, stop.to_bytes()) == Answer(None, "stopped", moved=("log",))
 
 
 def test_an_old_offer_replayed(earlier: Earlier) -> None:

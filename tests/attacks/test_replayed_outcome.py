@@ -19,7 +19,7 @@ from sekisho.privacy.encryption.aggregation import Aggregator
 from sekisho.privacy.encryption.presets import PRESETS
 from sekisho.privacy.errors import LedgerError
 
-from ..federation.books import Spent
+from ..federation.books import Spent, entries
 from ..federation.study_folder import SITES
 from .conftest import Earlier
 from .hostile import Answer, Attack, attack, parts_of, resigned
@@ -163,6 +163,10 @@ FORGED: dict[Outcome, str] = {
 }
 
 
+REFUSED_UNOPENED = [forged for forged, code in FORGED.items() if code != "SUM_OUT_OF_BOUNDS"]
+OPENED_AS_NOISE = [forged for forged, code in FORGED.items() if code == "SUM_OUT_OF_BOUNDS"]
+
+
 @pytest.fixture(scope="module")
 def answers(signed_study: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Outcome, Answer]:
     """The victim's answer to each forged outcome in turn, and then to the honest one, in one run."""
@@ -171,7 +175,7 @@ def answers(signed_study: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
 
     def change(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
         if site == VICTIM and message.body.kind == "step" and message.body.step == 3:
-            noted.update((forged, ongoing.aside(VICTIM, forged(ongoing, message))) for forged in FORGED)
+            noted.update((forged, ongoing.aside(VICTIM, forged(ongoing, message))) for forged in REFUSED_UNOPENED)
         return None
 
     with attack(study, change) as ongoing:
@@ -181,10 +185,30 @@ def answers(signed_study: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     return noted
 
 
-@pytest.mark.parametrize("forged", FORGED, ids=lambda forged: forged.__name__)
+@pytest.mark.parametrize("forged", REFUSED_UNOPENED, ids=lambda forged: forged.__name__)
 def test_an_outcome_that_is_not_this_steps(answers: dict[Outcome, Answer], forged: Outcome) -> None:
     # one code for its own people; nothing is sent, opened, applied or charged
     assert answers[forged] == Answer(FORGED[forged], kind=None, moved=())
+
+
+@pytest.mark.parametrize("forged", OPENED_AS_NOISE, ids=lambda forged: forged.__name__)
+def test_a_sum_that_opens_as_noise_ends_the_run_there(study: Path, forged: Outcome) -> None:
+    # Whether a chosen sum stays within the bound is an answer; so there is one for a step, and none after a no.
+    noted: list[Answer] = []
+
+    def change(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
+        if site == VICTIM and message.body.kind == "step" and message.body.step == 3:
+            noted.append(ongoing.aside(VICTIM, forged(ongoing, message)))
+            noted.append(ongoing.aside(VICTIM, forged(ongoing, message)))
+        return None
+
+    with attack(study, change) as ongoing:
+        assert [(answer.code, answer.kind) for answer in noted] == [("SUM_OUT_OF_BOUNDS", None), ("RUN_UNKNOWN", None)]
+        assert ongoing.federation.sites[VICTIM].state is None
+        assert ongoing.refused is not None and ongoing.refused.code == "SITE_DROPPED"
+        assert ongoing.started() == {site: [1, 2] for site in SITES}
+        stopped = [entry["data"]["code"] for entry in entries(ongoing.federation, VICTIM, "run.stopped")]
+        assert stopped[-1] == "SUM_OUT_OF_BOUNDS"
 
 
 def test_one_site_that_got_a_forged_outcome_keeps_everybody_from_starting(study: Path) -> None:
@@ -213,9 +237,9 @@ def test_pieces_of_another_run(earlier: Earlier) -> None:
             early = resigned(old, body={"step": 1}, run=message.header.run)
             noted["before the first step"] = ongoing.aside(VICTIM, early)
         if message.body.step == 2:
+            noted["the whole message"] = ongoing.aside(VICTIM, old.to_bytes())
             for part in ("header:yuki", "seeds:yuki", "sum"):
                 noted[part] = ongoing.aside(VICTIM, resigned(message, parts={part: old.part(part)}))
-            noted["the whole message"] = ongoing.aside(VICTIM, old.to_bytes())
         return None
 
     with attack(earlier.study, change, run="later") as ongoing:
@@ -223,10 +247,10 @@ def test_pieces_of_another_run(earlier: Earlier) -> None:
             "before the first step": ("OUTCOME_UNEXPECTED", ()),
             "header:yuki": ("MANIFEST_FOREIGN", ()),
             "seeds:yuki": ("SEEDS_SWAPPED", ()),
-            "sum": ("SUM_OUT_OF_BOUNDS", ()),
             "the whole message": ("RUN_UNKNOWN", ()),
+            "sum": ("SUM_OUT_OF_BOUNDS", ("balance", "ledger", "log", "heads")),
         }
-        assert ongoing.result is not None and ongoing.result.state_macs_agree
+        assert ongoing.refused is not None and ongoing.refused.code == "SITE_DROPPED"
 
 
 def test_a_step_that_was_told_abandoned_is_never_opened_later(study: Path) -> None:
