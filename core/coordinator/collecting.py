@@ -11,13 +11,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ...governance.errors import GovernanceError
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
+from ...privacy.errors import PrivacyError
 from ..engines.channel import Channel
-from ..errors import ProtocolError, Refused
+from ..errors import CoreError, Refused
 from ..messages import Body, Decline, SignedMessage, sign_message
 
 REPLY_SECONDS = 3600.0  # a local step may take long on a small machine; an engine reports a dead site sooner
+# What reading a hostile reply may raise: all of it means that this site did not deliver.
+CODED = (CoreError, GovernanceError, PrivacyError)
 POLL_SECONDS = 0.01  # only slept where replies are still out
 
 
@@ -94,7 +98,7 @@ class Collector:
         try:
             message = SignedMessage.from_bytes(data)
             message.verify(self._roster.party(site).key)
-        except ProtocolError:
+        except CODED:
             return None
         if message.header.sender != site or message.header.run != run:
             return None

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ...governance.canonical import digest_bytes
+from ...governance.errors import GovernanceError
 from ...governance.log.auditlog import AuditLog
 from ...governance.log.entries import Entry, Value
 from ...governance.signing.keys import SigningKey
@@ -25,9 +26,9 @@ from ...privacy.accounting.plan import Plan
 from ...privacy.encryption import frame
 from ...privacy.encryption.aggregation import Aggregator
 from ...privacy.encryption.presets import PRESETS
-from ...privacy.errors import CiphertextError
+from ...privacy.errors import CiphertextError, PrivacyError
 from ..engines.channel import Channel
-from ..errors import ProtocolError, Refused
+from ..errors import CoreError, ProtocolError, Refused
 from ..messages import (
     Body,
     Cohort,
@@ -114,8 +115,8 @@ class Coordinator:
             started = time.monotonic()
             finished = self._train(state, plan)
             seconds["steps"] = time.monotonic() - started
-        except Refused as refused:
-            self._stop(state, refused.code)
+        except (CoreError, GovernanceError, PrivacyError) as error:
+            self._stop(state, error.code)
             raise
         macs = {body.state_mac for body in finished}
         return RunResult(run, offer.method, plan, state, self._collector.traffic, seconds, len(macs) == 1)
@@ -180,6 +181,9 @@ class Coordinator:
         if gathered.missing:
             return self._abandon(state, step, gathered.missing), {}
         # 3. add the ciphertext halves; the seeds are forwarded, signed, for the sites to expand themselves
+        liars = _not_of_this_step(gathered.messages, ready.messages, step)
+        if liars:
+            return self._abandon(state, step, liars), {}
         return self._sum(state, plan, step, gathered.messages)
 
     def _sum(
@@ -193,7 +197,7 @@ class Coordinator:
             try:
                 ciphertext = frame.decode(message.part("frame"), preset=preset, dimension=plan.dimension)
                 aggregator.add(site, ciphertext)
-            except CiphertextError:
+            except (CiphertextError, ProtocolError):
                 return self._abandon(state, step, (site,)), {}
             halves = frame.seeds_digest(ciphertext), frame.c0_digest(ciphertext)
             body = message.body
@@ -234,7 +238,11 @@ class Coordinator:
 
     def _stop_if(self, missing: Sequence[str], state: CoordinatorState, plan: Plan) -> None:
         if missing and self._study.on_drop == "stop":
-            raise Refused("SITE_DROPPED", f"{', '.join(missing)} did not deliver, and the study stops then")
+            raise Refused(
+                "SITE_DROPPED",
+                f"{', '.join(missing)} did not deliver, and the study stops then",
+                hint="what was started stays charged; `on_drop: continue` in an approved study goes on without them",
+            )
         if len(state.cohort) < plan.minimum_sites:
             raise Refused(
                 "COHORT_TOO_SMALL",
@@ -277,6 +285,22 @@ class Coordinator:
             data=data or {},
         )
         self._log.append(entry)
+
+
+def _not_of_this_step(
+    frames: Mapping[str, SignedMessage], readies: Mapping[str, SignedMessage], step: int
+) -> tuple[str, ...]:
+    """Sites whose frame is not of the step and transcript that they were ready for, or under a key of their own."""
+    checks = [frame_.body.key_check for frame_ in frames.values() if isinstance(frame_.body, Frame)]
+    common = max(set(checks), key=checks.count)
+    wrong = []
+    for site, message in frames.items():
+        body, ready = message.body, readies[site].body
+        if not isinstance(body, Frame) or not isinstance(ready, Ready):
+            wrong.append(site)
+        elif (body.step, body.transcript, body.key_check) != (step, ready.transcript, common):
+            wrong.append(site)
+    return tuple(wrong)
 
 
 def _whole(name: str, messages: Mapping[str, SignedMessage]) -> dict[str, bytes]:
