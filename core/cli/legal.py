@@ -19,7 +19,7 @@ from ...governance.policy.policy import Policy
 from ..data.intake import BaseModelFacts, inspect, locate
 from ..errors import Refused
 from ..gate.facts import Standing, request_for
-from ..site.papers import Papers, read_file, read_papers, read_stop, read_study
+from ..site.papers import Papers, read_file, read_papers, read_stop, read_study, requester_is_known
 from .console import DEFAULT_STUDY, REFUSED, Terminal, guarded
 
 ASSUMED = ("consent.eligible", "budget.run_epsilon", "budget.run_delta", "budget.lifetime_fits")
@@ -36,13 +36,13 @@ def legal_commands() -> None:
 @guarded()
 def check(
     policy: Path = typer.Argument(..., help="A policy.yaml."),
-    language: str = typer.Option("en", "--language", help="en or ja."),
+    language: Language = typer.Option("en", "--language", help="en or ja."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Read one policy file strictly, and say in words what the system will enforce."""
     terminal = Terminal(as_json=as_json)
     parsed = Policy.parse(read_file(policy), str(policy))
-    lines = explain(parsed, "ja" if language == "ja" else "en")
+    lines = explain(parsed, language)
     terminal.say(f"{policy.name}: {parsed.id}, version {parsed.version}, reads as follows")
     for line in lines:
         terminal.say(f"  {line}")
@@ -61,7 +61,7 @@ def check(
 @guarded(policy_is_refusal=True)
 def decide_study(
     study: Path = typer.Argument(DEFAULT_STUDY, help="Folder of the study."),
-    language: str = typer.Option("en", "--language", help="en or ja."),
+    language: Language = typer.Option("en", "--language", help="en or ja."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Hold the study against every site's policy: one row a site, one column a clause type."""
@@ -73,9 +73,11 @@ def decide_study(
     for site in content.sites:
         papers = read_papers(study, site, base_model=base_model, now=now)
         for method in content.methods:
-            request = request_for(content, _assumed(papers, study, method, base_model, now), method=method)
-            table[f"{site}/{method}"] = papers.policy, decide(papers.policy, request)
-    _print_table(terminal, table, "ja" if language == "ja" else "en")
+            standing = _assumed(papers, study, method, base_model, now)
+            for action in ("train", "release"):
+                request = request_for(content, standing, method=method, action=action)
+                table[f"{site}/{method}/{action}"] = papers.policy, decide(papers.policy, request)
+    _print_table(terminal, table, language)
     decisions = {"decisions": {name: decision.to_json() for name, (_, decision) in table.items()}}
     denied = [name for name, (_, decision) in table.items() if not decision.permitted]
     if denied:
@@ -99,13 +101,13 @@ def _assumed(
         epsilon=settings.epsilon,
         delta=settings.delta,
         lifetime_fits=True,
-        steps=settings.steps,
+        steps=settings.steps + settings.allowance,
         base_model_digest=base_model.digest,
         base_model_licence=papers.base_model.licence,
         base_model_disclosure=str(papers.base_model.disclosure),
-        destinations=frozenset(roster.party(site).country for site in study.sites),
+        destinations=frozenset(roster.party(party).country for party in (*study.sites, roster.coordinator.id)),
         approvals=papers.study_approvals,
-        requester_excluded=True,
+        requester_excluded=requester_is_known(study, roster),
     )
 
 

@@ -7,14 +7,14 @@ budget that is spent stays spent.
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
 
-from ...governance.signing.roster import Roster
 from ..errors import Refused
-from ..parties import state_folder
-from ..site.papers import read_file, read_study
+from ..parties import StateLock, state_folder
+from ..site.papers import read_roster, read_study
 from .console import DEFAULT_STUDY, Terminal, guarded
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -33,7 +33,7 @@ def reset_demo(
 ) -> None:
     """Delete the budgets, logs and run state of a demo study; works on a `demo: true` roster only."""
     terminal = Terminal(as_json=as_json)
-    roster = Roster.parse(read_file(study / "roster.yaml"), "roster.yaml")
+    roster = read_roster(study, now=datetime.now(UTC))  # signed by every site: one edited word is not enough
     if not roster.demo:
         raise Refused(
             "NOT_A_DEMO",
@@ -45,7 +45,9 @@ def reset_demo(
     for party in (*content.sites, roster.coordinator.id):
         folder = state_folder(study, party, coordinator=party == roster.coordinator.id)
         if folder.exists():
+            lock = StateLock(folder, party)
             shutil.rmtree(folder)
+            lock.release()
             removed.append(party)
     terminal.say(f"state of {len(removed)} parties deleted: {', '.join(removed) or 'there was none'}")
     terminal.result({"removed": removed})

@@ -184,7 +184,14 @@ def site_facts(federation: Federation, name: str, result: RunResult, *, started:
         policy_version=folder.policy.version,
         policy_digest=folder.policy.bytes_digest,
         policy=tuple(
-            ClauseWords(id=one.id, name=one.name, prose=one.prose, enforced=one.enforced, recorded=one.recorded)
+            ClauseWords(
+                id=one.id,
+                name=one.name,
+                prose=one.prose,
+                enforced=one.enforced,
+                recorded=one.recorded,
+                grant=one.id in {grant.id for grant in folder.policy.grants},
+            )
             for one in explanations(folder.policy)
         ),
         log_entries=folder.log.size,

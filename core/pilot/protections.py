@@ -23,7 +23,7 @@ def protections_held(federation: Federation, result: RunResult) -> dict[str, boo
     sealed = [entry for of_site in entries.values() for entry in of_site if entry["type"] == "step.disclosed"]
     return {
         Protection.POLICY: all(_permitted(of_site) for of_site in entries.values()),
-        Protection.CONSENT: all(_only_consenting(federation, name) for name in federation.sites),
+        Protection.CONSENT: all(_only_consenting(federation, name, of_site) for name, of_site in entries.items()),
         Protection.BUDGET: all(_charged(federation, name, result) for name in federation.sites),
         Protection.NOISE: bool(sealed) and all(_noise_as_charged(result, entry) for entry in sealed),
         Protection.ENCRYPTION: _ciphertext_only(result),
@@ -47,11 +47,13 @@ def _permitted(entries: list[dict[str, Any]]) -> bool:
     return bool(kinds) and kinds[0] == "decision.permit" and "decision.refuse" not in kinds
 
 
-def _only_consenting(federation: Federation, name: str) -> bool:
+def _only_consenting(federation: Federation, name: str, entries: list[dict[str, Any]]) -> bool:
+    # who joined had consent then, and the register was asked, and committed to, in every step that was started
     site = federation.sites[name]
-    if site.tools is None:
+    if site.tools is None or not set(site.tools.admitted) <= set(site.tools.considered.subjects):
         return False
-    return set(site.tools.admitted) <= set(site.tools.considered.subjects)
+    asked = {entry["data"]["step"] for entry in entries if entry["type"] == "consent.snapshot"}
+    return asked == {entry["data"]["step"] for entry in entries if entry["type"] == "step.started"}
 
 
 def _charged(federation: Federation, name: str, result: RunResult) -> bool:

@@ -41,6 +41,7 @@ class ClauseWords(Strict):
     prose: Text
     enforced: Text
     recorded: Text | None
+    grant: bool = False
 
 
 class LedgerRun(Strict):
