@@ -12,6 +12,9 @@ import pytest
 import typer
 
 from sekisho.core.cli.cli import COMMANDS
+from sekisho.governance.signing.envelope import sign_statement, write_envelopes
+from sekisho.governance.signing.keys import SigningKey, demo_key
+from sekisho.governance.signing.roster import roster_statement
 
 from ..federation import study_folder
 from ..federation.command import Ended, one_line, sekisho, sekisho_here
@@ -135,15 +138,26 @@ def test_only_a_demo_gets_its_budget_back(study: Path, tmp_path: Path, capsys: C
     state = study / "sites" / "ame" / "state"
     state.mkdir(mode=0o700)
     (state / "ledger.sqlite").write_bytes(b"what was spent")
-    roster = study / "roster.yaml"
-    demo = roster.read_text("utf-8")
-    roster.write_text(demo.replace("demo: true", "demo: false"), "utf-8")
-    ended = here(capsys, "study reset-demo {study} --json", study, tmp_path)
-    assert ended.exit in (2, 3) and ended.told["code"] in ("NOT_A_DEMO", "ROSTER_DEMO_KEY")
-    assert (state / "ledger.sqlite").read_bytes() == b"what was spent"
-    roster.write_text(demo, "utf-8")
+    real = Path(shutil.copytree(study, tmp_path / "real"))
+    roster_in_earnest(real)
+    ended = here(capsys, "study reset-demo {study} --json", real, tmp_path)
+    assert (ended.exit, ended.told["code"]) == (3, "NOT_A_DEMO")
+    assert (real / "sites" / "ame" / "state" / "ledger.sqlite").read_bytes() == b"what was spent"
     assert here(capsys, "study reset-demo {study} --json", study, tmp_path).told["removed"] == ["ame"]
     assert not state.exists()
+
+
+def roster_in_earnest(study: Path) -> None:
+    """The same roster with keys of its own, not marked as a demo, signed by every site."""
+    path = study / "roster.yaml"
+    text = path.read_text("utf-8").replace("demo: true", "demo: false")
+    keys = {name: SigningKey.generate() for name in (*study_folder.SITES, "coordinator", *study_folder.PEOPLE.values())}
+    for name, key in keys.items():
+        text = text.replace(demo_key(name).public.to_text(), key.public.to_text())
+    path.write_text(text, "utf-8")
+    statement = roster_statement(study_folder.read_roster(study), file="roster.yaml")
+    envelopes = [sign_statement(statement, [keys[site]]) for site in study_folder.SITES]
+    path.with_name("roster.yaml.dsse.json").write_bytes(write_envelopes(envelopes))
 
 
 def test_a_withdrawal_counts_at_once_and_is_not_printed(study: Path, tmp_path: Path, capsys: Capture) -> None:
