@@ -296,9 +296,8 @@ def _not_of_this_step(
     wrong = []
     for site, message in frames.items():
         body, ready = message.body, readies[site].body
-        if not isinstance(body, Frame) or not isinstance(ready, Ready):
-            wrong.append(site)
-        elif (body.step, body.transcript, body.key_check) != (step, ready.transcript, common):
+        right = isinstance(body, Frame) and isinstance(ready, Ready) and body.transcript == ready.transcript
+        if not right or not isinstance(body, Frame) or (body.step, body.key_check) != (step, common):
             wrong.append(site)
     return tuple(wrong)
 

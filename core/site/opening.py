@@ -49,8 +49,8 @@ def open_previous(
 ) -> np.ndarray | None:
     """The opened integer sum (int64, shape (d,)) of the step before, or None when it was abandoned.
 
-    Advances ``state.transcript``. ``remember`` keeps the signers' ledger heads. Raises ``ProtocolError`` for every outcome
-    that is not exactly this step's; after SUM_OUT_OF_BOUNDS nothing of the step can be opened any more.
+    Advances ``state.transcript``. ``remember`` keeps the signers' ledger heads. Raises ``ProtocolError`` for every
+    outcome that is not exactly this step's; after SUM_OUT_OF_BOUNDS nothing of the step can be opened any more.
     """
     body = message.body
     if not isinstance(body, Step | Finish):

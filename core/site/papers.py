@@ -135,7 +135,7 @@ def check_policy_signed(study_folder: Path, site: str, policy: Policy, roster: R
         if signed.by_role.get(role, 0) < needed:
             raise Refused(
                 "POLICY_NOT_SIGNED",
-                f"{site}: policy.yaml lacks a valid signature over its present bytes, of role '{role}' acting for {site}",
+                f"{site}: policy.yaml lacks a valid signature, over its present bytes, of '{role}' acting for {site}",
                 hint="whoever the roster lets act for this site signs it as it stands; any change needs new signatures",
                 site=site,
             )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # channels.py, command.py and study_folder.py are shared by the tests here
+sys.path.insert(0, str(Path(__file__).parent))  # what the tests here share lies beside them
 
-import study_folder  # noqa: E402  found through the line above
+import study_folder
 
 
 @pytest.fixture(scope="session")
