@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from sekisho.core.messages import SignedMessage
+from sekisho.governance.signing.keys import demo_key
 from sekisho.privacy.encryption import frame
 from sekisho.privacy.encryption.aggregation import Aggregator
 from sekisho.privacy.encryption.presets import PRESETS
@@ -101,6 +102,25 @@ def a_header_with_one_bit_changed(ongoing: Attack, message: SignedMessage) -> by
     return resigned(message, parts={"header:yuki": bytes(header)})
 
 
+def friends_header(ongoing: Attack, message: SignedMessage, **changes: object) -> bytes:
+    """What a site that is the coordinator's friend would sign: its own frame's header with other fields."""
+    own = ongoing.sent_by("yuki", "frame")[1]
+    signed = resigned(own, body=own.body.model_copy(update=changes), key=demo_key("yuki"))
+    return resigned(message, parts={"header:yuki": SignedMessage.from_bytes(signed).detached()})
+
+
+def a_friends_header_under_another_key(ongoing: Attack, message: SignedMessage) -> bytes:
+    return friends_header(ongoing, message, key_check="00" * 32)
+
+
+def a_friends_header_of_another_view(ongoing: Attack, message: SignedMessage) -> bytes:
+    return friends_header(ongoing, message, transcript="00" * 32)
+
+
+def a_friends_header_of_another_step(ongoing: Attack, message: SignedMessage) -> bytes:
+    return friends_header(ongoing, message, step=1)
+
+
 def two_seed_lists_swapped(ongoing: Attack, message: SignedMessage) -> bytes:
     swapped = {"seeds:mori": message.part("seeds:yuki"), "seeds:yuki": message.part("seeds:mori")}
     return resigned(message, parts=swapped)
@@ -151,6 +171,9 @@ FORGED: dict[Outcome, str] = {
     a_header_missing: "PART_MISSING",
     another_sites_header: "MESSAGE_FORGED",
     a_header_with_one_bit_changed: "MESSAGE_FORGED",
+    a_friends_header_under_another_key: "KEY_CHECK_DIFFERS",
+    a_friends_header_of_another_view: "MANIFEST_REPLAYED",
+    a_friends_header_of_another_step: "MANIFEST_REPLAYED",
     two_seed_lists_swapped: "SEEDS_SWAPPED",
     the_victims_own_seeds_swapped: "SEEDS_SWAPPED",
     fresh_seeds: "SEEDS_SWAPPED",
@@ -224,6 +247,20 @@ def test_one_site_that_got_a_forged_outcome_keeps_everybody_from_starting(study:
         assert ongoing.refused is not None and ongoing.refused.code == "SITE_DROPPED"
         assert ongoing.started() == {site: [1, 2] for site in SITES}
         assert ongoing.books() == {site: Spent(2, 2, "closed", 2) for site in SITES}
+
+
+def test_an_outcome_of_a_step_that_this_site_did_not_seal(study: Path) -> None:
+    noted: list[Answer] = []
+
+    def change(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
+        if site == VICTIM and message.body.kind == "readies" and message.body.step == 2:
+            early = resigned(outcome_of(ongoing, 1), body={"step": 3})
+            noted.append(ongoing.aside(VICTIM, early))
+        return None
+
+    with attack(study, change) as ongoing:
+        assert noted == [Answer("NOT_A_SIGNER", None)]
+        assert ongoing.result is not None and ongoing.result.state_macs_agree
 
 
 def test_pieces_of_another_run(earlier: Earlier) -> None:
