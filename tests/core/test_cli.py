@@ -142,6 +142,10 @@ def test_only_a_demo_gets_its_budget_back(study: Path, tmp_path: Path, capsys: C
     roster_in_earnest(real)
     ended = here(capsys, "study reset-demo {study} --json", real, tmp_path)
     assert (ended.exit, ended.told["code"]) == (3, "NOT_A_DEMO")
+    # one edited word is not enough: the sites did not sign it
+    study_folder.change(real / "roster.yaml", "\ndemo: false", "\ndemo: true")
+    ended = here(capsys, "study reset-demo {study} --json", real, tmp_path)
+    assert (ended.exit, ended.told["code"]) == (3, "ROSTER_UNSIGNED")
     assert (real / "sites" / "ame" / "state" / "ledger.sqlite").read_bytes() == b"what was spent"
     assert here(capsys, "study reset-demo {study} --json", study, tmp_path).told["removed"] == ["ame"]
     assert not state.exists()
