@@ -31,6 +31,7 @@ from sekisho.core.planning import plan_of
 from sekisho.core.site.papers import read_study
 from sekisho.governance.consent.consent import ConsentRegister
 from sekisho.governance.errors import GovernanceError
+from sekisho.governance.provenance.disclosure import BaseModelRecord
 from sekisho.governance.signing.envelope import Subject, sign_statement, write_envelopes
 from sekisho.governance.signing.stop import stop_statement
 from sekisho.privacy.accounting.accountant import filter_cap, filter_order, step_cost
@@ -75,6 +76,19 @@ def policy_not_yet_valid(study: Path) -> None:
 def purpose_not_granted(study: Path) -> None:
     change(study / "study.yaml", "dpv:ImproveExistingProductsAndServices", "dpv:Marketing")
     study_folder.sign_study(study)
+
+
+def release_not_granted(study: Path) -> None:
+    """Training alone is permitted: what could never be released is not worth anybody's budget."""
+    granted = 'purposes: ["dpv:ImproveExistingProductsAndServices", "dpv:ResearchAndDevelopment"]'
+    policy(study, f"action: release\n    {granted}", 'action: release\n    purposes: ["dpv:ResearchAndDevelopment"]')
+
+
+def base_model_unsigned(study: Path) -> None:
+    """Approved, but not by legal."""
+    path = study / "base-model.yaml"
+    record = BaseModelRecord.parse(path.read_bytes(), path.name)
+    study_folder.approve(study, path, {record.bytes_digest, record.canonical_digest}, "base-model", ("it",))
 
 
 def clause_unknown(study: Path) -> None:
@@ -189,6 +203,8 @@ CASES = {
     "policy expired": Case("POLICY_EXPIRED", policy_expired, apart=True),
     "policy not yet valid": Case("POLICY_NOT_YET_VALID", policy_not_yet_valid),
     "purpose not granted": Case("PURPOSE_NOT_GRANTED", purpose_not_granted, SITES, apart=True),
+    "release not granted": Case("PURPOSE_NOT_GRANTED", release_not_granted, says="G2"),
+    "base model not signed by legal": Case("BASE_MODEL_NOT_SIGNED", base_model_unsigned, SITES, "base-model.yaml"),
     "unknown clause": Case("UNKNOWN_CLAUSE", clause_unknown, says=f"sites/{ONE}/policy.yaml:", apart=True),
     "unreadable policy": Case("YAML_SYNTAX", policy_unreadable, says=f"sites/{ONE}/policy.yaml:"),
     "no policy": Case("POLICY_MISSING", policy_missing),
