@@ -28,10 +28,10 @@ pilot: $(STAMP)
 	@$(BIN)/sekisho pilot $(EXAMPLE) --out $(OUT)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q -m "not proof"
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not proof"
 
 proof: $(STAMP)
-	@$(BIN)/python -m pytest -q -m proof
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m proof
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
