@@ -17,7 +17,7 @@ CANARY = "kanarienvogel-7f3a"
 
 @pytest.fixture(scope="session")
 def marked_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = study_folder.build(tmp_path_factory.mktemp("marked") / "study", steps=12)
+    folder = study_folder.build(tmp_path_factory.mktemp("marked") / "study", steps=8)
     for site in study_folder.SITES:
         path = folder / "sites" / site / "records.jsonl.gz"
         rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]

@@ -29,7 +29,7 @@ from sekisho.privacy.errors import PrivacyError
 from .test_bad_input import leaks
 
 UNWRITABLE = {"LEDGER_UNWRITABLE", "LOG_UNWRITABLE", "STATE_UNWRITABLE", "SUBJECT_KEY_UNWRITABLE", "VAULT_UNREADABLE"}
-STEPS, ALLOWANCE = 12, 3
+STEPS, ALLOWANCE = 8, 3
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from study_folder import SITES
 from .conftest import CANARY
 from .test_bad_input import leaks
 
-STEPS, ALLOWANCE = 12, 3
+STEPS, ALLOWANCE = 8, 3
 PATIENCE = 200.0  # seconds until a run has reached its second step, on a machine with other work
 
 
