@@ -199,6 +199,26 @@ def test_something_else_in_place_of_a_ready(answers: dict[Substitute, Answer], s
     assert answers[substitute] == Answer(SUBSTITUTES[substitute], kind=None, moved=())
 
 
+def test_a_cohort_below_the_studys_minimum_that_every_policy_would_permit(study: Path) -> None:
+    study_folder.change(study / "study.yaml", "minimum_sites: 3", "minimum_sites: 4")
+    study_folder.change(study / "study.yaml", "on_drop: stop", "on_drop: continue")
+    study_folder.sign_study(study)
+    three = SITES[:3]
+
+    def change(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
+        if getattr(message.body, "step", 0) != 2 or site not in three:
+            return None
+        rest = {f"ready:{site}": None for site in SITES[3:]} if message.body.kind == "readies" else {}
+        return resigned(message, body={"cohort": three}, parts=rest)
+
+    with attack(study, change) as ongoing:
+        assert ongoing.refused is not None and ongoing.refused.code == "COHORT_TOO_SMALL"
+        assert ongoing.started() == {site: [1] for site in SITES}
+        assert ongoing.books() == dict.fromkeys(SITES, ONE_STEP)
+        # the plan has no noise for three, which is found out before the charge
+        assert {ongoing.code_at(site) for site in three} == {"NO_SUCH_COHORT"}
+
+
 def test_no_record_is_turned_into_features_before_all_readies_agree(study: Path) -> None:
     class Counting(HashedFeatures):
         calls = 0

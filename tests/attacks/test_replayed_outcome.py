@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sekisho.core.messages import SignedMessage
+from sekisho.core.messages import Finish, SignedMessage
 from sekisho.governance.signing.keys import demo_key
 from sekisho.privacy.encryption import frame
 from sekisho.privacy.encryption.aggregation import Aggregator
@@ -158,6 +158,14 @@ def a_step_that_was_before(ongoing: Attack, message: SignedMessage) -> bytes:
     return resigned(message, body={"step": 2})
 
 
+def an_end_that_is_not_due(ongoing: Attack, message: SignedMessage) -> bytes:
+    return resigned(message, body=Finish(step=3, previous="summed", signers=SITES))
+
+
+def an_end_of_a_step_before(ongoing: Attack, message: SignedMessage) -> bytes:
+    return resigned(outcome_of(ongoing, 1), body=Finish(step=1, previous="summed", signers=SITES))
+
+
 FORGED: dict[Outcome, str] = {
     the_sum_of_the_step_before: "SUM_OUT_OF_BOUNDS",
     the_whole_outcome_of_the_step_before: "MANIFEST_REPLAYED",
@@ -180,6 +188,8 @@ FORGED: dict[Outcome, str] = {
     no_seeds: "PART_MISSING",
     no_sum: "PART_MISSING",
     no_outcome: "OUTCOME_MISSING",
+    an_end_that_is_not_due: "MESSAGE_UNEXPECTED",
+    an_end_of_a_step_before: "MESSAGE_UNEXPECTED",
     a_step_left_out: "STEP_OUT_OF_ORDER",
     a_step_that_nobody_paid_for: "STEP_BEYOND_PLAN",
     a_step_that_was_before: "STEP_OUT_OF_ORDER",
