@@ -83,7 +83,8 @@ def summary_facts(
         adapter=published.adapter.digest,
         parameters=plan.dimension,
         uplink_bytes_per_parameter=result.traffic.frame_bytes / plan.dimension,
-        seconds={stage: round(spent, 3) for stage, spent in seconds.items()},
+        # only the example's data are public; elsewhere how long sites took is nobody else's business
+        seconds={stage: round(spent, 3) for stage, spent in seconds.items()} if roster.demo else {},
         value=RoiInput(
             currency=study.value.currency,
             reviews_per_year=study.value.reviews_per_year,

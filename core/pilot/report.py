@@ -166,7 +166,7 @@ def _pilot_view(facts: SummaryInput, summary: Summary, t: Words) -> dict[str, An
         "cohorts": _cohorts(summary, names, t),
         "value": _value_rows(summary, t),
         "stages": _stages(facts, t),
-        "traffic_chart": _traffic_chart(facts, t),
+        "traffic_chart": _traffic_chart(facts, t) if facts.seconds else None,
         "bytes": t("traffic.bytes", bytes=f"{facts.uplink_bytes_per_parameter:.2f}",
                    parameters=f"{facts.parameters:,}"),
         "disclaimer": t.say(facts.disclaimer) if facts.disclaimer else t("disclaimer.default") if facts.demo else "",

@@ -266,3 +266,13 @@ def test_exclusions_are_shown_by_reason_and_zeroes_are_left_out() -> None:
 
 def test_an_unknown_reason_of_exclusion_is_counted_as_other_not_lost() -> None:
     assert "other reason" in site_report(site_facts(excluded={"something-new": 4}))
+
+
+def test_timings_and_balances_stay_out_of_the_report_on_data_that_are_not_public() -> None:
+    given = facts(demo=False, seconds={})
+    html = pilot_report(given, summarise(given))
+    assert "Shown because the data are public" not in html
+    assert "How long sites took stays at each site." in html
+    assert "stays in that site&#39;s own report" in html or "stays in that site's own report" in html
+    shown = facts()
+    assert "Shown because the data are public" in pilot_report(shown, summarise(shown))
