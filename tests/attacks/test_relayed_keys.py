@@ -62,6 +62,29 @@ def own_keys(signer: str, sender: str) -> Forge:
     return forge
 
 
+def friends_join(*, run: str = "", sender: str = FRIEND, **changes: object) -> Forge:
+    """The friend's own join with other fields, signed with the friend's key."""
+
+    def forge(ongoing: Attack, message: SignedMessage, earlier: Earlier) -> bytes:
+        own = SignedMessage.from_bytes(message.part(f"join:{FRIEND}"))
+        body = own.body.model_copy(update=changes)
+        names = {"study": message.header.study, "run": run or message.header.run, "sender": sender}
+        return sign_message(body, **names, key=demo_key(FRIEND)).to_bytes()
+
+    return forge
+
+
+def of_a_lowest_site_that_leaves_the_victim_out(field: str) -> Forge:
+    """The lowest site is in it, too: its message has something for everybody but the victim."""
+
+    def forge(ongoing: Attack, message: SignedMessage, earlier: Earlier) -> bytes:
+        own = ongoing.sent_by(LOWEST, {"ciphertexts": "kem", "wrapped": "secret"}[field])[0]
+        left = {site: text for site, text in getattr(own.body, field).items() if site != VICTIM}
+        return resigned(own, body={field: left}, key=demo_key(LOWEST))
+
+    return forge
+
+
 def nothing(ongoing: Attack, message: SignedMessage, earlier: Earlier) -> bytes | None:
     return None
 
@@ -83,6 +106,18 @@ RELAYED: dict[str, tuple[str, str, Forge, str]] = {
     "join of an earlier run": ("cohort", f"join:{LOWEST}", of_the_earlier_run(LOWEST, "join"), "JOIN_FOREIGN"),
     "own join of an earlier run": ("cohort", f"join:{VICTIM}", of_the_earlier_run(VICTIM, "join"), "JOIN_FOREIGN"),
     "another site's join": ("cohort", f"join:{LOWEST}", another_message("join:kaze"), "MESSAGE_FORGED"),
+    "friend's join for another run": ("cohort", f"join:{FRIEND}", friends_join(run="other"), "JOIN_FOREIGN"),
+    "friend's join in another's name": ("cohort", f"join:{FRIEND}", friends_join(sender="kaze"), "JOIN_FOREIGN"),
+    "friend's join to another offer": (
+        "cohort", f"join:{FRIEND}", friends_join(offer="sha256:" + "0" * 64), "JOIN_FOREIGN"),
+    "friend's join to another plan": (
+        "cohort", f"join:{FRIEND}", friends_join(plan="sha256:" + "0" * 64), "JOIN_FOREIGN"),
+    "own keys in the victim's join, signed with its stolen key": (
+        "cohort", f"join:{VICTIM}", own_keys(VICTIM, VICTIM), "JOIN_FOREIGN"),
+    "encapsulation for all but the victim": (
+        "kems", f"kem:{LOWEST}", of_a_lowest_site_that_leaves_the_victim_out("ciphertexts"), "KEM_MISSING"),
+    "run secret for all but the victim": (
+        "secrets", f"secret:{LOWEST}", of_a_lowest_site_that_leaves_the_victim_out("wrapped"), "SECRET_MISSING"),
     "no join": ("cohort", f"join:{LOWEST}", nothing, "PART_MISSING"),
 }
 

@@ -344,6 +344,16 @@ def test_a_step_sealed_twice(desk: Desk) -> None:
     assert [entry["data"]["kind"] for entry in desk.entries(size)] == ["RESENT", "RESENT"]
 
 
+def test_no_noise_is_drawn_for_a_step_that_may_not_be_sealed(folder: SiteFolder) -> None:
+    # a stream that was read for one frame and read again for the next would show their difference
+    for desk in (desk_of(folder, started=False), desk_of(folder)):
+        desk.ledger.close(desk.run)
+        stream = SecretStream(bytes(32))
+        with desk.refuses("RUN_CLOSED"):
+            desk.disclose(stream=stream)
+        assert stream.bytes(64) == SecretStream(bytes(32)).bytes(64)
+
+
 def test_bytes_to_send_again_that_are_not_this_sites_frame_of_this_run(desk: Desk, folder: SiteFolder) -> None:
     other = desk_of(folder).disclose()
     with desk.refuses("RESEND_FOREIGN"):

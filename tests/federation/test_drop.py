@@ -17,9 +17,11 @@ from sekisho.core.coordinator.coordinator import RunResult
 from sekisho.core.engines.channel import Reply
 from sekisho.core.engines.embedded import EmbeddedChannel
 from sekisho.core.errors import Refused
-from sekisho.core.messages import SignedMessage
+from sekisho.core.messages import SignedMessage, Stopped
 from sekisho.core.pilot.federation import Federation
+from sekisho.governance.signing.keys import demo_key
 
+from ..attacks.hostile import resigned
 from . import study_folder
 from .books import Spent, books, entries, open_federation, spent, steps_of
 from .channels import Dying
@@ -241,15 +243,56 @@ def test_more_failed_steps_than_the_allowance_end_the_run(run_with: Runner) -> N
     assert all(steps_of(run.federation, site, "step.started") == [1, 2, 3, 4] for site in left)
 
 
-def test_a_site_that_answers_nonsense_did_not_deliver(study: Path) -> None:
+def one_bit_changed(answer: SignedMessage) -> bytes:
+    data = answer.to_bytes()
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def of_another_run(answer: SignedMessage) -> bytes:
+    return resigned(answer, run="another", key=demo_key(DEAD))
+
+
+def in_another_name(answer: SignedMessage) -> bytes:
+    return resigned(answer, sender="hana", key=demo_key(DEAD))
+
+
+def of_another_kind(answer: SignedMessage) -> bytes:
+    return resigned(answer, body=Stopped(), key=demo_key(DEAD))
+
+
+def with_a_digest_that_does_not_fit(answer: SignedMessage) -> bytes:
+    return resigned(answer, body={"c0": "sha256:" + "0" * 64}, key=demo_key(DEAD))
+
+
+def without_a_ciphertext(answer: SignedMessage) -> bytes:
+    return resigned(answer, parts={"frame": None}, key=demo_key(DEAD))
+
+
+def of_another_step(answer: SignedMessage) -> bytes:
+    return resigned(answer, body={"step": 2}, key=demo_key(DEAD))
+
+
+def nothing_at_all(answer: SignedMessage) -> bytes:
+    return b""
+
+
+NONSENSE = (
+    one_bit_changed, of_another_run, in_another_name, of_another_kind, with_a_digest_that_does_not_fit,
+    without_a_ciphertext, of_another_step, nothing_at_all,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE, ids=lambda nonsense: nonsense.__name__)
+def test_a_site_that_answers_nonsense_did_not_deliver(study: Path, nonsense: Callable[[SignedMessage], bytes]) -> None:
     class Garbled(Dying):
         def poll(self):  # type: ignore[no-untyped-def]  # as Dying
             return tuple(spoiled(reply) if reply.site == DEAD else reply for reply in super().poll())
 
     def spoiled(reply: Reply) -> Reply:
-        if reply.data is None or SignedMessage.from_bytes(reply.data).body.kind != "frame":
+        answer = None if reply.data is None else SignedMessage.from_bytes(reply.data)
+        if answer is None or answer.body.kind != "frame":
             return reply
-        return Reply(reply.ticket, reply.site, reply.data[:-1] + bytes([reply.data[-1] ^ 1]))
+        return Reply(reply.ticket, reply.site, nonsense(answer))
 
     federation = open_federation(study, Garbled)
     try:
@@ -258,7 +301,7 @@ def test_a_site_that_answers_nonsense_did_not_deliver(study: Path) -> None:
         federation.close()
     first = result.state.outcomes[0]
     assert (first.status, first.missing) == ("abandoned", (DEAD,))
-    assert result.state.cohort == LEFT and result.state_macs_agree
+    assert result.state.cohort == LEFT and result.state_macs_agree and result.state.completed == STEPS
 
 
 def test_the_dead_sites_open_run_is_closed_when_it_opens_again_and_what_was_started_stays_spent(
