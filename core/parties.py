@@ -74,8 +74,10 @@ class StateLock:
             ) from None
 
     def release(self) -> None:
-        """Let the next process in."""
-        os.close(self._descriptor)
+        """Let the next process in; a second call does nothing, for the number may be another file's by then."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def replace_file(path: Path, data: bytes) -> None:
