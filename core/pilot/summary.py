@@ -257,7 +257,8 @@ def summarise(facts: SummaryInput) -> Summary:
         epsilon={site.id: site.epsilon for site in facts.sites}, epsilon_target=facts.epsilon_target,
         delta=facts.delta, observers=facts.observers, steps=facts.steps, methods=facts.methods, measures=measures,
         protections=protections, coalition=facts.coalition, cohorts=cohort_spans(facts.history),
-        budgets={site.id: site for site in facts.sites},
+        # a ledger's balance stays at its site, but for the example, whose data are public
+        budgets={site.id: site for site in facts.sites} if facts.demo else {},
         uplink_bytes_per_parameter=facts.uplink_bytes_per_parameter, seconds=facts.seconds, roi=money,
         adapter=facts.adapter, warnings=facts.warnings, demo=facts.demo,
     )

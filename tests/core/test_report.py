@@ -272,6 +272,8 @@ def test_timings_and_balances_stay_out_of_the_report_on_data_that_are_not_public
     given = facts(demo=False, seconds={})
     html = pilot_report(given, summarise(given))
     assert "Shown because the data are public" not in html
+    assert summarise(given).budgets == {} != summarise(facts()).budgets
+    assert "lifetime_spent" not in summarise(given).to_bytes().decode("utf-8")
     assert "How long sites took stays at each site." in html
     assert "stays in that site&#39;s own report" in html or "stays in that site's own report" in html
     shown = facts()
