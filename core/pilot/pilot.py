@@ -226,11 +226,10 @@ def read_test_set(study_folder: Path, study: Study) -> TestSet:
 def evaluate_probe(federation: Federation, published: Published, test: TestSet) -> MethodResult:
     """The adapter on the public test set; a site does this with what it holds itself."""
     from ..training.evaluation import evaluate
-    from ..training.probe import scores
 
     study = federation.study
-    rows = federation.features.of(test.texts)
-    metrics = evaluate(scores(rows, published.adapter.vector), test.positive(study.labels[1]))
+    method = next(iter(study.methods))
+    metrics = evaluate(federation.scores(method, published, test.texts), test.positive(study.labels[1]))
     return MethodResult.model_validate(metrics.to_json(study.labels))
 
 

@@ -18,6 +18,7 @@ from ...governance.signing.envelope import Statement, sign_statement, write_enve
 from ..errors import ProtocolError
 from ..messages import ReleaseNotice
 from ..training.adapter import Adapter
+from ..training.tasks import adapter_files
 from .site import Site
 
 # What decides the numbers: recorded in every provenance statement.
@@ -45,7 +46,10 @@ def publish(site: Site, folder: Path) -> Published:
     # 1. decide: the release grant, before a file is written
     decision = tools.gate.decide(request)
     # 2. the adapter, and where it came from
-    adapter = Adapter.for_probe(state.optimizer.vector)
+    settings = owner.study.settings(tools.considered.offer.method)
+    adapter, files = adapter_files(
+        owner.base_model, settings, state.optimizer.vector, name=owner.study.base_model.name
+    )
     envelope = sign_statement(_statement(site, adapter), [owner.key])
     provenance = write_envelopes([envelope])
     record = ReleaseRecord(
@@ -65,7 +69,8 @@ def publish(site: Site, folder: Path) -> Published:
         data={"recipients": sorted(owner.study.recipients)},
     )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "adapter.safetensors").write_bytes(adapter.to_safetensors())
+    for name, data in {**files, "adapter.safetensors": adapter.to_safetensors()}.items():
+        (folder / name).write_bytes(data)
     (folder / "provenance.dsse.json").write_bytes(provenance)
     (folder / "release.json").write_bytes(canonical_bytes(record.model_dump(mode="json")) + b"\n")
     return Published(adapter, record, provenance)

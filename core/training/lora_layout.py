@@ -3,10 +3,10 @@
 For: ``LoraLayout``. Not for: gradients and scores (lora.py); no torch here, so that a plan can be made and a release be
 written where no model is loaded.
 
-An adapter adds (alpha / rank)·B·A to the query and value matrices of the top layers; a linear head on the mean-pooled,
-length-one output gives the log odds. B and the head start at zero, so the start is the base model; A starts at random
-numbers that follow from the study's public seed. With ``freeze_a`` (FFA-LoRA) A stays there, and B and the head train:
-half the numbers to add noise to, and no product of two noises.
+An adapter adds (alpha / rank)·B·A to some matrices of some layers; a linear head on the mean-pooled, length-one output
+gives the log odds. B and the head start at zero, so the start is the base model; A starts at random numbers that follow
+from the study's public seed. With ``freeze_a`` (FFA-LoRA) A stays there, and B and the head train: half the numbers to
+add noise to, and no product of two noises.
 Sources: Hu et al., "LoRA", ICLR 2022; Sun et al., "Improving LoRA in privacy-preserving federated learning" (FFA-LoRA),
 ICLR 2024.
 """
@@ -17,6 +17,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -25,10 +26,15 @@ from numpy.typing import NDArray
 from ..errors import BadInputError
 from .adapter import Adapter, Arrays
 
-TOP_LAYERS: Final = 2  # of MiniLM's six: a third of the cost of all, from activations that are computed once
+TOP_LAYERS: Final = (2, 1)  # counted from the top: of MiniLM's six the last two, a third of the cost of all
 RANK: Final = 8  # the rank of the LoRA paper's own tables
 ALPHA: Final = 16  # twice the rank, as is usual
-TARGETS: Final = ("query", "value")  # the two that the LoRA paper found enough, in the model's order
+TARGETS: Final = ("query", "value")  # the two that the LoRA paper found enough
+
+# Where a target lies in a layer of the BERT family, in the model's order; the name that peft matches is its end.
+PLACES: Final[Mapping[str, str]] = MappingProxyType(
+    {"query": "attention.self.query", "value": "attention.self.value", "intermediate": "intermediate.dense"}
+)
 
 ADAPTER_FILE = "adapter_model.safetensors"  # both names are peft's
 CONFIG_FILE = "adapter_config.json"
@@ -38,51 +44,65 @@ HEAD_WEIGHT, HEAD_BIAS = "head.weight", "head.bias"
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """``seed`` is public; ``layers`` counts from the top; ``freeze_a`` is FFA-LoRA.
+    """``seed`` is public; ``layers`` counts from the top, 1 being the last; ``freeze_a`` is FFA-LoRA.
 
     Raises:
         BadInputError: LORA_SETTINGS.
     """
 
     seed: int
-    layers: int = TOP_LAYERS
+    layers: tuple[int, ...] = TOP_LAYERS
+    targets: tuple[str, ...] = TARGETS
     rank: int = RANK
     alpha: int = ALPHA
     freeze_a: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.layers, self.rank, self.alpha) < 1 or self.seed < 0:
+        known = self.targets and set(self.targets) <= set(PLACES) and len(set(self.targets)) == len(self.targets)
+        layers = self.layers and len(set(self.layers)) == len(self.layers)
+        if not known or not layers or min(*self.layers, self.rank, self.alpha) < 1 or self.seed < 0:
             raise BadInputError(
                 "LORA_SETTINGS",
                 "a LoRA setting is outside its range",
-                "layers, rank and alpha are at least 1, the seed at least 0",
+                f"layers, rank and alpha are at least 1, the seed at least 0, targets among {', '.join(PLACES)}",
             )
 
 
 @dataclass(frozen=True)
 class LoraLayout:
-    """The adapter of an encoder with ``depth`` layers of ``width`` numbers.
+    """The adapter of an encoder with ``depth`` layers of ``width`` numbers and ``inner`` between them.
 
     Raises:
         BadInputError: LORA_SETTINGS when there are not so many layers.
     """
 
     width: int
+    inner: int
     depth: int
     settings: LoraSettings
 
     def __post_init__(self) -> None:
-        if self.settings.layers > self.depth:
+        if max(self.settings.layers) > self.depth:
             raise BadInputError(
                 "LORA_SETTINGS",
-                f"adapters are asked for on {self.settings.layers} layers and the base model has {self.depth}",
-                "ask for fewer layers",
+                f"an adapter is asked for {max(self.settings.layers)} layers from the top and there are {self.depth}",
+                "layers are counted from the top: 1 is the last one",
             )
 
     @property
     def first(self) -> int:
         """Index of the lowest layer with an adapter; the layers below it are the frozen prefix."""
-        return self.depth - self.settings.layers
+        return self.adapted[0]
+
+    @property
+    def adapted(self) -> tuple[int, ...]:
+        """Indices of the layers with an adapter, from below."""
+        return tuple(sorted(self.depth - layer for layer in self.settings.layers))
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What peft matches: the adapted matrices of a layer, in the model's order."""
+        return tuple(place for name, place in PLACES.items() if name in self.settings.targets)
 
     @property
     def arrays(self) -> Arrays:
@@ -93,6 +113,11 @@ class LoraLayout:
     def dimension(self) -> int:
         """d: numbers that train."""
         return sum(math.prod(shape) for _, shape in self.arrays)
+
+    @property
+    def head(self) -> int:
+        """Where the head begins in a state: it comes last."""
+        return self.dimension - self.width - 1
 
     def initial(self) -> NDArray[np.float64]:
         """float64 [d]: the same bits at every site."""
@@ -134,18 +159,19 @@ class LoraLayout:
             "lora_alpha": self.settings.alpha,
             "lora_dropout": 0.0,
             "bias": "none",
-            "target_modules": list(TARGETS),
-            "layers_to_transform": list(range(self.first, self.depth)),
+            "target_modules": list(self.targets),
+            "layers_to_transform": list(self.adapted),
             "layers_pattern": "layer",
         }
 
     def _all(self) -> Arrays:
         parts: list[tuple[str, tuple[int, ...]]] = []
-        for layer in range(self.first, self.depth):
-            for target in TARGETS:
-                stem = f"base_model.model.encoder.layer.{layer}.attention.self.{target}"
+        for layer in self.adapted:
+            for place in self.targets:
+                stem = f"base_model.model.encoder.layer.{layer}.{place}"
+                high = self.inner if place == PLACES["intermediate"] else self.width
                 parts.append((f"{stem}.lora_A.weight", (self.settings.rank, self.width)))
-                parts.append((f"{stem}.lora_B.weight", (self.width, self.settings.rank)))
+                parts.append((f"{stem}.lora_B.weight", (high, self.settings.rank)))
         return (*parts, (HEAD_WEIGHT, (1, self.width)), (HEAD_BIAS, (1,)))
 
     def _drawn(self) -> dict[str, NDArray[np.float64]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,10 @@ class TrainingTask(Protocol[RowsOfTask]):
         """One row a text; in memory only."""
         ...
 
+    def linearise(self, rows: RowsOfTask, reference: NDArray[np.float64]) -> None:
+        """Take ``reference``, float64 [d], as the state around which records are seen; most tasks have no use for it."""
+        return
+
     def gradients(
         self, rows: RowsOfTask, labels: NDArray[np.float64], vector: NDArray[np.float64]
     ) -> NDArray[np.float64]:
@@ -55,6 +59,20 @@ class TrainingTask(Protocol[RowsOfTask]):
 
     def scores(self, rows: RowsOfTask, vector: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64 [n]: log odds of the positive class."""
+        ...
+
+
+@runtime_checkable
+class HeadedTask(TrainingTask[RowsOfTask], Protocol[RowsOfTask]):
+    """A task whose log odds are linear in the last numbers of its state: a head on top of everything else."""
+
+    @property
+    def head(self) -> int:
+        """Where the head begins in a state."""
+        ...
+
+    def pooled(self, rows: RowsOfTask, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the head sees of each record, float64 [n, d − head]; the last column is one."""
         ...
 
 
@@ -72,7 +90,7 @@ class FeatureSource(Protocol):
 
 
 @dataclass(frozen=True)
-class TextProbe(TrainingTask[NDArray[np.float64]]):
+class TextProbe(HeadedTask[NDArray[np.float64]]):
     """The probe on the rows that ``features`` makes of texts."""
 
     features: FeatureSource
@@ -99,6 +117,15 @@ class TextProbe(TrainingTask[NDArray[np.float64]]):
     def scores(self, rows: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64 [n]."""
         return scores(rows, vector)
+
+    @property
+    def head(self) -> int:
+        """The probe is nothing but a head."""
+        return 0
+
+    def pooled(self, rows: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """float64 [n, d]: the features, and a one."""
+        return np.hstack([rows, np.ones((len(rows), 1))])
 
     @property
     def _probe(self) -> ProbeTask:

@@ -17,7 +17,8 @@ from sekisho.core.errors import BadInputError
 from sekisho.core.study import BaseModelReference
 from sekisho.governance.provenance.disclosure import DisclosureLevel
 
-CONFIG = {"architectures": ["BertModel"], "hidden_size": 2, "model_type": "bert"}
+SIZES = {"hidden_size": 2, "intermediate_size": 4, "num_hidden_layers": 1}
+CONFIG = {"architectures": ["BertModel"], "model_type": "bert"} | SIZES
 HEADER: dict[str, Any] = {
     "__metadata__": {"format": "pt"},
     "a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
