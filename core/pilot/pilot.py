@@ -197,7 +197,7 @@ def _write_files(
 ) -> Finished:
     ended = utc_now()
     evidence_started = time.monotonic()
-    written = export_evidence(study_folder, out / "evidence.zip", provenance=out / "adapter" / "provenance.dsse.json")
+    written = export_evidence(study_folder, out / "evidence.zip", provenance=[out / "adapter" / "provenance.dsse.json"])
     seconds["evidence"] = time.monotonic() - evidence_started
     facts = summary_facts(
         federation, result, published, scores, seconds=seconds, started=write_time(began), finished=write_time(ended)
