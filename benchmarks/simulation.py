@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sekisho.core.study import Method
+from sekisho.core.methods import Method
 from sekisho.core.training.optimizer import Momentum, OptimizerState
 from sekisho.core.training.tasks import Tasks
 from sekisho.core.training.training import TrainingData, train_step

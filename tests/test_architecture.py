@@ -58,6 +58,10 @@ SECRETS = (
     "governance.consent",
     "core.training.model",
     "core.training.features",
+    "core.training.prefix",
+    "core.training.rows",
+    "core.training.lora",
+    "core.training.tangent",
 )
 # site.py makes the gate of a run and tells refusals through it; ADR 0002 has the reason for each of the five.
 MAY_IMPORT_THE_GATE = {
@@ -75,7 +79,7 @@ DOORWAYS = {
 }
 HOME_OF = {
     "tenseal": {"privacy.encryption.bfv"},
-    "opacus": {"privacy.gradients.gradients"},
+    "opacus": {"privacy.gradients.gradients", "privacy.accounting.second_opinion"},
     "dp_accounting": {"privacy.accounting.accountant"},
     "ruamel": {"governance.document"},
     "rfc8785": {"governance.canonical"},

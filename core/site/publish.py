@@ -3,11 +3,13 @@
 A recipient site does this, never the coordinator, which holds no model. The adapter is post-processing of sums that
 were charged, so publishing costs no budget; that it may be published, and to whom, is the policy's release grant.
 
-Files written: ``adapter.safetensors``, ``provenance.dsse.json`` (in-toto, signed by this site), ``release.json``.
+Files written: ``adapter.safetensors`` (what trained; for LoRA also the files that peft loads), ``provenance.dsse.json``
+(in-toto, signed by this site, naming each of them by digest), ``release.json``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +52,7 @@ def publish(site: Site, folder: Path) -> Published:
     adapter, files = adapter_files(
         owner.base_model, settings, state.optimizer.vector, name=owner.study.base_model.name
     )
-    envelope = sign_statement(_statement(site, adapter), [owner.key])
+    envelope = sign_statement(_statement(site, adapter, files), [owner.key])
     provenance = write_envelopes([envelope])
     record = ReleaseRecord(
         adapter=adapter.digest,
@@ -76,7 +78,7 @@ def publish(site: Site, folder: Path) -> Published:
     return Published(adapter, record, provenance)
 
 
-def _statement(site: Site, adapter: Adapter) -> Statement:
+def _statement(site: Site, adapter: Adapter, files: Mapping[str, bytes]) -> Statement:
     state, tools = site.state, site.tools
     assert state is not None and tools is not None
     owner, plan = site.folder, tools.plan
@@ -84,6 +86,7 @@ def _statement(site: Site, adapter: Adapter) -> Statement:
         run=state.run,
         method=tools.considered.offer.method,
         adapter=adapter.digest,
+        files={name: digest_bytes(data) for name, data in files.items()},
         roster=owner.roster.fingerprint,
         study=owner.study.digest,
         plan=plan.digest(),

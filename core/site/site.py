@@ -34,7 +34,7 @@ class Site:
         self._tasks = tasks
         self._offer: SignedMessage | None = None
         self._publics: dict[str, JoinPublic] = {}
-        self._data: TrainingData | None = None
+        self.data: TrainingData | None = None
         self.state: RunState | None = None
         self.tools: step.StepTools | None = None
 
@@ -110,7 +110,7 @@ class Site:
         settings = self.folder.study.settings(body.method)
         initial = self._tasks.initial(settings)
         sealed, self.state, admitted = joining.join(self.folder, message, considered, gate, initial=initial)
-        self._offer, self._data = message, None
+        self._offer, self.data = message, None
         self.tools = step.StepTools(
             folder=self.folder,
             gate=gate,
@@ -121,12 +121,12 @@ class Site:
         return sealed
 
     def _training_data(self, tools: step.StepTools) -> TrainingData:
-        if self._data is None:
+        if self.data is None:
             task = self._tasks.of(self.folder.study.settings(tools.considered.offer.method))
-            self._data = load_training_data(
+            self.data = load_training_data(
                 self.folder.dataset(), tools.admitted, self.folder.study.labels, task
             )
-        return self._data
+        return self.data
 
     def _dimension(self, offer: Offer) -> int:
         # a method that the study does not have is refused when the offer is considered; no plan is of size 0

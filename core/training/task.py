@@ -48,7 +48,7 @@ class TrainingTask(Protocol[RowsOfTask]):
         ...
 
     def linearise(self, rows: RowsOfTask, reference: NDArray[np.float64]) -> None:
-        """Take ``reference``, float64 [d], as the state around which records are seen; most tasks have no use for it."""
+        """See records around ``reference``, float64 [d], from now on; most tasks have no use for it."""
         return
 
     def gradients(

@@ -291,7 +291,8 @@ def test_texts_padded_to_the_longest_of_their_batch_are_caught(
     removed = chosen_to_go(dataset)["longest text"]
     left = [subject for subject in dataset.subjects if subject != removed][:5]
     whole, without = (
-        load_training_data(dataset, subjects, study.labels, TextProbe(Padded())) for subjects in ([*left, removed], left)
+        load_training_data(dataset, subjects, study.labels, TextProbe(Padded()))
+        for subjects in ([*left, removed], left)
     )
     rows = np.concatenate([whole.rows_of[subject] for subject in left])
     assert np.abs(whole.rows[rows] - without.rows).max() < 1e-5

@@ -78,7 +78,8 @@ def dataset(*counts: int) -> Dataset:
 
 
 def data_of(source: Dataset, subjects: Sequence[str] | None = None) -> TrainingData:
-    return load_training_data(source, source.subjects if subjects is None else subjects, LABELS, TextProbe(HashedWords()))
+    admitted = source.subjects if subjects is None else subjects
+    return load_training_data(source, admitted, LABELS, TextProbe(HashedWords()))
 
 
 def total(data: TrainingData, subjects: Sequence[str], plan: Plan = PLAN) -> NDArray[np.int64]:
