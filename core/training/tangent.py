@@ -30,8 +30,9 @@ from .rows import PrefixRows
 from .task import HeadedTask
 
 # A record's derivative is scaled down to this norm, so that a public learning rate is stable for every record there may
-# be (optimizer.py: curvature below RADIUS times the residual). The head alone has √2; 2 leaves as much to the adapter.
-RADIUS = 2.0
+# be (optimizer.py: curvature below RADIUS times the residual). The head alone has √2; 1.6 leaves half of that to the
+# adapter, more of which would be more noise than a layer bears (docs/adr/0010).
+RADIUS = 1.6
 
 
 class Differentiable(HeadedTask[PrefixRows], Protocol):
