@@ -9,7 +9,7 @@ Order of calls: gather `{name: bytes}` by the layout below -> `write_bundle(path
     roster.yaml            study.yaml            base-model.yaml            policies/<site>.yaml
     each with its signatures beside it: <name>.dsse.json, one DSSE envelope a line
     logs/<party>.jsonl     entries exactly as logged, one a line      logs/<party>.checkpoint   C2SP signed note
-    provenance.dsse.json   absent when no adapter was released
+    provenance.dsse.json   one statement a line for each released adapter; absent when none was released
     added here: README.txt, verify.py, manifest.json, manifest.json.dsse.json
 
 Time is nowhere in it but in the signed things themselves: Ed25519 is deterministic, so the same members under the same

@@ -582,15 +582,24 @@ def _check_checkpoint(note: bytes, party: Holder, size: int, root: bytes) -> Non
 
 def _check_provenance(members: Mapping[str, bytes], roster: Roster, known: Mapping[str, set[str]],
                       mentions: Mentions, details: list[str]) -> None:
-    """What the statement of the run names lies in this bundle, and the parties logged it when it happened."""
+    """What each statement of a run names lies in this bundle, and the parties logged it when it happened."""
+    envelopes = members.get(PROVENANCE, b"").splitlines()       # one a line; each was released, and logged, by itself
+    given = {digest(line + b"\n") for line in envelopes}
     for party, index, of_run, kind, value in mentions.papers:
-        if kind == "provenance" and value != digest(members.get(PROVENANCE, b"")):
+        if kind == "provenance" and value not in given:
             details.append(f"not in this bundle: the adapter that {party} released in run {of_run} (its entry {index})")
     if PROVENANCE not in members:
         details.append("provenance: none; this bundle is of no run that released an adapter")
         return
-    envelope, = _envelopes(members[PROVENANCE])
-    statement, signers = open_envelope(envelope, roster.keys)
+    if not envelopes or members[PROVENANCE] != b"".join(line + b"\n" for line in envelopes):
+        raise ValueError("statements")
+    for line in envelopes:
+        _check_statement(line, roster, known, mentions, details)
+
+
+def _check_statement(line: bytes, roster: Roster, known: Mapping[str, set[str]], mentions: Mentions,
+                     details: list[str]) -> None:
+    statement, signers = open_envelope(parse(line), roster.keys)
     if statement["predicateType"] != ATTESTATION + "training-run:v1" or not any(one.is_party for one in signers):
         changed("the provenance statement is not signed by a party of the roster")
     run, (adapter,) = statement["predicate"], subjects(statement)
@@ -603,7 +612,7 @@ def _check_provenance(members: Mapping[str, bytes], roster: Roster, known: Mappi
     _check_policies(run, known, mentions)
     logged = [("adapter", adapter), ("study", run["study"])]
     logged += [(f"sum of step {one['step']}", one["sum"]) for one in run["steps"] if one["outcome"] == "completed"]
-    logged.append(("provenance statement", digest(members[PROVENANCE])))
+    logged.append(("provenance statement", digest(line + b"\n")))
     for what, value in logged:
         if value not in mentions.places:
             changed(f"no log mentions the {what}")
