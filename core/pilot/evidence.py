@@ -20,6 +20,8 @@ from ..errors import BadInputError
 from ..parties import LOG_NAME, load_key, log_origin, state_folder
 from ..site.papers import SIGNATURES, read_file, read_study
 
+STATEMENT = "provenance.dsse.json"
+
 
 @dataclass(frozen=True)
 class Written:
@@ -31,15 +33,28 @@ class Written:
 
 
 def export_evidence(study_folder: Path, out: Path, *, provenance: Path | None = None) -> Written:
-    """Write ``out``. Raises ``BadInputError`` when the study has no logs yet, ``BrokenLogError`` for a damaged one."""
+    """Write ``out``. ``provenance``: a statement, or the folder that holds a folder with one for each released adapter.
+
+    Raises ``BadInputError`` when the study has no logs yet, ``BrokenLogError`` for a damaged one.
+    """
     roster = Roster.parse(read_file(study_folder / "roster.yaml"), "roster.yaml")
     members = papers_of(study_folder)
     members.update(logs_of(study_folder, roster))
-    if provenance is not None and provenance.exists():
-        members["provenance.dsse.json"] = read_file(provenance)
+    statements = statements_of(provenance)
+    if statements:
+        members[STATEMENT] = statements
     key = load_key(study_folder, roster.coordinator.id, demo=roster.demo)
     digest = write_bundle(out, members=members, key=key)
     return Written(out.stat().st_size, digest, roster.fingerprint)
+
+
+def statements_of(provenance: Path | None) -> bytes:
+    """The released adapters' signed statements, one a line; empty where nothing was released."""
+    if provenance is None or not provenance.exists():
+        return b""
+    if provenance.is_dir():
+        return b"".join(read_file(path) for path in sorted(provenance.glob(f"*/{STATEMENT}")))
+    return read_file(provenance)
 
 
 def papers_of(study_folder: Path) -> dict[str, bytes]:

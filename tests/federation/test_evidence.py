@@ -177,7 +177,7 @@ def test_evidence_of_a_stopped_run_verifies_and_says_that_no_adapter_came_of_it(
 
 
 def test_the_same_state_gives_the_same_bundle(ran: Ran, tmp_path: Path) -> None:
-    provenance = ran.out / "adapter" / "provenance.dsse.json"
+    provenance = ran.out / "adapter"
     written = [export_evidence(ran.study, tmp_path / name, provenance=provenance) for name in ("one.zip", "two.zip")]
     assert written[0].digest == written[1].digest
     assert written[0].root == ran.root
