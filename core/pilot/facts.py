@@ -19,7 +19,7 @@ from .baselines import Baselines
 from .federation import Federation
 from .findings import BaseModelFacts, MeasureInput, RunFacts, SiteFacts, StageInput, SummaryInput
 from .roi import RoiInput
-from .runs import round_up, shown
+from .runs import methods_of, round_up, shown
 from .site_report import ClauseWords, LedgerRun, PersonalFacts, SiteReportInput, SiteRun
 
 
@@ -61,7 +61,7 @@ def summary_facts(
         observers=study.observers,
         max_sites_per_subject=study.max_sites_per_subject,
         sites=tuple(_site(federation, name, before[name]) for name in sorted(federation.sites)),
-        methods=tuple(study.methods),
+        methods=methods_of(study),
         runs=tuple(runs),
         measures=tuple(
             MeasureInput(name=measure.name, method=measure.method, target=measure.target, text=measure.text)

@@ -21,9 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ...governance.errors import BadDocumentError, GovernanceError
 from ...governance.signing.envelope import write_time
 from ...privacy.errors import PrivacyError
@@ -31,16 +28,16 @@ from ..data.dataset import TestSet
 from ..errors import BadInputError, CoreError, Refused
 from ..parties import replace_file, state_folder
 from ..site.publish import Published, publish
-from ..study import Study
 from ..training.features import Features
 from .baselines import Baselines, read_baselines
 from .evidence import Written, export_evidence
 from .facts import balances, site_facts, summary_facts
 from .federation import Federation, new_run_id, utc_now
-from .findings import GroupResult, MethodResult, RunFacts
+from .findings import RunFacts
 from .preflight import DROPPED, LAST_REPORT, Accepted, consider_all, end_of_run, prepare_output
 from .report import pilot_report
-from .runs import Clocked, failed_run_facts, run_facts, site_run
+from .runs import Clocked, failed_run_facts, methods_of, run_facts, site_run
+from .scores import evaluate_method, read_test_set
 from .site_report import SiteRun, site_report
 from .summary import Summary, summarise
 
@@ -102,7 +99,7 @@ def run_pilot(study_folder: Path, out: Path, listener: Listener, *, features: Fe
         seconds = {"preflight": time.monotonic() - started}
         # 3. one run a method; the first that fails after others is the last
         before, began = balances(federation), write_time(utc_now())
-        for method in study.methods:
+        for method in methods_of(study):
             if not _run_one(pilot, method):
                 break
         # 4. files for people, written by a participating site, never by the coordinator
@@ -203,59 +200,3 @@ def _write_files(
         json.dumps({"report": str((out / "report.html").resolve()), "runs": [run.run for run in pilot.runs]}).encode(),
     )
     return Finished(summary, evidence, out / "report.html")
-
-
-def read_test_set(study_folder: Path, study: Study) -> TestSet:
-    """The public test set that the study names. Read before anything is charged; raises ``BadInputError``."""
-    return TestSet.load(study_folder / study.test_set.file, labels=study.labels, digest=study.test_set.digest)
-
-
-def evaluate_method(
-    federation: Federation, method: str, published: Published, test: TestSet
-) -> tuple[MethodResult, tuple[GroupResult, ...]]:
-    """The adapter on the public test set, as a whole and by product group; a site does this with what it holds."""
-    from ..training.evaluation import evaluate
-
-    study = federation.study
-    scores = _scores(federation, method, published, test.texts)
-    positive = test.positive(study.labels[1])
-    whole = MethodResult.model_validate(evaluate(scores, positive).to_json(study.labels))
-    return whole, _by_group(scores, positive, _groups(test), study)
-
-
-def _by_group(
-    scores: NDArray[np.float64], positive: NDArray[np.bool_], groups: tuple[str, ...], study: Study
-) -> tuple[GroupResult, ...]:
-    """The same metrics within each group; the sites' own first, in the study's order."""
-    from ..training.evaluation import THRESHOLD, auc_with_interval, wilson_interval
-
-    names = np.array(groups, dtype=np.str_)
-    found = []
-    for group in (*(site for site in study.sites if site in groups), *sorted({*groups} - {*study.sites, ""})):
-        rows = names == group
-        own, label = scores[rows], positive[rows]
-        correct = int(((own > THRESHOLD) == label).sum())
-        both = bool(label.any()) and not bool(label.all())
-        auc = auc_with_interval(own[label], own[~label]) if both else (None, None, None)
-        accuracy_low, accuracy_high = wilson_interval(correct, len(own))
-        found.append(
-            GroupResult(
-                id=group, n=len(own), auc=auc[0], auc_low=auc[1], auc_high=auc[2], accuracy=correct / len(own),
-                accuracy_low=accuracy_low, accuracy_high=accuracy_high,
-            )
-        )
-    return tuple(found)
-
-
-def _scores(federation: Federation, method: str, published: Published, texts: tuple[str, ...]) -> NDArray[np.float64]:
-    """Log odds of the positive class for each text under the published adapter of ``method``."""
-    from ..training.probe import scores
-
-    del method
-    return scores(federation.features.of(texts), published.adapter.vector)
-
-
-def _groups(test: TestSet) -> tuple[str, ...]:
-    """The product group of each record of the test set; none where the file names none."""
-    groups: tuple[str, ...] = getattr(test, "groups", ())
-    return groups

@@ -17,6 +17,7 @@ from ..errors import BadInputError, CoreError, Refused
 from ..parties import state_folder
 from ..site.joining import Considered
 from .federation import CodedError, Federation
+from .runs import methods_of
 
 LAST_REPORT = "last-report.json"
 EXHAUSTED = frozenset({"BUDGET_EXHAUSTED", "BUDGET_LIFETIME"})
@@ -59,21 +60,22 @@ def prepare_output(out: Path) -> None:
 
 def consider_all(federation: Federation, study_folder: Path) -> Accepted:
     """Every site's answer to every method. Charges and sends nothing; raises ``SitesError`` with all refusals."""
+    methods = methods_of(federation.study)
     accepted: dict[str, dict[str, Considered]] = {}
     refused: dict[str, CodedError] = {}
     # 1. each method by itself; of several refusals of one site the first is told
-    for method in federation.study.methods:
+    for method in methods:
         accepted[method], errors = federation.preflight(method)
         refused = errors | refused
     # 2. all of them together: a pilot that its budget cannot finish must not begin
     for name, site in federation.sites.items():
         if name not in refused:
-            every = [accepted[method][name] for method in federation.study.methods]
+            every = [accepted[method][name] for method in methods]
             if not site.folder.lifetime_fits(sum(one.step_cost * one.plan.total_steps for one in every)):
                 refused[name] = Refused(
                     "BUDGET_LIFETIME",
                     f"{name}: the lifetime budget has room for some of the study's runs "
-                    f"({', '.join(federation.study.methods)}), but not for all of them",
+                    f"({', '.join(methods)}), but not for all of them",
                     hint="take a method out of study.yaml or lower its epsilon, and have the study approved again",
                     site=name,
                 )

@@ -1,6 +1,7 @@
 """One run's facts, gathered after it and before the next begins, which replaces what sites and coordinator hold.
 
-Order of calls: ``run_facts`` or ``failed_run_facts``, and ``site_run`` for every site. The whole pilot: facts.py.
+Order of calls: ``methods_of`` says which runs there are; after each, ``run_facts`` or ``failed_run_facts``, and
+``site_run`` for every site. The whole pilot: facts.py.
 
 ``run_facts`` holds only what may be said beyond the sites; ``site_run`` holds what stays at one site.
 """
@@ -20,10 +21,21 @@ from ...privacy.budget import decimal_text
 from ..coordinator.coordinator import RunResult
 from ..site.joining import Considered
 from ..site.publish import Published
+from ..study import Study
 from .federation import Federation
 from .findings import GroupResult, MethodResult, RunFacts, StepRecord, Steps
 from .protections import protections_held, protections_of_failed
 from .site_report import SiteRun
+
+# A study's mapping of methods has no order of its own (what is signed is its canonical form, with sorted keys). The
+# lightest runs first, so that most is known before most is spent.
+LIGHTEST_FIRST = ("probe", "lora")
+
+
+def methods_of(study: Study) -> tuple[str, ...]:
+    """The study's methods in the order in which a pilot runs and shows them."""
+    known = [method for method in LIGHTEST_FIRST if method in study.methods]
+    return (*known, *(method for method in study.methods if method not in known))
 
 
 @dataclass(frozen=True)
