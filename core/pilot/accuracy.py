@@ -94,12 +94,14 @@ def group_rows(summary: Summary, names: Mapping[str, str], t: Words) -> dict[str
 
 def _group_cell(group: GroupResult | None, t: Words) -> dict[str, str]:
     if group is None:
-        return {"auc": t("groups.none"), "bounds": "", "accuracy": ""}
-    accuracy = t("groups.accuracy", accuracy=score_text(group.accuracy),
-                 bounds=bounds_text(group.accuracy_low, group.accuracy_high))
+        return {"auc": t("groups.none"), "bounds": "", "accuracy": "", "accuracy_bounds": ""}
+    accuracy = {
+        "accuracy": t("groups.accuracy", accuracy=score_text(group.accuracy)),
+        "accuracy_bounds": bounds_text(group.accuracy_low, group.accuracy_high),
+    }
     if group.auc is None or group.auc_low is None or group.auc_high is None:
-        return {"auc": t("groups.one-class"), "bounds": "", "accuracy": accuracy}
-    return {"auc": score_text(group.auc), "bounds": bounds_text(group.auc_low, group.auc_high), "accuracy": accuracy}
+        return {"auc": t("groups.one-class"), "bounds": "", **accuracy}
+    return {"auc": score_text(group.auc), "bounds": bounds_text(group.auc_low, group.auc_high), **accuracy}
 
 
 def data_curve(baselines: Baselines, t: Words) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def _view(facts: SummaryInput, summary: Summary, t: Words) -> dict[str, Any]:
         "curve": None if summary.baselines is None else data_curve(summary.baselines, t),
         "methods": [known(t, "method-short", run.method) for run in summary.runs],
         "sides": _side_by_side(summary, t),
+        "second_opinion": _has_second_opinion(summary),
         "coalition": _coalition(summary, t),
         "protections": _protections(summary, t),
         "cohorts": _cohorts(summary, names, t),
@@ -193,16 +194,22 @@ def _side_by_side(summary: Summary, t: Words) -> list[tuple[str, list[str]]]:
     rows: list[tuple[str, Callable[[RunSummary], str]]] = [
         ("sides.epsilon", lambda run: epsilon_text(run.worst)),
         ("sides.target", lambda run: epsilon_text(run.epsilon_target)),
-        ("sides.cross-check", lambda run: absent if run.cross_check is None else epsilon_text(run.cross_check)),
         ("sides.delta", lambda run: delta_text(run.delta)),
         ("sides.steps", lambda run: t("sides.steps-done", done=run.steps.completed, planned=run.steps.planned)),
         ("sides.parameters", lambda run: f"{run.parameters:,}"),
     ]
+    if _has_second_opinion(summary):
+        rows.insert(2, ("sides.cross-check",
+                        lambda run: absent if run.cross_check is None else epsilon_text(run.cross_check)))
     shown = [(t(key), [tell(run) for run in summary.runs]) for key, tell in rows]
     settings = [dict(run.settings) for run in summary.runs]
     for name in dict.fromkeys(name for own in settings for name in own):
         shown.append((known(t, "setting", name), [own.get(name, absent) for own in settings]))
     return shown
+
+
+def _has_second_opinion(summary: Summary) -> bool:
+    return any(run.cross_check is not None for run in summary.runs)
 
 
 def _coalition(summary: Summary, t: Words) -> list[tuple[str, list[str], bool]]:

@@ -109,7 +109,7 @@ def intervals(title: str, rows: Sequence[Interval], *, low: float, high: float, 
         body.append(f'<line class="hair" x1="{MARGIN}" y1="{middle}" x2="{WIDTH - MARGIN}" y2="{middle}"/>')
         if row.target is not None:
             x = place(row.target)
-            body.append(f'<line class="target" x1="{_n(x)}" y1="{middle - 10}" x2="{_n(x)}" y2="{middle + 10}"/>')
+            body.append(f'<line class="target" x1="{_n(x)}" y1="{middle - 8}" x2="{_n(x)}" y2="{middle + 9}"/>')
         body.append(f'<line class="bound" x1="{_n(left)}" y1="{middle}" x2="{_n(right)}" y2="{middle}"/>')
         for x in (left, right):
             body.append(f'<line class="bound" x1="{_n(x)}" y1="{middle - 5}" x2="{_n(x)}" y2="{middle + 5}"/>')

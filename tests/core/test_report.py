@@ -186,7 +186,9 @@ def test_the_second_opinion_stands_beside_the_certificate() -> None:
     label = english.index("ε by Opacus")
     cells = re.findall(r'<td class="number">(.*?)</td>', english[label:])[:2]
     assert cells == ["2.95", "2.96"]
-    assert "<td class=\"number\">–</td>" in told(facts(runs=(run("probe", cross_check=None), run("lora"))))
+    assert '<td class="number">–</td>' in told(facts(runs=(run("probe", cross_check=None), run("lora"))))
+    alone = told(one_method(runs=(run("probe", cross_check=None),)))
+    assert "Opacus" not in alone and "–</td>" not in alone
 
 
 def test_epsilon_is_shown_for_every_size_of_a_coalition_of_each_run() -> None:

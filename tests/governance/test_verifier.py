@@ -20,7 +20,10 @@ from ruamel.yaml import YAML
 
 from sekisho.governance.canonical import canonical_bytes, digest_bytes
 from sekisho.governance.evidence import verifier
+from sekisho.governance.evidence.bundle import log_members
 from sekisho.governance.evidence.verifier import verify
+from sekisho.governance.log.auditlog import AuditLog
+from sekisho.governance.log.entries import Entry
 from sekisho.governance.log.merkle import leaf_hash, root_of
 from sekisho.governance.signing.envelope import Statement, read_envelopes, sign_statement, write_envelopes
 from sekisho.governance.signing.roster import Roster, roster_statement
@@ -311,6 +314,36 @@ def test_a_provenance_statement_nobody_logged_or_no_party_signed_is_refused(memb
         members, **{"provenance.dsse.json": later}).details[-1]
     person = provenance(members, b"2.3.4", b"2.3.5", signer="counsel-1")
     assert tampered(members, **{"provenance.dsse.json": person}).code == 5
+
+
+def two_adapters(folder: Path) -> dict[str, bytes]:
+    """A bundle in which kohi released a second adapter, of a second run, and logged it."""
+    found = example.members(folder)
+    second = provenance(found, b'"run":"run-1"', b'"run":"run-2"')
+    refs = {"run": "run-2", "adapter": example.ADAPTER, "provenance": digest_bytes(second)}
+    with AuditLog.open(folder / "kohi.sqlite", origin="sekisho.example/food-quality/kohi",
+                       key=example.key("kohi")) as log:
+        log.append(Entry(type="release.published", party="kohi", at=example.NOW, refs=refs, data={}))
+        found.update(log_members("kohi", log.entries(), log.checkpoint()))
+    return {**found, "provenance.dsse.json": found["provenance.dsse.json"] + second}
+
+
+def test_every_released_adapter_has_its_statement_and_each_is_checked(tmp_path: Path) -> None:
+    found = two_adapters(tmp_path)
+    first, second = found["provenance.dsse.json"].splitlines(keepends=True)
+    both = tampered(found)
+    assert both.code == 0
+    released = [line.split(",")[1] for line in both.details if line.startswith("provenance:")]
+    assert released == [" run run-1", " run run-2"]
+    # one left out is missed, in whichever place
+    for kept, missed in ((first, "run-2"), (second, "run-1")):
+        verdict = tampered(found, **{"provenance.dsse.json": kept})
+        assert verdict.code == 0 and any(f"released in run {missed}" in line for line in verdict.details)
+    # a second one that nobody logged, another way to end its line, and no statement at all are refused
+    stranger = provenance({"provenance.dsse.json": second}, b"2.3.4", b"2.3.5")
+    for forged in (first + stranger, stranger + first, first + second.rstrip(b"\n"), first.replace(b"\n", b"\r\n"),
+                   first + b"\n" + second, b""):
+        assert tampered(found, **{"provenance.dsse.json": forged}).code in (5, 6)
 
 
 def test_a_bundle_without_an_adapter_says_so_and_what_is_not_enclosed(members: dict[str, bytes]) -> None:
