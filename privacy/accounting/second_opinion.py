@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..errors import BadParametersError
 from ..mechanism.rounding import CERTIFICATE_VARIANCE
@@ -32,6 +33,7 @@ class SecondOpinion:
         return certificate < self.epsilon - self.slack
 
 
+@lru_cache(maxsize=64)
 def second_opinion(plan: Plan, *, cohort: int, observers: int) -> SecondOpinion:
     """ε of the whole run (allowance included) at the plan's δ by Opacus, for a cohort of ``cohort`` sites.
 
