@@ -1,6 +1,6 @@
 """A model linearised around a public state: each record's logit and its derivative there, computed once and kept.
 
-For: ``LinearisedTask(task, keep=...)``, a ``TrainingTask`` around LoRA (lora.py) whose gradients are those of
+For: ``LinearisedTask(task, features, keep=...)``, a ``TrainingTask`` around LoRA (lora.py) whose gradients are those of
 z(w) ≈ z(r) + ∂z(r)·(w − r), with r the reference of the schedule (schedule.py). Not for: moving the reference.
 
 Why: a full pass through the layers costs seconds for every thousand records, this costs milliseconds, so that all
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from ..errors import ProtocolError
 from .probe import probability
 from .rows import PrefixRows
-from .task import HeadedTask
+from .task import FeatureSource, HeadedTask
 
 # A record's derivative is scaled down to this norm, so that a public learning rate is stable for every record there may
 # be (optimizer.py: curvature below RADIUS times the residual). The head alone has √2; 1.6 leaves half of that to the
@@ -48,8 +48,9 @@ class Differentiable(HeadedTask[PrefixRows], Protocol):
 class _Known:
     """Log odds and derivatives around one reference, of the records that were asked for so far."""
 
-    def __init__(self, states: PrefixRows) -> None:
+    def __init__(self, states: PrefixRows, base: NDArray[np.float64]) -> None:
         self.states = states
+        self.base = base  # what a head on the base model sees, float64 [n, d − head]
         self.reference: NDArray[np.float64] | None = None
         self.first = 0  # derivatives before this coordinate are zero and not kept
         self.known = np.zeros(len(states), dtype=np.bool_)
@@ -81,8 +82,9 @@ class LinearisedTask(HeadedTask[TangentRows]):
     gradients are the plain ones of ``task``.
     """
 
-    def __init__(self, task: Differentiable, *, keep: bool) -> None:
+    def __init__(self, task: Differentiable, features: FeatureSource, *, keep: bool) -> None:
         self.task = task
+        self._features = features
         self._keep = keep
 
     @property
@@ -96,16 +98,17 @@ class LinearisedTask(HeadedTask[TangentRows]):
 
     def load(self, texts: Sequence[str]) -> TangentRows:
         """What the frozen layers make of each text; no derivative yet."""
-        states = self.task.load(texts)
-        return TangentRows(_Known(states), np.arange(len(states), dtype=np.int64))
+        states, base = self.task.load(texts), self._features.of(texts)
+        known = _Known(states, np.hstack([base, np.ones((len(base), 1))]))
+        return TangentRows(known, np.arange(len(states), dtype=np.int64))
 
     def linearise(self, rows: TangentRows, reference: NDArray[np.float64]) -> None:
         """Take ``reference`` (float64 [d]) as the state around which ``rows``, and all loaded with them, are seen."""
         known = rows.known
         if known.reference is not None and known.reference.tobytes() == reference.tobytes():
             return
-        # nothing but the head has a derivative where the head is zero: B·A enters the log odds through it alone
-        known.first = 0 if reference[self.task.head :].any() else self.task.head
+        # at the start the head is zero, and B·A has no derivative: it enters the log odds through the head alone
+        known.first = self.task.head if reference.tobytes() == self.task.initial().tobytes() else 0
         known.reference = reference
         known.known = np.zeros(len(known.states), dtype=np.bool_)
         kept = len(known.states) if self._keep else 0
@@ -162,5 +165,5 @@ class LinearisedTask(HeadedTask[TangentRows]):
         states = known.states[places]
         if known.first == 0:
             return self.task.derivatives(states, reference)
-        pooled = self.task.pooled(states, reference)
-        return np.add.reduce(pooled * reference[known.first :], axis=1), pooled
+        # the head is zero, and so are the log odds; its derivative is what it sees, as yet of the base model itself
+        return np.zeros(len(places)), known.base[places]

@@ -72,7 +72,7 @@ class Tasks:
         lora = LoraTask(
             self._encoder(), lora_settings(settings.adapter, settings.seed), progress=self._progress
         )
-        return LinearisedTask(lora, keep=settings.adapter.linear_steps > 1)
+        return LinearisedTask(lora, self._features, keep=settings.adapter.linear_steps > 1)
 
     def _encoder(self) -> Encoder:
         if isinstance(self._features, Features):

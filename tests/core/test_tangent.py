@@ -22,6 +22,17 @@ COUNT = 24
 SETTINGS = LoraSettings(seed=1, layers=(2,), targets=("intermediate", "query"), rank=3, alpha=1)
 
 
+class BaseModel:
+    """What a probe sees of a text: the pooled output of the model without an adapter."""
+
+    def __init__(self, task: LoraTask) -> None:
+        self._task = task
+        self.width = task.layout.width
+
+    def of(self, given: Sequence[str]) -> NDArray[np.float64]:
+        return self._task.pooled(self._task.load(given), self._task.initial())[:, :-1]
+
+
 @pytest.fixture(scope="module")
 def plain() -> LoraTask:
     return LoraTask(encoder(), SETTINGS)
@@ -29,7 +40,7 @@ def plain() -> LoraTask:
 
 @pytest.fixture
 def task(plain: LoraTask) -> LinearisedTask:
-    return LinearisedTask(plain, keep=True)
+    return LinearisedTask(plain, BaseModel(plain), keep=True)
 
 
 @pytest.fixture
@@ -49,7 +60,7 @@ def test_at_the_reference_the_gradient_is_the_models_own(
     vector, said = small(task), labels(COUNT)
     own = plain.gradients(rows.known.states, said, vector)
     for keep in (True, False):
-        linear = LinearisedTask(plain, keep=keep)
+        linear = LinearisedTask(plain, BaseModel(plain), keep=keep)
         seen = linear.load(texts(COUNT))
         linear.linearise(seen, vector)
         found = linear.gradients(seen, said, vector)
@@ -98,7 +109,7 @@ def test_no_derivative_is_longer_than_the_radius(task: LinearisedTask, rows: Tan
 @pytest.mark.parametrize("keep", [True, False])
 def test_taking_records_away_or_asking_in_another_order_moves_no_other_by_a_bit(plain: LoraTask, keep: bool) -> None:
     def gradients(places: Sequence[int], asked_before: Sequence[int] = ()) -> NDArray[np.float64]:
-        task = LinearisedTask(plain, keep=keep)
+        task = LinearisedTask(plain, BaseModel(plain), keep=keep)
         rows = task.load([given[place] for place in places])
         task.linearise(rows, reference)
         if asked_before:
@@ -106,7 +117,7 @@ def test_taking_records_away_or_asking_in_another_order_moves_no_other_by_a_bit(
         return task.gradients(rows, said[list(places)], vector)
 
     given, said = texts(COUNT), labels(COUNT)
-    shape = LinearisedTask(plain, keep=keep)
+    shape = LinearisedTask(plain, BaseModel(plain), keep=keep)
     reference = state(plain.layout)
     vector = reference + 0.01 * np.random.default_rng(9).standard_normal(shape.dimension)
     whole = gradients(range(COUNT))
@@ -138,7 +149,8 @@ def test_a_derivative_is_computed_once_a_reference_and_only_of_records_that_are_
             asked.append(len(rows))
             return super().derivatives(rows, vector)
 
-    task = LinearisedTask(Counting(encoder(), SETTINGS), keep=True)
+    counting = Counting(encoder(), SETTINGS)
+    task = LinearisedTask(counting, BaseModel(counting), keep=True)
     rows = task.load(texts(COUNT))
     vector = small(task)
     for _ in range(2):

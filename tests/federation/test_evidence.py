@@ -69,7 +69,7 @@ def twice(ran: Ran, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     shutil.copytree(ran.out / "adapter", folder / "out" / "adapter" / "first")
     shutil.copytree(folder / "second" / "adapter", folder / "out" / "adapter" / "second")
     paths = statements_at(folder / "out" / "adapter")
-    assert [path.parent.name for path in paths] == ["first", "second"]
+    assert [path.parent.parent.name for path in paths] == ["first", "second"]
     written = export_evidence(study, folder / "out" / "evidence.zip", provenance=paths)
     return Ran(study, folder / "out", written.root)
 
