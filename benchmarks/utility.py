@@ -49,7 +49,7 @@ def main() -> None:
 
 def measured(reviews: FoodReviews, method: str, epsilons: list[str], seeds: int) -> list[dict[str, Any]]:
     """One row for each ε: the median, worst and best of ``seeds`` runs, and the settings they were made with."""
-    tasks = Tasks(reviews.base_model, Features(reviews.base_model))
+    tasks = Tasks(reviews.base_model, reviews.study.methods.values(), Features(reviews.base_model))
     settings = reviews.study.settings(method)
     task = tasks.of(settings)
     data, tried = reviews.data(task), task.load(reviews.test.texts)

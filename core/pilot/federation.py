@@ -88,7 +88,12 @@ class Federation:
         base_model = inspect(model_folder)
         if features is None:
             features = Features(base_model, progress=lambda done, total: progress("features", done, total))
-        tasks = Tasks(base_model, features, progress=lambda done, total: progress("frozen layers", done, total))
+        tasks = Tasks(
+            base_model,
+            study.methods.values(),
+            features,
+            progress=lambda done, total: progress("frozen layers", done, total),
+        )
         # 2. each site by itself; one site's trouble does not hide another's
         sites: dict[str, Site] = {}
         problems: dict[str, CodedError] = {}

@@ -2,7 +2,7 @@
 
 For: ``Features(base_model).of(texts)``, float64 [n, width], each row mean-pooled and of length one.
 Not for: which records may be used (the caller hands in eligible ones only) and storing rows: they are as personal as
-the texts, stay in memory and are never written. What was computed once in a process is kept for the next method.
+the texts, stay in memory and are never written.
 
 Why so strict: removing a person must not move anybody else's vector (review_protocol.md, section 2: in float32 a
 neighbour in the same batch did). So every forward pass has one of three public shapes, always full (short of texts, it
@@ -45,7 +45,6 @@ class Features:
         self._progress = progress
         self._encoder: Encoder | None = None
         self._rows = 0  # not tried out yet
-        self._seen: dict[str, NDArray[np.float64]] = {}  # a study's methods look at the same texts
 
     @property
     def width(self) -> int:
@@ -54,17 +53,9 @@ class Features:
 
     def of(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """float64 [len(texts), width], row i of text i, Euclidean norm 1. Reports progress as (done, total)."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._seen]
-        if new:
-            self._seen.update(zip(new, self._computed(new), strict=True))
-        return np.array([self._seen[text] for text in texts], dtype=np.float64).reshape(len(texts), self.width)
-
-    def forget(self) -> None:
-        """Drop every row that was kept; the next call computes anew."""
-        self._seen.clear()
-
-    def _computed(self, texts: Sequence[str]) -> NDArray[np.float64]:
         rows = np.empty((len(texts), self.width), dtype=np.float64)
+        if not texts:
+            return rows
         # torch is imported here: whoever only asks for the width does not wait for it
         import torch
 

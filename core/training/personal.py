@@ -29,6 +29,8 @@ FEWEST = 20  # records on either side; with fewer a difference says nothing
 NEWTON_STEPS = 25  # the loss is convex and the start is near; more change the sixth digit
 LABEL = b"sekisho/personal-head/v1/"
 
+_Part = tuple[NDArray[np.float64], NDArray[np.float64]]
+
 
 @dataclass(frozen=True, eq=False)
 class PersonalHead:
@@ -57,11 +59,12 @@ def train_personal_head(
     aside = [name for name in sorted(subjects) if _kept_aside(name, key)]
     rest = [name for name in sorted(subjects) if not _kept_aside(name, key)]
     common = state[data.task.head :]
-    inputs, labels = _records(data, rest, state)
-    tried, said = _records(data, aside, state)
+    tried, said = _records(data, [aside], state)[0]
+    parts = _records(data, [rest[fold::FOLDS] for fold in range(FOLDS)], state)
+    inputs, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
     if min(len(labels), len(said)) < FEWEST or len(set(labels.tolist())) < 2:
         return None
-    pull = _best_pull(data, rest, state, common)
+    pull = _best_pull(parts, common)
     own = _fitted(inputs, labels, common, pull)
     return PersonalHead(own, pull, len(said), _correct(tried, said, common), _correct(tried, said, own))
 
@@ -71,23 +74,21 @@ def _kept_aside(subject: str, key: bytes) -> bool:
     return int.from_bytes(hashlib.blake2b(LABEL + subject.encode(), key=key[:64]).digest()[:8], "big") % out_of < kept
 
 
-def _records(
-    data: TrainingData, subjects: Sequence[str], state: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    places = np.concatenate([np.empty(0, dtype=np.int64), *(data.rows_of[subject] for subject in subjects)])
+def _records(data: TrainingData, groups: Sequence[Sequence[str]], state: NDArray[np.float64]) -> list[_Part]:
+    """What the head sees of each group's records, and their labels; one pass through the model for all."""
+    none = np.empty(0, dtype=np.int64)
+    places = [np.concatenate([none, *(data.rows_of[subject] for subject in group)]) for group in groups]
     task: Any = data.task
-    return task.pooled(data.rows[places], state), data.labels[places]
+    pooled = task.pooled(data.rows[np.concatenate(places)], state)
+    ends = np.cumsum([len(own) for own in places])[:-1]
+    return list(zip(np.split(pooled, ends), (data.labels[own] for own in places), strict=True))
 
 
-def _best_pull(
-    data: TrainingData, subjects: Sequence[str], state: NDArray[np.float64], common: NDArray[np.float64]
-) -> float:
-    folds = [subjects[fold::FOLDS] for fold in range(FOLDS)]
-    parts = [_records(data, fold, state) for fold in folds]
+def _best_pull(parts: Sequence[_Part], common: NDArray[np.float64]) -> float:
     losses = dict.fromkeys(PULLS, 0.0)
     for left_out, (tried, said) in enumerate(parts):
-        inputs = np.concatenate([part for place, (part, _) in enumerate(parts) if place != left_out])
-        labels = np.concatenate([part for place, (_, part) in enumerate(parts) if place != left_out])
+        others = [part for place, part in enumerate(parts) if place != left_out]
+        inputs, labels = (np.concatenate(column) for column in zip(*others, strict=True))
         for pull in PULLS:
             scores = tried @ _fitted(inputs, labels, common, pull)
             losses[pull] += float(np.logaddexp(0.0, scores).sum() - scores @ said)

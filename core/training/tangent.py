@@ -1,6 +1,6 @@
 """A model linearised around a public state: each record's logit and its derivative there, computed once and kept.
 
-For: ``LinearisedTask(task, features, keep=...)``, a ``TrainingTask`` around LoRA (lora.py) whose gradients are those of
+For: ``LinearisedTask(task, source, keep=...)``, a ``TrainingTask`` around LoRA (lora.py) whose gradients are those of
 z(w) ≈ z(r) + ∂z(r)·(w − r), with r the reference of the schedule (schedule.py). Not for: moving the reference.
 
 Why: a full pass through the layers costs seconds for every thousand records, this costs milliseconds, so that all
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from ..errors import ProtocolError
 from .probe import probability
 from .rows import PrefixRows
-from .task import FeatureSource, HeadedTask
+from .task import HeadedTask, StateSource
 
 # A record's derivative is scaled down to this norm, so that a public learning rate is stable for every record there may
 # be (optimizer.py: curvature below RADIUS times the residual). The head alone has √2; 1.6 leaves half of that to the
@@ -82,9 +82,9 @@ class LinearisedTask(HeadedTask[TangentRows]):
     gradients are the plain ones of ``task``.
     """
 
-    def __init__(self, task: Differentiable, features: FeatureSource, *, keep: bool) -> None:
+    def __init__(self, task: Differentiable, source: StateSource, *, keep: bool) -> None:
         self.task = task
-        self._features = features
+        self._source = source
         self._keep = keep
 
     @property
@@ -98,7 +98,7 @@ class LinearisedTask(HeadedTask[TangentRows]):
 
     def load(self, texts: Sequence[str]) -> TangentRows:
         """What the frozen layers make of each text; no derivative yet."""
-        states, base = self.task.load(texts), self._features.of(texts)
+        states, base = self._source.states(texts), self._source.of(texts)
         known = _Known(states, np.hstack([base, np.ones((len(base), 1))]))
         return TangentRows(known, np.arange(len(states), dtype=np.int64))
 

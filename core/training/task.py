@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .probe import ProbeTask, scores
+from .rows import PrefixRows
 
 
 class Rows(Protocol):
@@ -86,6 +87,14 @@ class FeatureSource(Protocol):
 
     def of(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """float64 [len(texts), width]."""
+        ...
+
+
+class StateSource(FeatureSource, Protocol):
+    """A source that also gives what adapters train on; ``base_features.BaseFeatures`` is the real one."""
+
+    def states(self, texts: Sequence[str]) -> PrefixRows:
+        """The input of the lowest layer with an adapter, one a text."""
         ...
 
 

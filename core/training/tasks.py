@@ -8,13 +8,14 @@ Order of calls: ``dimension`` / ``schedule`` for a plan -> ``of(settings)``, whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data.intake import BaseModelFacts
+from ..errors import BadInputError
 from ..methods import AdapterSettings, Method
 from .adapter import Adapter
 from .features import Features, Progress, nothing_shown
@@ -23,19 +24,31 @@ from .schedule import PLAIN, Schedule
 from .task import FeatureSource, TextProbe, TrainingTask
 
 if TYPE_CHECKING:
-    from .model import Encoder
+    from .base_features import BaseFeatures
+    from .lora import LoraTask
 
 
 class Tasks:
-    """The tasks of a study on one base model. ``features`` is what a probe sees of a text."""
+    """The tasks of a study's ``methods`` on one base model.
+
+    ``features`` is what a probe sees of a text. Where the study trains adapters as well, the base model's passes for
+    those give the same, and are not made twice.
+    """
 
     def __init__(
-        self, base_model: BaseModelFacts, features: FeatureSource, *, progress: Progress = nothing_shown
+        self,
+        base_model: BaseModelFacts,
+        methods: Iterable[Method],
+        features: FeatureSource,
+        *,
+        progress: Progress = nothing_shown,
     ) -> None:
         self._base_model = base_model
+        self._adapted = next((settings for settings in methods if settings.adapter is not None), None)
         self._features = features
         self._progress = progress
-        self._made: dict[tuple[AdapterSettings | None, int], TrainingTask[Any]] = {}
+        self._shared: tuple[LoraTask, BaseFeatures] | None = None
+        self._made: dict[AdapterSettings | None, TrainingTask[Any]] = {}
 
     def dimension(self, settings: Method) -> int:
         """d: numbers that train."""
@@ -57,29 +70,34 @@ class Tasks:
         return layout_of(self._base_model, settings.adapter, settings.seed).initial()
 
     def of(self, settings: Method) -> TrainingTask[Any]:
-        """The task of a method; the same object for the same settings."""
-        key = settings.adapter, settings.seed
+        """The task of a method; the same object for the same adapter."""
+        key = settings.adapter
         if key not in self._made:
-            self._made[key] = self._make(settings)
+            self._made[key] = self._make(key)
         return self._made[key]
 
-    def _make(self, settings: Method) -> TrainingTask[Any]:
-        if settings.adapter is None:
-            return TextProbe(self._features)
-        from .lora import LoraTask
+    def _make(self, adapter: AdapterSettings | None) -> TrainingTask[Any]:
+        if adapter is None:
+            shares = self._adapted is not None and isinstance(self._features, Features)
+            return TextProbe(self._lora_and_base()[1] if shares else self._features)
         from .tangent import LinearisedTask
 
-        lora = LoraTask(
-            self._encoder(), lora_settings(settings.adapter, settings.seed), progress=self._progress
-        )
-        return LinearisedTask(lora, self._features, keep=settings.adapter.linear_steps > 1)
+        lora, base = self._lora_and_base()
+        return LinearisedTask(lora, base, keep=adapter.linear_steps > 1)
 
-    def _encoder(self) -> Encoder:
-        if isinstance(self._features, Features):
-            return self._features.encoder()
+    def _lora_and_base(self) -> tuple[LoraTask, BaseFeatures]:
+        from .base_features import BaseFeatures
+        from .lora import LoraTask
         from .model import Encoder
 
-        return Encoder.load(self._base_model)
+        if self._shared is None:
+            if self._adapted is None or self._adapted.adapter is None:
+                raise BadInputError("METHOD_UNKNOWN", "the study has no method that trains adapters")
+            encoder = Encoder.load(self._base_model)
+            settings = lora_settings(self._adapted.adapter, self._adapted.seed)
+            lora = LoraTask(encoder, settings, progress=self._progress)
+            self._shared = lora, BaseFeatures(lora)
+        return self._shared
 
 
 def lora_settings(settings: AdapterSettings, seed: int) -> LoraSettings:

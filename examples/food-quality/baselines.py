@@ -154,7 +154,7 @@ class Bench:
         settings = self.reviews.study.settings("probe").model_copy(update={"epsilon": EPSILON})
         federation = self.reviews.federation
         plan = federation.plan(settings, task.dimension)
-        tasks = Tasks(self.reviews.base_model, task.features)
+        tasks = Tasks(self.reviews.base_model, [settings], task.features)
         noise = None
         if own:
             cohort = len(federation.subjects)

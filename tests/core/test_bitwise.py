@@ -40,7 +40,6 @@ from sekisho.privacy.budget import Adjacency, Unit
 from sekisho.privacy.gradients.clipping import ClippedSum, integer_vectors, subject_sums
 from sekisho.privacy.mechanism.randomness import SecretStream
 from sekisho.privacy.mechanism.sampling import poisson_sample
-from sekisho.tests.core.test_features import Afresh
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "food-quality"
 SITE = "kohi"
@@ -135,7 +134,7 @@ def base_model(study: Study) -> BaseModelFacts:
 
 @pytest.fixture(scope="module")
 def features(base_model: BaseModelFacts) -> Features:
-    return Afresh(base_model)
+    return Features(base_model)
 
 
 @pytest.fixture(scope="module")

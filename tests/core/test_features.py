@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +39,9 @@ def base_model() -> BaseModelFacts:
     return inspect(locate(reference, Path()))
 
 
-class Afresh(Features):
-    """Keeps nothing from call to call: whoever compares two calls compares two computations."""
-
-    def of(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        self.forget()
-        return super().of(texts)
-
-
 @pytest.fixture(scope="module")
 def features(base_model: BaseModelFacts) -> Features:
-    return Afresh(base_model)
+    return Features(base_model)
 
 
 @pytest.fixture(scope="module")
@@ -118,17 +109,6 @@ def test_progress_is_told_from_none_to_all(features: Features, monkeypatch: pyte
     assert told[0] == (0, 11) and told[-1] == (11, 11) and told == sorted(told)
 
 
-def test_a_text_is_computed_once_and_again_when_it_was_forgotten(base_model: BaseModelFacts) -> None:
-    told: list[tuple[int, int]] = []
-    kept = Features(base_model, progress=lambda done, total: told.append((done, total)))
-    first = kept.of(["a box", "a dog", "a box"])
-    assert told[-1] == (2, 2) and first[0].tobytes() == first[2].tobytes()
-    told.clear()
-    assert kept.of(["a dog"]).tobytes() == first[1:2].tobytes() and told == []
-    kept.forget()
-    assert kept.of(["a dog"]).tobytes() == first[1:2].tobytes() and told[-1] == (1, 1)
-
-
 def test_nothing_is_fetched(base_model: BaseModelFacts, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a connection was opened")
@@ -161,7 +141,7 @@ def test_a_machine_on_which_the_place_matters_is_noticed_and_gets_one_text_a_pas
     odd: Any = _PlaceMatters(encoder)
     assert rows_independent(encoder) and not rows_independent(odd)
     monkeypatch.setattr(Encoder, "load", classmethod(lambda cls, facts: odd))
-    features = Afresh(base_model)
+    features = Features(base_model)
     given = texts(ROWS * 2)
     whole = features.of(given)
     assert features.of(given[::-1]).tobytes() == whole[::-1].tobytes()

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sekisho.core.errors import ProtocolError
+from sekisho.core.training.base_features import BaseFeatures
 from sekisho.core.training.lora import LoraTask
 from sekisho.core.training.lora_layout import LoraSettings
 from sekisho.core.training.rows import PrefixRows
@@ -22,17 +23,6 @@ COUNT = 24
 SETTINGS = LoraSettings(seed=1, layers=(2,), targets=("intermediate", "query"), rank=3, alpha=1)
 
 
-class BaseModel:
-    """What a probe sees of a text: the pooled output of the model without an adapter."""
-
-    def __init__(self, task: LoraTask) -> None:
-        self._task = task
-        self.width = task.layout.width
-
-    def of(self, given: Sequence[str]) -> NDArray[np.float64]:
-        return self._task.pooled(self._task.load(given), self._task.initial())[:, :-1]
-
-
 @pytest.fixture(scope="module")
 def plain() -> LoraTask:
     return LoraTask(encoder(), SETTINGS)
@@ -40,7 +30,7 @@ def plain() -> LoraTask:
 
 @pytest.fixture
 def task(plain: LoraTask) -> LinearisedTask:
-    return LinearisedTask(plain, BaseModel(plain), keep=True)
+    return LinearisedTask(plain, BaseFeatures(plain), keep=True)
 
 
 @pytest.fixture
@@ -60,7 +50,7 @@ def test_at_the_reference_the_gradient_is_the_models_own(
     vector, said = small(task), labels(COUNT)
     own = plain.gradients(rows.known.states, said, vector)
     for keep in (True, False):
-        linear = LinearisedTask(plain, BaseModel(plain), keep=keep)
+        linear = LinearisedTask(plain, BaseFeatures(plain), keep=keep)
         seen = linear.load(texts(COUNT))
         linear.linearise(seen, vector)
         found = linear.gradients(seen, said, vector)
@@ -109,7 +99,7 @@ def test_no_derivative_is_longer_than_the_radius(task: LinearisedTask, rows: Tan
 @pytest.mark.parametrize("keep", [True, False])
 def test_taking_records_away_or_asking_in_another_order_moves_no_other_by_a_bit(plain: LoraTask, keep: bool) -> None:
     def gradients(places: Sequence[int], asked_before: Sequence[int] = ()) -> NDArray[np.float64]:
-        task = LinearisedTask(plain, BaseModel(plain), keep=keep)
+        task = LinearisedTask(plain, BaseFeatures(plain), keep=keep)
         rows = task.load([given[place] for place in places])
         task.linearise(rows, reference)
         if asked_before:
@@ -117,7 +107,7 @@ def test_taking_records_away_or_asking_in_another_order_moves_no_other_by_a_bit(
         return task.gradients(rows, said[list(places)], vector)
 
     given, said = texts(COUNT), labels(COUNT)
-    shape = LinearisedTask(plain, BaseModel(plain), keep=keep)
+    shape = LinearisedTask(plain, BaseFeatures(plain), keep=keep)
     reference = state(plain.layout)
     vector = reference + 0.01 * np.random.default_rng(9).standard_normal(shape.dimension)
     whole = gradients(range(COUNT))
@@ -150,7 +140,7 @@ def test_a_derivative_is_computed_once_a_reference_and_only_of_records_that_are_
             return super().derivatives(rows, vector)
 
     counting = Counting(encoder(), SETTINGS)
-    task = LinearisedTask(counting, BaseModel(counting), keep=True)
+    task = LinearisedTask(counting, BaseFeatures(counting), keep=True)
     rows = task.load(texts(COUNT))
     vector = small(task)
     for _ in range(2):
@@ -166,3 +156,24 @@ def test_without_a_reference_there_is_no_gradient_and_nothing_shows_itself(
     with pytest.raises(ProtocolError) as caught:
         task.gradients(rows, labels(COUNT), task.initial())
     assert caught.value.code == "NOT_LINEARISED" and repr(rows) == "TangentRows(...)"
+
+
+def test_a_text_is_computed_once_whoever_asks_and_again_when_it_was_forgotten(plain: LoraTask) -> None:
+    asked: list[int] = []
+
+    class Counting(LoraTask):
+        def load(self, texts: Sequence[str]) -> PrefixRows:
+            asked.append(len(texts))
+            return super().load(texts)
+
+    base, fresh = BaseFeatures(Counting(encoder(), SETTINGS)), BaseFeatures(plain)
+    given = [*texts(6), texts(6)[0]]
+    together = base.of(given)
+    assert asked == [6] and base.of(given[:2]).tobytes() == together[:2].tobytes()
+    assert base.states(given)[np.array([1])].states[0].tobytes() == fresh.states(given[1:2]).states[0].tobytes()
+    # beside others or alone, before or after them: the same bits
+    for place, text in enumerate(given):
+        fresh.forget()
+        assert fresh.of([text]).tobytes() == together[place : place + 1].tobytes()
+    base.forget()
+    assert base.of(given).tobytes() == together.tobytes() and asked == [6, 6]
