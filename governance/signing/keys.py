@@ -58,6 +58,7 @@ _PBES2 = bytes.fromhex("06092a864886f70d01050d")
 _SCRYPT = bytes.fromhex("06092b06010401da47040b")
 _AES_256_CBC = bytes.fromhex("060960864801650304012a")
 _SEQUENCE, _INTEGER, _OCTETS = 0x30, 0x02, 0x04
+_ENCRYPTED_BEGIN = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
 
 @dataclass(frozen=True)
@@ -252,6 +253,15 @@ def demo_key(label: str) -> SigningKey:
 def is_demo_file(path: Path) -> bool:
     """Whether the file's name says that its key is published."""
     return path.name.endswith(DEMO_SUFFIX)
+
+
+def is_encrypted_file(path: Path) -> bool:
+    """Whether the file holds a key that only a passphrase opens; False where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_ENCRYPTED_BEGIN)) == _ENCRYPTED_BEGIN
+    except OSError:
+        return False
 
 
 def _encrypted_pem(plain: bytes, passphrase: bytes) -> bytes:

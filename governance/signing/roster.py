@@ -36,6 +36,7 @@ REQUIRED_ROLES = ("legal", "it")   # nothing touches data before both have appro
 MAX_PARTIES = 128                  # 95 sites is the ciphertext's limit; one coordinator
 MAX_PEOPLE = 512
 MAX_THRESHOLD = 16
+NO_KEY_YET = "NOT-MADE-YET"        # stands in a roster that is still being written, where a public key will
 
 PartyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 
@@ -90,7 +91,7 @@ class Roster:
 
         Raises:
             BadDocumentError: with line and column: the codes of ``document``, and ROSTER_ID_TWICE,
-                ROSTER_KEY_TWICE, ROSTER_KEY_MALFORMED, ROSTER_DEMO_KEY, ROSTER_ROLE_UNKNOWN,
+                ROSTER_KEY_TWICE, ROSTER_KEY_MALFORMED, ROSTER_KEY_NOT_MADE, ROSTER_DEMO_KEY, ROSTER_ROLE_UNKNOWN,
                 ROSTER_ROLE_TWICE, ROSTER_THRESHOLD_MISSING, ROSTER_THRESHOLD_UNREACHABLE, ROSTER_PARTIES,
                 ROSTER_TIMES.
         """
@@ -302,6 +303,9 @@ class _Reader:
         self._ids.add(identifier)
 
     def _claim_key(self, text: str, path: Path) -> PublicKey:
+        if text == NO_KEY_YET:
+            hint = "`sekisho study key NAME` makes a key and writes its public half here; `sekisho study status` says whose"
+            self._refuse("ROSTER_KEY_NOT_MADE", "a key of the roster has not been made yet", hint, path)
         try:
             key = PublicKey.from_text(text)
         except BadSignatureError as error:
