@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 # name -> (module beside this one, one line for --help); a module is imported when its command runs
 COMMANDS: dict[str, tuple[str, str]] = {
     "pilot": ("pilot", "Run a study, every site in this process; write its report."),
-    "study": ("study", "A study of your own: draft it, make keys, see where it stands."),
+    "study": ("study", "A study of your own: draft, keys, where it stands."),
     "legal": ("legal", "Read, check and sign papers; see what a study would be allowed."),
     "site": ("site", "A site's own view: roster, budget and consent."),
     "compliance": ("compliance", "Export evidence, and verify it."),

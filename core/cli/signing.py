@@ -88,7 +88,7 @@ def sign(
     as_json: bool = JSON,
 ) -> None:
     """Approve a paper with your own key: it is shown, you say yes, the signature is written beside it."""
-    from ..paperwork.signing import add_approval, approved, check_signer, open_paper
+    from ..paperwork.signing import add_approval, approved, check_signer, check_weights, open_paper
     from ..paperwork.standing import signers_of
     from ..paperwork.summary import summary
 
@@ -96,6 +96,7 @@ def sign(
     paper = open_paper(file)
     roster = read_roster(paper.folder, now=_now())
     signer = check_signer(paper, roster, person=person, role=role, now=_now())
+    check_weights(paper)
     for line in summary(paper, roster, language):
         terminal.say(line)
     _confirm(terminal, f"sign {paper.name} as {person}, in the role {role}?", yes=yes)

@@ -6,6 +6,7 @@ DECIDE; what is computed here follows from the table's public side, the base mod
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
@@ -15,7 +16,7 @@ from ...governance.document import read_document
 from ...governance.policy.policy import Policy
 from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.signing.envelope import write_time
-from ...governance.signing.roster import NO_KEY_YET
+from ...governance.signing.keys import NO_KEY_YET
 from ..study import Study
 from .asking import APPROVERS, COORDINATOR, OWNER, STUDY, TEMPLATES, Request
 from .division import Division, majority, rounded_up
@@ -24,8 +25,9 @@ from .table import Table
 
 YEAR = timedelta(days=365)  # of roster, policies and review: what nobody renews ends
 RECORDS_OF_ONE, RECORDS_OF_MANY = 1, 6  # counted of one person in a step; public figures, not looked up in the data
-LIFETIME_RUNS = Decimal("5") / Decimal("3")  # a lifetime of 5 for runs of 3: two runs, since the filter counts tighter
+LIFETIME, OF_RUN = 5, 3  # a lifetime of 5 where a run may take 3: two runs, since the filter counts tighter than a sum
 ABOVE_MAJORITY = Decimal("0.03")  # what a classifier must add to calling every record the same
+COMMENTS = 42  # the column in which comments behind a value begin
 HIGHEST_TARGET = Decimal("0.95")
 # Starting values in two currencies; each is marked DECIDE.
 MONEY: Mapping[str, Mapping[str, str]] = {
@@ -94,7 +96,7 @@ def _policy_values(site: str, law: Mapping[str, str], study: Study) -> dict[str,
         "purpose": study.purpose,
         "methods": ", ".join(study.methods),
         "run_epsilon": str(run),
-        "lifetime_epsilon": str((run * LIFETIME_RUNS).quantize(Decimal("0.1"), rounding=ROUND_CEILING)),
+        "lifetime_epsilon": str((run * LIFETIME / OF_RUN).quantize(Decimal("0.1"), rounding=ROUND_CEILING)),
     }
 
 
@@ -152,4 +154,6 @@ def _roster_values(request: Request) -> dict[str, str]:
 
 
 def _filled(name: str, values: Mapping[str, str]) -> str:
-    return Template((TEMPLATES / name).read_text("utf-8")).substitute(values)
+    text = Template((TEMPLATES / name).read_text("utf-8")).substitute(values)
+    # values differ in length: comments behind them begin in one column again, as people would write it
+    return re.sub(r"(?m)^(.*\S) {2,}(# .*)$", lambda line: f"{line[1].ljust(COMMENTS - 1)} {line[2]}", text)

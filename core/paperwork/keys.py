@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...governance.document import Document, read_document
-from ...governance.signing.keys import PublicKey, SigningKey
-from ...governance.signing.roster import NO_KEY_YET
+from ...governance.signing.keys import NO_KEY_YET, PublicKey, SigningKey
 from ..errors import BadInputError, Refused
 from ..parties import key_path, make_private_folder
 from ..site.papers import SIGNATURES, read_file

@@ -4,7 +4,7 @@ For: ``sekisho legal sign`` and ``sekisho site sign-roster``, and for saying who
 Not for: counting them for a decision (site/papers.py does, at the site, each time), words on a screen (summary.py),
 or where a key comes from (passphrases.py).
 
-Order of calls: ``open_paper(path)`` -> shown to the person -> ``check_signer`` -> ``add_approval`` with the key;
+Order of calls: ``open_paper(path)`` -> ``check_signer``, ``check_weights`` -> shown to the person -> ``add_approval``;
 ``open_roster`` -> ``add_acceptance``.
 
 A signature is refused where it would not count, each reason with its own code, since a paper that looks signed and is
@@ -34,8 +34,9 @@ from ...governance.signing.envelope import (
 )
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Person, Roster, roster_statement
+from ..data.intake import inspect, locate
 from ..errors import BadInputError, Refused
-from ..site.papers import SIGNATURES, read_file
+from ..site.papers import SIGNATURES, read_file, read_study
 from ..study import Study
 
 ROSTER = "roster.yaml"
@@ -181,6 +182,22 @@ def check_signer(paper: Paper, roster: Roster, *, person: str, role: str, now: d
                 "one person counts in one role; signing in both would count in neither",
             )
     return found
+
+
+def check_weights(paper: Paper) -> None:
+    """Return if the base-model record is about the weights on this machine; other papers are about no weights.
+
+    Raises:
+        Refused: BASE_MODEL_DIFFERS. BadInputError: the codes of ``intake``.
+    """
+    if isinstance(paper.content, BaseModelRecord):
+        here = inspect(locate(read_study(paper.folder).base_model, paper.folder)).digest
+        if here != paper.content.digest:
+            raise Refused(
+                "BASE_MODEL_DIFFERS",
+                "the base model on this machine is not the one that the record is about",
+                f"the record names the weights {paper.content.digest}; here they are {here}",
+            )
 
 
 def add_approval(

@@ -25,7 +25,8 @@ from ..data.dataset import LONGEST_NAME, LONGEST_TEXT, MOST_BYTES
 from ..errors import BadInputError
 
 LONGEST_LABEL = 40  # characters; a label is a name, and a longer one is likelier a wrong column
-MOST_NAMED = 5  # labels named in a refusal; with more distinct values the column holds something else
+MOST_NAMED = 5  # labels named in a refusal: with more values the column holds something else
+ROWS_A_LABEL = 5  # on average, else none is named: a column of ids or texts has a value for each row
 DEFAULTS: Mapping[str, str] = {"text": "text", "label": "label", "subject": "subject", "site": "site", "id": "id"}
 REQUIRED = ("text", "label")
 
@@ -163,11 +164,13 @@ def _places(path: Path, header: Sequence[str], columns: Columns, separator: str)
     """Which column is which. A column that was named must be there; so must text and label."""
     names = [name.strip() for name in header]
     place: dict[str, int] = {}
-    for field, default in DEFAULTS.items():
+    # columns that were named come first: one that is only named so by default gives way to them
+    for field in sorted(DEFAULTS, key=lambda field: getattr(columns, field) is None):
         asked: str | None = getattr(columns, field)
-        name = asked or default
+        name = asked or DEFAULTS[field]
+        needed = asked is not None or field in REQUIRED
         if name not in names:
-            if asked or field in REQUIRED:
+            if needed:
                 shown = "a tab" if separator == "\t" else f"'{separator}'"
                 _refuse(
                     "TABLE_COLUMN_MISSING",
@@ -176,13 +179,15 @@ def _places(path: Path, header: Sequence[str], columns: Columns, separator: str)
                     "(--separator); the line is not shown, since it may hold data",
                 )
             continue
-        if names.count(name) > 1 or names.index(name) in place.values():
+        taken = names.index(name) in place.values()
+        if names.count(name) > 1 or (taken and needed):
             _refuse(
                 "TABLE_COLUMN_TWICE",
                 f"{path.name}:1: the column '{name}' is there twice, or is to serve for two things",
                 "give every column its own name, and name a different one for each of text, label, subject, site, id",
             )
-        place[field] = names.index(name)
+        if not taken:
+            place[field] = names.index(name)
     return place
 
 
@@ -231,7 +236,8 @@ def _labels(path: Path, rows: Sequence[Row], expected: Sequence[str]) -> tuple[s
     allowed = sorted(expected or found[:2])
     if found == allowed and len(found) == 2:
         return tuple(found)
-    named = f" ({', '.join(found)})" if len(found) <= MOST_NAMED else ""
+    few = len(found) <= MOST_NAMED and len(found) * ROWS_A_LABEL <= len(rows)
+    named = f" ({', '.join(found)})" if few else ""
     strange = sorted((line, label) for label, line in first.items() if label not in allowed)
     third = sorted(first.values())[2] if len(found) > 2 else rows[0].line
     line = strange[0][0] if expected and strange else third

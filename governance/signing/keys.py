@@ -39,6 +39,7 @@ MAX_KEY_FILE_BYTES = 4096   # an encrypted PKCS#8 Ed25519 key is about 350 bytes
 # scrypt for passphrases: five passes over 16 MiB, under the 32 MiB that the openssl command accepts.
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**14, 8, 5
 _SCRYPT_MEMORY = 64 * 2**20
+NO_KEY_YET = "NOT-MADE-YET"   # stands where a public key will, in a roster that is still being written
 _TEXT_PREFIX = "ed25519:"
 _DEMO_LABEL = b"sekisho demo key, published, protects nothing: "
 _FIELD_PRIME = 2**255 - 19
@@ -112,8 +113,13 @@ class PublicKey:
         """Read ``to_text``'s form, exactly: another spelling of the same key is refused.
 
         Raises:
-            BadSignatureError: KEY_MALFORMED, KEY_WEAK.
+            BadSignatureError: KEY_NOT_MADE, KEY_MALFORMED, KEY_WEAK.
         """
+        if text == NO_KEY_YET:
+            raise BadSignatureError(
+                "KEY_NOT_MADE", "a key has not been made yet",
+                "`sekisho study key NAME` makes it; `sekisho study status` says for whom",
+            )
         malformed = BadSignatureError(
             "KEY_MALFORMED", "a public key is not written as ed25519:<base64>", "copy the whole line again"
         )

@@ -29,14 +29,13 @@ from ..document import Document, DocumentModel, Path, read_document, validate_mo
 from ..errors import BadSignatureError, Refused
 from ..language import Text
 from .envelope import PREDICATES, Envelope, Statement, Subject, read_time, verified_keys, verify_envelope
-from .keys import PublicKey, SigningKey, demo_key
+from .keys import NO_KEY_YET, PublicKey, SigningKey, demo_key
 
 KNOWN_ROLES = frozenset({"legal", "it", "business", "compliance", "data-protection"})
 REQUIRED_ROLES = ("legal", "it")   # nothing touches data before both have approved
 MAX_PARTIES = 128                  # 95 sites is the ciphertext's limit; one coordinator
 MAX_PEOPLE = 512
 MAX_THRESHOLD = 16
-NO_KEY_YET = "NOT-MADE-YET"        # stands in a roster that is still being written, where a public key will
 
 PartyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 
@@ -92,8 +91,7 @@ class Roster:
         Raises:
             BadDocumentError: with line and column: the codes of ``document``, and ROSTER_ID_TWICE,
                 ROSTER_KEY_TWICE, ROSTER_KEY_MALFORMED, ROSTER_KEY_NOT_MADE, ROSTER_DEMO_KEY, ROSTER_ROLE_UNKNOWN,
-                ROSTER_ROLE_TWICE, ROSTER_THRESHOLD_MISSING, ROSTER_THRESHOLD_UNREACHABLE, ROSTER_PARTIES,
-                ROSTER_TIMES.
+                ROSTER_ROLE_TWICE, ROSTER_THRESHOLD_MISSING, ROSTER_THRESHOLD_UNREACHABLE, ROSTER_PARTIES, ROSTER_TIMES.
         """
         document = read_document(data, name=name)
         content = validate_model(document, _RosterModel)
@@ -212,7 +210,7 @@ def verify_first_roster(roster: Roster, envelopes: Sequence[Envelope], *, now: d
     if missing:
         raise BadSignatureError(
             "ROSTER_UNSIGNED", f"the roster is not signed by {', '.join(missing)}",
-            "each site listed signs the roster file as it is now",
+            "each site listed signs the roster file as it is now (`sekisho site sign-roster SITE`)",
         )
 
 
@@ -303,13 +301,11 @@ class _Reader:
         self._ids.add(identifier)
 
     def _claim_key(self, text: str, path: Path) -> PublicKey:
-        if text == NO_KEY_YET:
-            hint = "`sekisho study key NAME` makes a key and writes its public half here; `sekisho study status` says whose"
-            self._refuse("ROSTER_KEY_NOT_MADE", "a key of the roster has not been made yet", hint, path)
         try:
             key = PublicKey.from_text(text)
         except BadSignatureError as error:
-            self._refuse("ROSTER_KEY_MALFORMED", error.sentence, error.hint, path)
+            code = "ROSTER_KEY_NOT_MADE" if text == NO_KEY_YET else "ROSTER_KEY_MALFORMED"
+            self._refuse(code, error.sentence, error.hint, path)
         if key in self._keys:
             self._refuse("ROSTER_KEY_TWICE", "one key stands in two places of the roster", "make another", path)
         if key in self._published:
