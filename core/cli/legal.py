@@ -30,7 +30,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.callback()
 def legal_commands() -> None:
-    """Read, check and sign papers; see what a study would be allowed."""
+    """Read, check, sign papers; see what a study would be allowed."""
 
 
 @app.command()

@@ -29,7 +29,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.callback()
 def study_commands() -> None:
-    """A study of your own: draft it, make keys, see where it stands; reset a demo."""
+    """A study of your own: draft, keys, where it stands."""
 
 
 @app.command("new")

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from sekisho.core.cli.cli import main
 from sekisho.core.data.intake import inspect, locate
 from sekisho.core.paperwork.asking import Consented, Request
 from sekisho.core.paperwork.draft import Drafted, draft_study
 from sekisho.core.study import BaseModelReference
 
-from ..federation.command import Ended, sekisho_here
+from ..federation.command import Ended
 
 SITES = ("north", "south", "east")
 PEOPLE = ("owner", "study-legal", "study-it", *(f"{site}-{role}" for site in SITES for role in ("legal", "it")))
@@ -74,23 +77,36 @@ def weights() -> Path:
     return inspect(locate(where, Path())).folder
 
 
-def make_keys(capsys: pytest.CaptureFixture[str], study: Path, names: Sequence[str] = NAMES) -> None:
+def run(*words: str | Path) -> Ended:
+    """The command in this process, without pytest's own capture: fixtures of a module have none."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["sekisho", *map(str, words)])
+        patch.setattr(sys, "stdin", io.StringIO())  # no terminal
+        with pytest.raises(SystemExit) as left:
+            main()
+    assert "Traceback" not in err.getvalue() + out.getvalue(), err.getvalue()
+    code = left.value.code
+    return Ended(code if isinstance(code, int) else 0, out.getvalue(), err.getvalue())
+
+
+def make_keys(study: Path, names: Sequence[str] = NAMES) -> None:
     for name in names:
-        assert sekisho_here(capsys, "study", "key", name, "--study", study).exit == 0, name
+        assert run("study", "key", name, "--study", study).exit == 0, name
 
 
-def sign_roster(capsys: pytest.CaptureFixture[str], study: Path, sites: Sequence[str] = SITES) -> None:
+def sign_roster(study: Path, sites: Sequence[str] = SITES) -> None:
     for site in sites:
-        assert sekisho_here(capsys, "site", "sign-roster", site, "--study", study, "--yes").exit == 0, site
+        assert run("site", "sign-roster", site, "--study", study, "--yes").exit == 0, site
 
 
-def sign(capsys: pytest.CaptureFixture[str], paper: Path, role: str, person: str, *more: str | Path) -> Ended:
-    return sekisho_here(capsys, "legal", "sign", paper, "--role", role, "--as", person, "--yes", *more)
+def sign(paper: Path, role: str, person: str, *more: str | Path) -> Ended:
+    return run("legal", "sign", paper, "--role", role, "--as", person, "--yes", *more)
 
 
-def sign_all(capsys: pytest.CaptureFixture[str], study: Path) -> None:
+def sign_all(study: Path) -> None:
     for paper, role, person in signatures():
-        assert sign(capsys, study / paper, role, person).exit == 0, paper
+        assert sign(study / paper, role, person).exit == 0, paper
 
 
 def signatures() -> list[tuple[str, str, str]]:
