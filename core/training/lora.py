@@ -12,8 +12,6 @@ A record's gradient depends on that record, its label and the public state, to t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import as_completed
-from queue import SimpleQueue
 from threading import Lock
 from typing import Any
 
@@ -29,7 +27,7 @@ from .adapter import Adapter
 from .features import BUCKETS, ROWS, Progress, nothing_shown
 from .lora_layout import TARGETS, LoraLayout, LoraSettings
 from .model import Encoder
-from .passes import attention_bias, cores, groups, place_matters, workers
+from .passes import attention_bias, cores, fill, place_matters
 from .prefix import Prefix, PrefixRows, shared_copy
 from .task import TrainingTask
 
@@ -99,26 +97,15 @@ class LoraTask(TrainingTask[PrefixRows]):
         wide = all(state.ndim == 2 and state.shape[1] == self.layout.width for state in rows.states)
         if labels.shape != (len(rows),) or vector.shape != (self.dimension,) or not wide:
             raise BadInputError("LORA_SHAPE", "records, labels and adapter do not belong together")
-        free: SimpleQueue[_Top] = SimpleQueue()
 
-        def run(group: list[int], length: int) -> NDArray[np.float64]:
-            top = free.get()
-            try:
-                own = [rows.states[place] for place in group]
-                return compute(top, own, labels[group].tolist(), length, self._rows)
-            finally:
-                free.put(top)
+        def run(top: _Top, group: list[int], length: int) -> NDArray[np.float64]:
+            own = [rows.states[place] for place in group]
+            return compute(top, own, labels[group].tolist(), length, self._rows)
 
-        with self._lock, workers() as pool:
+        with self._lock:
             for top in self._tops:
                 top.take(vector)
-                free.put(top)
-            waiting = {
-                pool.submit(run, group, length): group
-                for length, group in groups([len(state) for state in rows.states], self._rows)
-            }
-            for future in as_completed(waiting):
-                found[waiting.pop(future)] = future.result()
+            fill(found, [len(state) for state in rows.states], self._rows, self._tops, run)
 
     def _check_whole(self, encoder: Encoder) -> None:
         """Prefix and top together are the base model: else there is a part of it that this file does not know."""
