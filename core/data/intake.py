@@ -284,7 +284,8 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _config(config: Any) -> tuple[str, int]:
     architectures = config.get("architectures") if isinstance(config, dict) else None
-    width = config.get("hidden_size") if isinstance(config, dict) else None
+    # GPT-2 and its kin have a name of their own for it
+    width = config.get("hidden_size", config.get("n_embd")) if isinstance(config, dict) else None
     if not isinstance(architectures, list) or len(architectures) != 1 or not isinstance(architectures[0], str):
         _refuse("BASE_MODEL_CONFIG", f"{CONFIG} does not name one architecture", "restore the model's own file")
     if type(width) is not int or not 1 <= width <= 2**16:
