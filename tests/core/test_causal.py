@@ -376,6 +376,7 @@ def test_the_released_arrays_are_named_and_shaped_as_peft_does(
     assert {name: tuple(array.shape) for name, array in load_file(folder / ADAPTER_FILE).items()} == expected
     said = json.loads((folder / CONFIG_FILE).read_bytes())
     assert said["task_type"] == "CAUSAL_LM" and said["base_model_name_or_path"] == NAME
+    assert said["fan_in_fan_out"] == (kind == "gpt2")  # else peft merges with a warning, and other software wrongly
 
 
 def test_the_start_follows_from_the_public_seed_and_a_frozen_a_stays_there() -> None:
@@ -470,7 +471,9 @@ class _Balanced(LlamaForCausalLM):
         return found
 
 
-def test_a_model_that_mixes_records_is_refused_before_it_sees_one() -> None:
+@pytest.mark.parametrize("most", [causal.MOST_LOGITS, 1], ids=["eight in a pass", "one in a pass"])
+def test_a_model_that_mixes_records_is_refused_before_it_sees_one(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(causal, "MOST_LOGITS", most)
     mixing = CausalModel(_Balanced(config_of("llama")).eval().requires_grad_(False), tokenizer())
     with pytest.raises(BadParametersError) as caught:
         CausalTask(mixing, SETTINGS)
