@@ -12,7 +12,6 @@ named constant below. All that is checked here needs the file alone; each rule r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -29,21 +28,19 @@ from ..governance.document import (
     validate_model,
 )
 from ..governance.language import Text
-from ..privacy.budget import MAXIMUM_EPSILON, Adjacency, Unit
+from ..privacy.budget import Adjacency, Unit
 from .errors import BadInputError
+from .methods import Method, check_method
 
 SCHEMA = "sekisho-study/1"
 
 DEFAULT_ON_DROP: Literal["continue"] = (
     "continue"  # a run that went on without a site is charged alike; `stop` is for site secrecy
 )
-DEFAULT_SAMPLING_RATE = Decimal(1)  # full batch: on frozen features a whole pass costs milliseconds
-DEFAULT_MOMENTUM = Decimal("0.9")  # Polyak's heavy ball at its usual strength; training/optimizer.py has the rule
 
 LEAST_SITES = 3  # with two, each reads the other's update off the sum
 LEAST_HONEST = 2  # honest sites left after the observers: below, "the sum" is one site's update
 MOST_SITES = 95  # no decryption failure up to here (privacy/encryption/presets.py)
-MOST_STEPS = 10_000
 MOST_SUBJECTS = 10**9
 
 _Key = TypeVar("_Key")
@@ -80,24 +77,6 @@ class TestSetReference(DocumentModel):
 
     file: FileName
     digest: Digest
-
-
-class Method(DocumentModel):
-    """One way of training and what it may cost; ``allowance`` counts steps that may be abandoned and still cost.
-
-    ``clipping_norm`` bounds one subject's summed gradient, ``learning_rate`` multiplies the mean gradient of one
-    declared subject, ``seed`` is public and gives initial weights, never secrets.
-    """
-
-    epsilon: Exact
-    delta: Exact
-    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)]
-    allowance: Annotated[int, Field(ge=0, le=MOST_STEPS)]
-    clipping_norm: Exact
-    sampling_rate: Exact = DEFAULT_SAMPLING_RATE
-    learning_rate: Exact
-    momentum: Exact = DEFAULT_MOMENTUM
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
 class MeasureOfSuccess(DocumentModel):
@@ -161,7 +140,7 @@ class StudyFile(DocumentModel):
     audit_years: Annotated[int, Field(ge=0, le=100)]
     base_model: BaseModelReference
     test_set: TestSetReference
-    methods: Annotated[Mapping[Literal["probe"], Method], AfterValidator(_frozen), Field(min_length=1)]
+    methods: Annotated[Mapping[Literal["probe", "lora"], Method], AfterValidator(_frozen), Field(min_length=1)]
     recipients: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=100)]
     downstream_uses: Annotated[tuple[Identifier, ...], Field(max_length=100)]
     release_licence: Line
@@ -198,7 +177,7 @@ class Study(StudyFile):
         _check_unit(document, content)
         _check_base_model(document, content.base_model)
         for method, settings in content.methods.items():
-            _check_method(document, method, settings)
+            check_method(document, method, settings)
         _check_success(document, content)
         return cls.model_construct(**dict(content), digest=digest_bytes(data), canonical_digest=digest(document.value))
 
@@ -275,21 +254,6 @@ def _check_base_model(document: Document, base_model: BaseModelReference) -> Non
             "write one of package and folder",
             ("base_model",),
         )
-
-
-def _check_method(document: Document, method: str, settings: Method) -> None:
-    rules: tuple[tuple[str, str, bool, str], ...] = (
-        ("STUDY_BUDGET", "epsilon", 0 < settings.epsilon <= MAXIMUM_EPSILON, "above 0 and at most 1000"),
-        ("STUDY_BUDGET", "delta", 0 < settings.delta < 1, "above 0 and below 1"),
-        ("STUDY_TRAINING", "clipping_norm", settings.clipping_norm > 0, "above 0"),
-        ("STUDY_TRAINING", "sampling_rate", 0 < settings.sampling_rate <= 1, "above 0 and at most 1"),
-        ("STUDY_TRAINING", "learning_rate", settings.learning_rate > 0, "above 0"),
-        ("STUDY_TRAINING", "momentum", settings.momentum < 1, "below 1"),
-    )
-    for code, field, holds, allowed in rules:
-        if not holds:
-            path = ("methods", method, field)
-            document.refuse(code, f"{field} is outside its range", f"write a number {allowed}", path)
 
 
 def _check_success(document: Document, study: StudyFile) -> None:

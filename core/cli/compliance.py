@@ -1,4 +1,4 @@
-"""sekisho compliance: export evidence, and verify it. Reads papers, logs and the released provenance; nothing else.
+"""sekisho compliance: export evidence, and verify it. Reads papers, logs and released provenance; nothing else.
 
 Verification here is the same file that travels in the bundle as ``verify.py``; a third party needs only that file,
 Python and the package ``cryptography``.
@@ -26,18 +26,19 @@ def export(
     study: Path = typer.Argument(DEFAULT_STUDY, help="Folder of the study."),
     out: Path = typer.Option(Path("evidence.zip"), "--out", help="The bundle to write."),
     provenance: Path = typer.Option(
-        DEFAULT_OUT / "adapter" / "provenance.dsse.json", "--provenance", help="The released adapter's statement."
+        DEFAULT_OUT / "adapter", "--provenance", help="A released adapter's statement, or a folder of adapters."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Write one canonical bundle: papers, logs, signed heads, provenance, and the verifier itself."""
-    from ..pilot.evidence import export_evidence
+    from ..pilot.evidence import export_evidence, statements_at
 
     terminal = Terminal(as_json=as_json)
-    written = export_evidence(study, out, provenance=provenance)
-    terminal.say(f"{out} written ({written.size} bytes)")
+    written = export_evidence(study, out, provenance=statements_at(provenance))
+    terminal.say(f"{out} written ({written.size} bytes; provenance statements: {len(written.provenance)})")
     terminal.say(f"verify it with: sekisho compliance verify {out} --root {written.root}")
-    terminal.result({"evidence": str(out), "root": written.root, "bytes": written.size})
+    terminal.result({"evidence": str(out), "root": written.root, "bytes": written.size,
+                     "provenance": list(written.provenance)})
 
 
 @app.command()

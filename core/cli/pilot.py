@@ -19,7 +19,8 @@ def pilot(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Run a study, every site in this process; write its report."""
-    from ..pilot.pilot import SitesError, run_pilot
+    from ..pilot.pilot import run_pilot
+    from ..pilot.preflight import SitesError
 
     terminal = Terminal(as_json=as_json)
     try:
@@ -30,9 +31,14 @@ def pilot(
         worst = max(amounts, key=lambda error: exit_code_of(error, policy_is_refusal=True))
         terminal.fail(worst, exit_code_of(worst, policy_is_refusal=True), sites=failed.errors)
     summary = finished.summary
-    for method, result in summary.methods.items():
-        bounds = f"95 % {result.auc_low:.3f} to {result.auc_high:.3f}"
-        terminal.say(f"{method}: AUC {result.auc:.3f} ({bounds}) on {result.n} public records")
+    for run in summary.runs:
+        if run.result is None:
+            terminal.say(f"{run.method}: no result, the run ended with {run.failure}; what it started stays charged")
+            continue
+        bounds = f"95 % {run.result.auc_low:.3f} to {run.result.auc_high:.3f}"
+        terminal.say(f"{run.method}: AUC {run.result.auc:.3f} ({bounds}) on {run.result.n} public records")
+    for method in summary.not_begun:
+        terminal.say(f"{method}: not begun, because the run before it failed")
     terminal.say(f"decision: {summary.decision}")
     terminal.say(f"report: {finished.report}")
     terminal.say(f"evidence: sekisho compliance verify {out / 'evidence.zip'} --root {finished.evidence.root}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +28,12 @@ from ..errors import BadInputError
 MOST_BYTES = 1 << 30  # of text, unpacked: a gzip file of a few megabytes can unpack to terabytes
 LONGEST_TEXT = 100_000  # characters; the base model reads the first hundred or so words of them
 LONGEST_NAME = 200  # characters of an id or a subject
+GROUP = re.compile(r"[a-z0-9-]{0,40}")
 
 RECORD_FIELDS = frozenset({"id", "subject", "text", "label"})
 TEST_FIELDS = frozenset({"id", "text", "label"})
 # May stand in a row and is not read: what the text is about, in the example and in many exports.
-IGNORED_FIELDS = frozenset({"product"})
+IGNORED_FIELDS = frozenset({"product", "group"})
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class TestSet:
     texts: tuple[str, ...]
     labels: tuple[str, ...]
     digest: str
+    groups: tuple[str, ...] = ()  # what each record is about, "" where it does not say; a report tells results apart
 
     def positive(self, label: str) -> NDArray[np.bool_]:
         """bool [n]: which records carry ``label``."""
@@ -115,7 +118,23 @@ class TestSet:
                 f"the study's test_set.digest must be {found}, or the file replaced",
             )
         rows = list(_rows(path, data, TEST_FIELDS, labels))
-        return cls(tuple(row["text"] for row in rows), tuple(row["label"] for row in rows), found)
+        return cls(
+            tuple(row["text"] for row in rows),
+            tuple(row["label"] for row in rows),
+            found,
+            tuple(_group(path, line, row) for line, row in enumerate(rows, start=1)),
+        )
+
+
+def _group(path: Path, number: int, row: Mapping[str, str]) -> str:
+    group = row.get("group", "")
+    if not isinstance(group, str) or not GROUP.fullmatch(group):
+        _refuse(
+            "RECORDS_VALUE",
+            f"{path.name}: the group of test record {number} is not a short name",
+            "write small letters, digits and hyphens, or leave the field out",
+        )
+    return group
 
 
 def _read(path: Path) -> bytes:

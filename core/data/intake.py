@@ -49,6 +49,11 @@ PICKLES = frozenset(
 PROGRAMS = frozenset({".dll", ".dylib", ".ipynb", ".js", ".pth", ".py", ".pyc", ".pyd", ".pyx", ".sh", ".so"})
 CODE_ENTRIES = frozenset({"auto_map", "custom_pipelines"})  # fields of a JSON file by which a library loads code
 
+# What config.json calls the width, the inner width and the depth. GPT-2 and its kin write null for an inner width that
+# is four times the width.
+SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers")
+SIZES_OF_GPT2 = ("n_embd", "n_inner", "n_layer")
+
 ELEMENT_BYTES: Mapping[str, int] = MappingProxyType(
     {
         "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
@@ -71,7 +76,8 @@ class BaseModelFacts:
     """What a folder shows of itself. ``licence`` and ``disclosure`` are what its card says, for legal to check.
 
     ``digest`` is that of the weights, ``files`` those of every file by its path in the folder. ``width`` is the length
-    of a hidden state, ``parameters`` the number of stored numbers, ``sources`` that of listed training sources.
+    of a hidden state, ``inner`` that between the two halves of a layer, ``depth`` the number of layers, ``parameters``
+    the number of stored numbers, ``sources`` that of listed training sources.
     """
 
     folder: Path
@@ -79,6 +85,8 @@ class BaseModelFacts:
     files: Mapping[str, str]
     architecture: str
     width: int
+    inner: int
+    depth: int
     parameters: int
     licence: str
     disclosure: DisclosureLevel
@@ -142,7 +150,7 @@ def inspect(folder: Path) -> BaseModelFacts:
             f"the base model's folder cannot be read ({error.strerror})",
             "check the rights of its files",
         ) from None
-    architecture, width = _config(documents[CONFIG])
+    architecture, (width, inner, depth) = _config(documents[CONFIG])
     sources = _listed_sources(documents.get(SOURCES))
     return BaseModelFacts(
         folder=folder,
@@ -150,6 +158,8 @@ def inspect(folder: Path) -> BaseModelFacts:
         files=MappingProxyType(files),
         architecture=architecture,
         width=width,
+        inner=inner,
+        depth=depth,
         parameters=sum(parameters),
         licence=SPDX.get(_card_field(card, "license").lower(), NO_ASSERTION),
         disclosure=_disclosure(card, sources),
@@ -282,19 +292,24 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def _config(config: Any) -> tuple[str, int]:
-    architectures = config.get("architectures") if isinstance(config, dict) else None
-    # GPT-2 and its kin have a name of their own for it
-    width = config.get("hidden_size", config.get("n_embd")) if isinstance(config, dict) else None
+def _config(config: Any) -> tuple[str, tuple[int, int, int]]:
+    """The architecture, and its width, inner width and depth."""
+    fields = config if isinstance(config, dict) else {}
+    architectures = fields.get("architectures")
     if not isinstance(architectures, list) or len(architectures) != 1 or not isinstance(architectures[0], str):
         _refuse("BASE_MODEL_CONFIG", f"{CONFIG} does not name one architecture", "restore the model's own file")
-    if type(width) is not int or not 1 <= width <= 2**16:
+    sizes = [fields.get(key) for key in (SIZES if "hidden_size" in fields else SIZES_OF_GPT2)]
+    if "hidden_size" not in fields and sizes[1] is None and type(sizes[0]) is int:
+        sizes[1] = 4 * sizes[0]
+    whole = [size for size in sizes if type(size) is int and 1 <= size <= 2**16]
+    if len(whole) != len(sizes):
         _refuse(
             "BASE_MODEL_CONFIG",
-            f"{CONFIG} does not say how wide the model is",
+            f"{CONFIG} does not say how wide and how deep the model is",
             "restore the model's own file",
         )
-    return architectures[0], width
+    width, inner, depth = whole
+    return architectures[0], (width, inner, depth)
 
 
 def _listed_sources(document: Any) -> int:

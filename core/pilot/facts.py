@@ -1,90 +1,76 @@
-"""From a finished federation to the plain facts that reports are written from.
+"""From a federation and its runs to the plain facts that reports are written from.
+
+Order of calls: ``balances`` before the first run; runs.py after each; after the last, ``summary_facts`` and
+``site_facts``.
 
 ``summary_facts`` holds only what may be said beyond the sites (and, in the example, what may be shown because its data
-are public). ``site_facts`` holds what stays at one site: exclusions by reason, ledger, log.
+are public). ``site_facts`` holds what stays at one site: ledger, log, and what its runs say of people.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
 
 from ...governance.language import Text
 from ...governance.policy.explain import explanations
-from ...privacy.accounting.accountant import coalition_table, filter_epsilon
-from ..coordinator.coordinator import RunResult
+from ...privacy.accounting.accountant import filter_epsilon
 from ..site.budget import policy_budget
-from ..site.publish import Published
+from .baselines import Baselines
 from .federation import Federation
-from .protections import protections_held
-from .report import ClauseWords, LedgerRun, SiteReportInput
+from .findings import BaseModelFacts, MeasureInput, RunFacts, SiteFacts, StageInput, SummaryInput
 from .roi import RoiInput
-from .summary import (
-    BaseModelFacts,
-    MeasureInput,
-    MethodResult,
-    SiteFacts,
-    StageInput,
-    StepRecord,
-    Steps,
-    SummaryInput,
-)
+from .runs import methods_of, round_up, shown
+from .site_report import ClauseWords, LedgerRun, PersonalFacts, SiteReportInput, SiteRun
+
+
+def balances(federation: Federation) -> dict[str, float]:
+    """What each site's ledger has spent of its lifetime, as epsilon of the subject that spent most."""
+    return {name: _spent(federation, name) for name in sorted(federation.sites)}
+
+
+def _spent(federation: Federation, name: str) -> float:
+    folder = federation.sites[name].folder
+    balance = folder.ledger.balance()
+    return round_up(filter_epsilon(balance.spent_max, balance.order, policy_budget(folder.policy).delta))
 
 
 def summary_facts(
     federation: Federation,
-    result: RunResult,
-    published: Published,
-    scores: MethodResult,
+    runs: Sequence[RunFacts],
     *,
+    before: Mapping[str, float],
     seconds: Mapping[str, float],
     started: str,
     finished: str,
+    baselines: Baselines | None,
 ) -> SummaryInput:
-    """Everything that the report and summary.json say about a run. Times are RFC 3339."""
-    study, plan, roster = federation.study, result.plan, federation.roster
-    record = federation.sites[min(result.state.cohort)].folder.papers.base_model
+    """Everything that the report and summary.json say about a pilot. Times are RFC 3339."""
+    study, roster = federation.study, federation.roster
+    record = federation.sites[min(federation.sites)].folder.papers.base_model
     return SummaryInput(
         study=study.id,
         title=study.title,
         question=study.question,
         requester=study.requester,
         stage=study.stage,
-        run=result.run,
         started=started,
         finished=finished,
         demo=roster.demo,
         root=roster.fingerprint,
-        unit=plan.unit.value,
-        delta=plan.delta,
-        epsilon_target=plan.epsilon,
-        observers=plan.observers,
+        unit=study.unit.value,
+        observers=study.observers,
         max_sites_per_subject=study.max_sites_per_subject,
-        sites=tuple(_site(federation, name, result) for name in sorted(federation.sites)),
-        steps=Steps(planned=plan.steps, completed=result.state.completed, abandoned=result.state.abandoned),
-        history=tuple(
-            StepRecord(
-                step=outcome.step,
-                cohort=outcome.cohort,
-                outcome="completed" if outcome.status == "summed" else "abandoned",
-            )
-            for outcome in result.state.outcomes
-        ),
-        methods={result.method: scores},
+        sites=tuple(_site(federation, name, before[name]) for name in sorted(federation.sites)),
+        methods=methods_of(study),
+        runs=tuple(runs),
         measures=tuple(
             MeasureInput(name=measure.name, method=measure.method, target=measure.target, text=measure.text)
             for measure in study.measures
         ),
-        protections=protections_held(federation, result),
-        coalition=tuple(coalition_table(plan, len(result.state.cohort))),
         base_model=BaseModelFacts(
             name=record.name, digest=record.digest, licence=record.licence, disclosure=str(record.disclosure)
         ),
-        adapter=published.adapter.digest,
-        parameters=plan.dimension,
-        uplink_bytes_per_parameter=result.traffic.frame_bytes / plan.dimension,
-        # only the example's data are public; elsewhere how long sites took is nobody else's business
-        seconds={stage: round(spent, 3) for stage, spent in seconds.items()} if roster.demo else {},
+        seconds=shown(federation, seconds),
         value=RoiInput(
             currency=study.value.currency,
             reviews_per_year=study.value.reviews_per_year,
@@ -99,103 +85,99 @@ def summary_facts(
             StageInput(name=stage.name, cost=stage.cost, gate=stage.gate, caps=dict(stage.caps))
             for stage in study.stages
         ),
-        warnings=warnings(federation, result),
+        baselines=baselines,
+        warnings=warnings(runs),
         disclaimer=study.disclaimer,
     )
 
 
-def warnings(federation: Federation, result: RunResult) -> tuple[Text, ...]:
+def warnings(runs: Sequence[RunFacts]) -> tuple[Text, ...]:
     """What a reader must know beside the figures."""
     found = []
-    if result.state.abandoned:
-        steps, left = result.state.abandoned, len(result.state.cohort)
-        found.append(
-            Text(
-                en=f"{steps} step(s) were abandoned and stay charged; the run ended with {left} sites.",
-                ja=f"{steps} ステップが放棄されました（消費した予算は戻りません）。実行は {left} 拠点で終了しました。",
+    for run in runs:
+        if run.steps.abandoned:
+            steps, left = run.steps.abandoned, len(run.history[-1].cohort)
+            found.append(
+                Text(
+                    en=f"{run.method}: {steps} step(s) were abandoned and stay charged; the run ended with {left} "
+                    "sites.",
+                    ja=f"{run.method}：{steps} ステップが中止されました（消費した予算は戻りません）。"
+                    f"実行は {left} 拠点で終了しました。",
+                )
             )
-        )
     return tuple(found)
 
 
-def _site(federation: Federation, name: str, result: RunResult) -> SiteFacts:
-    site = federation.sites[name]
-    folder = site.folder
-    budget = policy_budget(folder.policy)
-    balance = folder.ledger.balance()
-    spent = filter_epsilon(balance.spent_max, balance.order, budget.delta)
-    this_run = sum(row.step_cost * row.started for row in balance.runs if row.run == result.run)
-    before = filter_epsilon(max(0, balance.spent_max - this_run), balance.order, budget.delta)
-    epsilon = site.tools.considered.epsilon if site.tools is not None else 0.0
+def _site(federation: Federation, name: str, before: float) -> SiteFacts:
+    budget = policy_budget(federation.sites[name].folder.policy)
     return SiteFacts(
         id=name,
         name=federation.roster.party(name).name,
-        epsilon=round_up(epsilon),
-        lifetime_before=round_up(before),
-        lifetime_spent=round_up(spent),
+        lifetime_before=before,
+        lifetime_spent=_spent(federation, name),
         lifetime_epsilon=budget.epsilon,
         lifetime_delta=budget.delta,
     )
 
 
-def round_up(epsilon: float) -> float:
-    """Four places, never below what it is."""
-    return float(Decimal(repr(epsilon)).quantize(Decimal("0.0001"), rounding="ROUND_CEILING"))
-
-
-def site_facts(federation: Federation, name: str, result: RunResult, *, started: str) -> SiteReportInput | None:
-    """What stays at ``name``; None for a site that never joined."""
-    site = federation.sites[name]
-    folder, tools = site.folder, site.tools
-    if tools is None:
+def site_facts(
+    federation: Federation,
+    name: str,
+    runs: Sequence[SiteRun],
+    *,
+    started: str,
+    personal: PersonalFacts | None = None,
+) -> SiteReportInput | None:
+    """What stays at ``name``; None for a site that never joined a run."""
+    if not runs:
         return None
+    folder = federation.sites[name].folder
     budget = policy_budget(folder.policy)
     balance = folder.ledger.balance()
     dataset = folder.dataset()
-    excluded = {str(reason): count for reason, count in tools.considered.excluded.items()}
-    without_budget = len(tools.considered.subjects) - len(tools.admitted)
-    if without_budget:
-        excluded["budget"] = without_budget
     return SiteReportInput(
         site=name,
         name=federation.roster.party(name).name,
         study=federation.study.id,
         title=federation.study.title,
-        run=result.run,
         started=started,
         demo=federation.roster.demo,
         root=federation.roster.fingerprint,
         records=len(dataset),
         subjects=len(dataset.subjects),
-        used_subjects=len(tools.admitted),
-        excluded=excluded,
-        unit=result.plan.unit.value,
-        epsilon=round_up(tools.considered.epsilon),
-        delta=result.plan.delta,
+        unit=federation.study.unit.value,
+        runs=tuple(runs),
         lifetime_epsilon=budget.epsilon,
         lifetime_delta=budget.delta,
-        spent_most=round_up(filter_epsilon(balance.spent_max, balance.order, budget.delta)),
+        spent_most=_spent(federation, name),
         spent_least=round_up(filter_epsilon(balance.spent_min, balance.order, budget.delta)),
         ledger_subjects=balance.subjects,
-        runs=tuple(
+        ledger=tuple(
             LedgerRun(run=row.run, steps=row.steps, started=row.started, disclosed=row.disclosed, state=row.state)
             for row in balance.runs
         ),
+        personal=personal,
         policy_id=folder.policy.id,
         policy_version=folder.policy.version,
         policy_digest=folder.policy.bytes_digest,
-        policy=tuple(
-            ClauseWords(
-                id=one.id,
-                name=one.name,
-                prose=one.prose,
-                enforced=one.enforced,
-                recorded=one.recorded,
-                grant=one.id in {grant.id for grant in folder.policy.grants},
-            )
-            for one in explanations(folder.policy)
-        ),
+        policy=_policy(federation, name),
         log_entries=folder.log.size,
         log_root=folder.log.root().hex(),
         disclaimer=federation.study.disclaimer,
+    )
+
+
+def _policy(federation: Federation, name: str) -> tuple[ClauseWords, ...]:
+    policy = federation.sites[name].folder.policy
+    grants = {grant.id for grant in policy.grants}
+    return tuple(
+        ClauseWords(
+            id=one.id,
+            name=one.name,
+            prose=one.prose,
+            enforced=one.enforced,
+            recorded=one.recorded,
+            grant=one.id in grants,
+        )
+        for one in explanations(policy)
     )

@@ -11,11 +11,14 @@ many machines.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...governance.errors import GovernanceError
 from ...governance.log.auditlog import AuditLog
@@ -34,9 +37,11 @@ from ..planning import plan_of
 from ..site.folder import SiteFolder
 from ..site.joining import Considered
 from ..site.papers import read_file, read_roster, read_study
+from ..site.publish import Published
 from ..site.site import Site
 from ..study import Study
 from ..training.features import Features
+from ..training.tasks import Tasks
 
 Progress = Callable[[str, int, int], None]
 CodedError = CoreError | GovernanceError | PrivacyError
@@ -58,7 +63,7 @@ class Federation:
     study: Study
     roster: Roster
     base_model: BaseModelFacts
-    features: Features
+    tasks: Tasks
     sites: dict[str, Site]
     embedded: EmbeddedChannel
     coordinator: Coordinator
@@ -83,6 +88,12 @@ class Federation:
         base_model = inspect(model_folder)
         if features is None:
             features = Features(base_model, progress=lambda done, total: progress("features", done, total))
+        tasks = Tasks(
+            base_model,
+            study.methods.values(),
+            features,
+            progress=lambda done, total: progress("frozen layers", done, total),
+        )
         # 2. each site by itself; one site's trouble does not hide another's
         sites: dict[str, Site] = {}
         problems: dict[str, CodedError] = {}
@@ -97,9 +108,9 @@ class Federation:
                     note_refusal(study_folder, study.id, site, error, roster=roster, clock=clock)
                     continue
                 opened.callback(folder.close)
-                sites[site] = Site(folder, features)
+                sites[site] = Site(folder, tasks)
             federation = cls._with_coordinator(
-                study_folder, study, roster, base_model, features, sites, problems, clock, progress, wrap
+                study_folder, study, roster, base_model, tasks, sites, problems, clock, progress, wrap
             )
             opened.pop_all()
         return federation
@@ -111,7 +122,7 @@ class Federation:
         study: Study,
         roster: Roster,
         base_model: BaseModelFacts,
-        features: Features,
+        tasks: Tasks,
         sites: dict[str, Site],
         problems: dict[str, CodedError],
         clock: Callable[[], datetime],
@@ -135,11 +146,17 @@ class Federation:
             runs=state / "runs",
             progress=progress,
         )
-        return cls(study, roster, base_model, features, sites, embedded, coordinator, log, problems)
+        return cls(study, roster, base_model, tasks, sites, embedded, coordinator, log, problems)
 
     def plan(self, method: str) -> Plan:
-        """The plan of ``method`` on this base model: the probe is one weight per feature, and a bias."""
-        return plan_of(self.study, method, dimension=self.features.width + 1)
+        """The plan of ``method`` on this base model."""
+        return plan_of(self.study, method, dimension=self.tasks.dimension(self.study.settings(method)))
+
+    def scores(self, method: str, published: Published, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Log odds of the positive class by the released adapter, float64 [n]; a site does this, with what it holds."""
+        task = self.tasks.of(self.study.settings(method))
+        scores: NDArray[np.float64] = task.scores(task.load(texts), published.adapter.vector)
+        return scores
 
     def offer(self, method: str) -> tuple[Offer, Plan]:
         """What the coordinator would offer for ``method``."""

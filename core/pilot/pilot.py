@@ -1,9 +1,12 @@
-"""A study from study.yaml to report, adapter and evidence: what ``sekisho pilot`` does.
+"""A study from study.yaml to report, adapters and evidence: what ``sekisho pilot`` does.
 
-Order: the output folder is tried first, so that nothing is charged for a report that cannot be written; then every
-site's refusals are gathered before anything is sent; then the run; then files for people. Budgets, logs and run state
-live beside the study and survive this process; what is written under ``--out`` is for reading only.
+Order: whatever can refuse does so before anything is charged (preflight.py), for all methods of the study together;
+then one run a method, each published, evaluated and told before the next begins; then files for people. Budgets, logs
+and run state live beside the study and survive this process; what is written under ``--out`` is for reading only:
 
+    report.html  summary.json  evidence.zip  sites/<site>/report.html  adapter/<method>/
+
+A later run that fails takes nothing from the earlier ones: the report names it, and what was paid for is kept.
 ``sekisho pilot`` never signs for anyone but the parties whose keys lie beside the study.
 """
 
@@ -12,32 +15,33 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from ...governance.errors import BadDocumentError
+from ...governance.errors import BadDocumentError, GovernanceError
 from ...governance.signing.envelope import write_time
-from ..coordinator.coordinator import RunResult
+from ...privacy.accounting.second_opinion import second_opinion
+from ...privacy.errors import PrivacyError
 from ..data.dataset import TestSet
 from ..errors import BadInputError, CoreError, Refused
 from ..parties import replace_file, state_folder
 from ..site.publish import Published, publish
-from ..study import Study
 from ..training.features import Features
-from .evidence import Written, export_evidence
-from .facts import site_facts, summary_facts
-from .federation import CodedError, Federation, utc_now
-from .report import pilot_report, site_report
-from .summary import MethodResult, Summary, summarise
-
-LAST_REPORT = "last-report.json"
-EXHAUSTED = frozenset({"BUDGET_EXHAUSTED", "BUDGET_LIFETIME"})
-# Refusals of a run whose causes lie with the sites that did not deliver.
-DROPPED = frozenset({"SITE_MISSING", "COHORT_TOO_SMALL", "SITE_DROPPED"})
-ROOM = 4 << 20  # bytes; reports and evidence of a study of this size take half of it
+from .baselines import Baselines, read_baselines
+from .evidence import Written, export_evidence, statements_at
+from .facts import balances, site_facts, summary_facts
+from .federation import Federation, new_run_id, utc_now
+from .findings import RunFacts
+from .personal import personal_facts
+from .preflight import DROPPED, LAST_REPORT, Accepted, consider_all, end_of_run, prepare_output
+from .report import pilot_report
+from .runs import Clocked, failed_run_facts, methods_of, run_facts, site_run
+from .scores import evaluate_method, read_test_set
+from .site_report import PersonalFacts, SiteRun, site_report
+from .summary import Summary, summarise
 
 
 class Listener(Protocol):
@@ -50,157 +54,143 @@ class Listener(Protocol):
         """Long work goes on."""
 
 
-class SitesError(CoreError):
-    """Sites refused before anything was sent, or failed in a run; ``errors`` has each site's own words.
-
-    ``together`` is what they amount to, where that is more than one of them says.
-    """
-
-    def __init__(self, errors: Mapping[str, CodedError], together: CodedError | None = None) -> None:
-        shown = together if together is not None else next(iter(errors.values()))
-        super().__init__(shown.code, str(shown), shown.hint)
-        self.errors = dict(errors)
-        self.together = together
-
-
 @dataclass(frozen=True)
 class Finished:
-    """A pilot that ran to its end, and where its files are."""
+    """A pilot that came to its end, and where its files are."""
 
     summary: Summary
     evidence: Written
     report: Path
 
 
+@dataclass
+class _Pilot:
+    """One pilot at work: what it stands on, and what it has gathered so far."""
+
+    federation: Federation
+    study_folder: Path
+    out: Path
+    test: TestSet
+    accepted: Accepted
+    runs: list[RunFacts] = field(default_factory=list)
+    at_sites: dict[str, list[SiteRun]] = field(default_factory=dict)
+    kept: list[Path] = field(default_factory=list)
+    personal: dict[str, PersonalFacts] = field(default_factory=dict)
+
+    def note(self, facts: RunFacts) -> None:
+        """Keep what a run leaves behind, before the next one replaces it."""
+        self.runs.append(facts)
+        for name in self.federation.sites:
+            own = site_run(self.federation, name, facts.method, facts.run)
+            if own is not None:
+                self.at_sites.setdefault(name, []).append(own)
+
+
 def run_pilot(study_folder: Path, out: Path, listener: Listener, *, features: Features | None = None) -> Finished:
-    """Run the study's method. Raises ``SitesError`` with every site's own words, and other coded errors."""
+    """Run every method of the study. Raises ``SitesError`` with every site's own words, and other coded errors."""
     # 1. before anything is charged: can the report be written at all?
     prepare_output(out)
     started = time.monotonic()
     federation = Federation.open(study_folder, progress=listener.progress, features=features)
     try:
-        method = next(iter(federation.study.methods))
-        test = read_test_set(study_folder, federation.study)
-        # 2. every site's refusals, before anything is sent
-        listener.say(f"{len(federation.study.sites)} sites consider the study; nothing is sent before all agree")
-        _, refused = federation.preflight(method)
-        if refused:
-            raise refusals(study_folder, federation, refused)
+        study = federation.study
+        test = read_test_set(study_folder, study)
+        baselines = read_baselines(study_folder, study)
+        # 2. every site's refusals of every method, before anything is sent
+        listener.say(f"{len(study.sites)} sites consider the study; nothing is sent before all agree")
+        pilot = _Pilot(federation, study_folder, out, test, consider_all(federation, study_folder))
         seconds = {"preflight": time.monotonic() - started}
-        # 3. the run
-        began = utc_now()
-        result = federation.run(method)
-        seconds.update(result.seconds)
-        # 4. a recipient site publishes and evaluates, never the coordinator
-        finished = _hand_out(federation, result, test, study_folder, out, seconds, began)
-    except Refused as ended:
-        if ended.code in DROPPED and federation.embedded.failures:
-            raise end_of_run(ended, federation.embedded.failures) from ended
-        raise
+        # 3. one run a method; the first that fails after others is the last
+        before, began = balances(federation), write_time(utc_now())
+        for method in methods_of(study):
+            if not _run_one(pilot, method):
+                break
+        # 4. files for people, written by a participating site, never by the coordinator
+        with _room(pilot):
+            return _write_files(pilot, began, before, baselines, seconds)
     finally:
         federation.close()
-    return finished
 
 
-def prepare_output(out: Path) -> None:
-    """Make ``out`` and write into it once. Raises ``BadInputError`` when it cannot hold a report."""
-    probe = out / ".writable"
+def _run_one(pilot: _Pilot, method: str) -> bool:
+    """Run, publish, evaluate, note. False when this run failed after others had succeeded."""
+    federation, run = pilot.federation, new_run_id(method)
+    began = write_time(utc_now())
+    seconds: dict[str, float] = {}
+    published: Published | None = None
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        try:
-            probe.write_bytes(bytes(ROOM))
-        finally:
-            probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise BadInputError(
-            "OUT_UNWRITABLE",
-            f"the output folder '{out.name}' cannot be written ({error.strerror}); nothing was charged",
-            hint=f"choose another folder with --out; it needs room for {ROOM >> 20} MiB",
-        ) from None
+        result = federation.run(method, run=run)
+        seconds.update(result.seconds)
+        started = time.monotonic()
+        # a recipient site publishes; a budget is spent once, so the adapter is kept beside the ledger before ``out``
+        publisher = federation.sites[min(result.state.cohort)]
+        kept = publisher.folder.releases / run
+        published = publish(publisher, kept)
+        scores, groups = evaluate_method(federation, method, published, pilot.test)
+        seconds["evaluation"] = time.monotonic() - started
+    except (CoreError, GovernanceError, PrivacyError, OSError) as error:
+        dropped = isinstance(error, Refused) and error.code in DROPPED and federation.embedded.failures
+        told = end_of_run(error, federation.embedded.failures) if dropped and isinstance(error, Refused) else None
+        if not pilot.runs:
+            if told is None:
+                raise
+            raise told from error
+        # what the runs before it paid for is not lost: the report says what became of this one
+        clocked = Clocked(began, write_time(utc_now()), seconds)
+        states = state_folder(pilot.study_folder, "", coordinator=True) / "runs"
+        adapter = None if published is None else published.adapter.digest
+        pilot.note(
+            failed_run_facts(
+                federation, method, run, getattr(told or error, "code", "DISK_FULL"), pilot.accepted[method], clocked,
+                states=states, adapter=adapter,
+            )
+        )
+        return False
+    pilot.kept.append(kept)
+    with _room(pilot):
+        shutil.copytree(kept, pilot.out / "adapter" / method, dirs_exist_ok=True)
+    clocked = Clocked(began, write_time(utc_now()), seconds)
+    opinion = second_opinion(result.plan, cohort=len(result.state.cohort), observers=result.plan.observers)
+    pilot.note(run_facts(federation, result, published, scores, groups, clocked, cross_check=opinion.epsilon))
+    if method == methods_of(federation.study)[-1]:
+        pilot.personal = personal_facts(federation, method)
+    return True
 
 
-def refusals(study_folder: Path, federation: Federation, refused: Mapping[str, CodedError]) -> CoreError:
-    """All refusals as one error; each is in its site's log. A budget that runs spent names the last report instead."""
-    for site, error in refused.items():
-        if site in federation.sites:
-            federation.sites[site].folder.record("run.stopped", data={"code": error.code})
-    # a budget that never sufficed is the policy's own refusal: there is no report to name
-    exhausted = [
-        site
-        for site, error in refused.items()
-        if error.code in EXHAUSTED and site in federation.sites and federation.sites[site].folder.ledger.balance().runs
-    ]
-    if not exhausted:
-        return SitesError(refused)
-    last = last_report(study_folder)
-    hint = f"the last report is {last}; a spent budget stays spent" if last else "a spent budget stays spent"
-    spent = Refused(
-        "BUDGET_EXHAUSTED",
-        f"no privacy budget is left for this run at {', '.join(exhausted)}; nothing was sent",
-        hint + (" (this is a demo: make demo-reset gives it back)" if federation.roster.demo else ""),
-    )
-    return SitesError({site: error for site, error in refused.items() if site not in exhausted}, spent)
-
-
-def end_of_run(ended: Refused, failures: Mapping[str, CodedError]) -> SitesError:
-    """Why a run ended that lost sites: in one process a person may read what the sites kept to themselves.
-
-    A run that ended only because disks are full was refused by nobody.
-    """
-    unwritable = [error for error in failures.values() if error.code.endswith("_UNWRITABLE")]
-    if len(unwritable) < len(failures):
-        return SitesError(failures, ended)
-    first = unwritable[0]
-    sentence = f"the run ended, and what was started stays charged: {first}"
-    return SitesError(failures, BadInputError(first.code, sentence, first.hint))
-
-
-def _hand_out(
-    federation: Federation,
-    result: RunResult,
-    test: TestSet,
-    study_folder: Path,
-    out: Path,
-    seconds: dict[str, float],
-    began: datetime,
-) -> Finished:
-    """Publish, evaluate, write. A budget is spent once, so the adapter is kept beside the ledger before ``out``."""
-    publisher = federation.sites[min(result.state.cohort)]
-    kept = publisher.folder.releases / result.run
-    started = time.monotonic()
-    published = publish(publisher, kept)
-    scores = evaluate_probe(federation, published, test)
-    seconds["evaluation"] = time.monotonic() - started
+@contextmanager
+def _room(pilot: _Pilot) -> Iterator[None]:
+    """Writing under ``out``; where that fails, the refusal says what is kept."""
     try:
-        shutil.copytree(kept, out / "adapter", dirs_exist_ok=True)
-        return _write_files(federation, result, published, scores, study_folder, out, seconds, began)
+        yield
     except (OSError, BadDocumentError) as error:
         if isinstance(error, BadDocumentError) and error.code != "EVIDENCE_UNWRITABLE":
             raise
         reason = getattr(error, "strerror", None) or str(error)
+        kept = " and in ".join(str(path) for path in pilot.kept)
         raise BadInputError(
             "OUT_UNWRITABLE",
-            f"the run is finished and charged, but '{out.name}' cannot be written ({reason})",
+            f"the run is finished and charged, but '{pilot.out.name}' cannot be written ({reason})",
             hint=f"the adapter is kept in {kept}; `sekisho compliance export` writes the evidence again",
         ) from None
 
 
 def _write_files(
-    federation: Federation,
-    result: RunResult,
-    published: Published,
-    scores: MethodResult,
-    study_folder: Path,
-    out: Path,
+    pilot: _Pilot,
+    began: str,
+    before: dict[str, float],
+    baselines: Baselines | None,
     seconds: dict[str, float],
-    began: datetime,
 ) -> Finished:
-    ended = utc_now()
-    evidence_started = time.monotonic()
-    written = export_evidence(study_folder, out / "evidence.zip", provenance=out / "adapter" / "provenance.dsse.json")
-    seconds["evidence"] = time.monotonic() - evidence_started
+    federation, out = pilot.federation, pilot.out
+    ended, writing = write_time(utc_now()), time.monotonic()
+    for method in federation.study.methods:
+        # an adapter of an earlier pilot would be taken for this one's
+        if not any(run.method == method and run.failure is None for run in pilot.runs):
+            shutil.rmtree(out / "adapter" / method, ignore_errors=True)
+    evidence = export_evidence(pilot.study_folder, out / "evidence.zip", provenance=statements_at(out / "adapter"))
+    seconds["evidence"] = time.monotonic() - writing
     facts = summary_facts(
-        federation, result, published, scores, seconds=seconds, started=write_time(began), finished=write_time(ended)
+        federation, pilot.runs, before=before, seconds=seconds, started=began, finished=ended, baselines=baselines
     )
     summary = summarise(facts)
     (out / "summary.json").write_bytes(summary.to_bytes())
@@ -208,37 +198,13 @@ def _write_files(
     for name in federation.sites:
         folder = out / "sites" / name
         folder.mkdir(parents=True, exist_ok=True)
-        own = site_facts(federation, name, result, started=write_time(began))
+        own = site_facts(
+            federation, name, pilot.at_sites.get(name, ()), started=began, personal=pilot.personal.get(name)
+        )
         if own is not None:
             (folder / "report.html").write_text(site_report(own), "utf-8")
     replace_file(
-        state_folder(study_folder, "", coordinator=True) / LAST_REPORT,
-        json.dumps({"report": str((out / "report.html").resolve()), "run": result.run}).encode("utf-8"),
+        state_folder(pilot.study_folder, "", coordinator=True) / LAST_REPORT,
+        json.dumps({"report": str((out / "report.html").resolve()), "runs": [run.run for run in pilot.runs]}).encode(),
     )
-    return Finished(summary, written, out / "report.html")
-
-
-def read_test_set(study_folder: Path, study: Study) -> TestSet:
-    """The public test set that the study names. Read before anything is charged; raises ``BadInputError``."""
-    return TestSet.load(study_folder / study.test_set.file, labels=study.labels, digest=study.test_set.digest)
-
-
-def evaluate_probe(federation: Federation, published: Published, test: TestSet) -> MethodResult:
-    """The adapter on the public test set; a site does this with what it holds itself."""
-    from ..training.evaluation import evaluate
-    from ..training.probe import scores
-
-    study = federation.study
-    rows = federation.features.of(test.texts)
-    metrics = evaluate(scores(rows, published.adapter.vector), test.positive(study.labels[1]))
-    return MethodResult.model_validate(metrics.to_json(study.labels))
-
-
-def last_report(study_folder: Path) -> str | None:
-    """Where the last report of this study was written, if that is known."""
-    path = state_folder(study_folder, "", coordinator=True) / LAST_REPORT
-    try:
-        return str(json.loads(path.read_text("utf-8"))["report"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
+    return Finished(summary, evidence, out / "report.html")

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...governance.errors import BrokenLogError
+from ...privacy.accounting.plan import Plan
+from ...privacy.accounting.second_opinion import second_opinion
 from ...privacy.encryption import frame
 from ...privacy.encryption.presets import PRESETS, SEED_BYTES
 from ..coordinator.coordinator import RunResult
 from .federation import Federation
-from .summary import Protection
+from .findings import Protection
 
 
 def protections_held(federation: Federation, result: RunResult) -> dict[str, bool]:
@@ -25,11 +27,29 @@ def protections_held(federation: Federation, result: RunResult) -> dict[str, boo
         Protection.POLICY: all(_permitted(of_site) for of_site in entries.values()),
         Protection.CONSENT: all(_only_consenting(federation, name, of_site) for name, of_site in entries.items()),
         Protection.BUDGET: all(_charged(federation, name, result) for name in federation.sites),
-        Protection.NOISE: bool(sealed) and all(_noise_as_charged(result, entry) for entry in sealed),
+        Protection.NOISE: bool(sealed)
+        and all(_noise_as_charged(result.plan, entry) for entry in sealed)
+        and not any(_contradicted(federation, name, result) for name in federation.sites),
         Protection.ENCRYPTION: _ciphertext_only(result),
         Protection.OPENING: all(_opened_as_summed(federation, name, result) for name in _finishers(federation)),
         Protection.SIGNATURES: not any(site in federation.embedded.failures for site in _finishers(federation)),
         Protection.AGREEMENT: result.state_macs_agree and _same_state(federation),
+        Protection.LOG: _logs_hold(federation),
+    }
+
+
+def protections_of_failed(federation: Federation, run: str, plan: Plan) -> dict[str, bool]:
+    """What the parties' books can still show of a run that did not finish; the rest stays unsaid, never a yes."""
+    entries = [list(_entries(federation, name, run)) for name in federation.sites]
+    sealed = [entry for of_site in entries for entry in of_site if entry["type"] == "step.disclosed"]
+    return {
+        Protection.BUDGET: all(
+            row.disclosed <= row.started <= plan.total_steps
+            for site in federation.sites.values()
+            for row in site.folder.ledger.balance().runs
+            if row.run == run
+        ),
+        Protection.NOISE: all(_noise_as_charged(plan, entry) for entry in sealed),
         Protection.LOG: _logs_hold(federation),
     }
 
@@ -61,9 +81,18 @@ def _charged(federation: Federation, name: str, result: RunResult) -> bool:
     return len(rows) == 1 and rows[0].disclosed <= rows[0].started <= result.plan.total_steps
 
 
-def _noise_as_charged(result: RunResult, entry: dict[str, Any]) -> bool:
+def _noise_as_charged(plan: Plan, entry: dict[str, Any]) -> bool:
     data = entry["data"]
-    return bool(entry["refs"]["event"] == result.plan.event(data["cohort"], data["step"]).digest())
+    return bool(entry["refs"]["event"] == plan.event(data["cohort"], data["step"]).digest())
+
+
+def _contradicted(federation: Federation, name: str, result: RunResult) -> bool:
+    # another accountant finds more than the site was promised, by more than its own error
+    tools, cohort = federation.sites[name].tools, len(result.state.cohort)
+    if tools is None or tools.considered.plan != result.plan:
+        return True
+    opinion = second_opinion(result.plan, cohort=cohort, observers=result.plan.observers)
+    return opinion.contradicts(tools.considered.epsilon)
 
 
 def _finishers(federation: Federation) -> list[str]:

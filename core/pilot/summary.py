@@ -1,11 +1,11 @@
-"""The facts of a run as one frozen value, the go rule, and summary.json.
+"""The go rule, and summary.json: a pilot's facts with the decision that the study's own rule gives.
 
-What it is for: taking finished facts (`SummaryInput`, filled by pilot.py), deciding go / no-go / inconclusive by the
-rule that was stated before the run, and writing both as `Summary`. What it is NOT for: words and layout (report.py) or
-anything that stays at a site (counts, exclusions, ledgers: see `SiteReportInput` in report.py).
+What it is for: taking finished facts (``SummaryInput``, filled by pilot.py), deciding go / no-go / inconclusive by the
+rule that was stated before the run, over all runs of the pilot at once, and writing both as ``Summary``. What it is NOT
+for: words and layout (report.py) or anything that stays at a site (counts, exclusions, ledgers: site_report.py).
 
-Order of calls: `summarise(SummaryInput(...))` -> `Summary` -> `to_bytes()` (summary.json), `pilot_report` (people).
-Epsilon and measured figures are JSON numbers; figures that somebody declared exactly are decimal strings.
+Order of calls: ``summarise(SummaryInput(...))`` -> ``Summary`` -> ``to_bytes()`` (summary.json), ``pilot_report``
+(people).
 """
 
 from __future__ import annotations
@@ -14,23 +14,28 @@ import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
 from ...governance.language import Text
-from .roi import Roi, RoiInput, roi
+from .baselines import Baselines
+from .findings import (
+    Ending,
+    MeasureInput,
+    MethodResult,
+    Protection,
+    RunFacts,
+    RunRecord,
+    SiteFacts,
+    StepRecord,
+    Strict,
+    SummaryInput,
+)
+from .roi import Roi, roi
 
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Outcome = Literal["met", "missed", "open"]
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-
-
-class Strict(BaseModel):
-    """Strict, closed, frozen."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+Voice = Literal["for", "against", "open"]
 
 
 class Decision(StrEnum):
@@ -41,59 +46,8 @@ class Decision(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-class Protection(StrEnum):
-    """What must have held in every step of the run; one that nobody reported counts as failed."""
-
-    POLICY = "policy"            # decided by each site's own policy before a record was read
-    CONSENT = "consent"          # only subjects with consent in force, checked at every step
-    BUDGET = "budget"            # charged durably before anything left
-    NOISE = "noise"              # every frame carried its share of noise, the one that was charged
-    ENCRYPTION = "encryption"    # the coordinator held masked ciphertext and no key
-    OPENING = "opening"          # sites opened sums whose seed manifest lists exactly the cohort
-    SIGNATURES = "signatures"    # every message verified against the roster
-    AGREEMENT = "agreement"      # all sites hold the same adapter to the bit
-    LOG = "log"                  # every party's log verifies against its signed head
-
-
-class ClassResult(Strict):
-    """One label of the test set: how many of its ``n`` were labelled right."""
-
-    label: str
-    n: Annotated[int, Field(ge=0)]
-    correct: Annotated[int, Field(ge=0)]
-
-
-class MethodResult(Strict):
-    """One method on the public test set of ``n`` records; bounds are of two-sided 95 % intervals."""
-
-    auc: Share
-    auc_low: Share
-    auc_high: Share
-    accuracy: Share
-    accuracy_low: Share
-    accuracy_high: Share
-    n: Annotated[int, Field(ge=1)]
-    per_class: tuple[ClassResult, ...] = ()
-
-    @model_validator(mode="after")
-    def _bounds_enclose(self) -> Self:
-        if not (self.auc_low <= self.auc <= self.auc_high
-                and self.accuracy_low <= self.accuracy <= self.accuracy_high):
-            raise ValueError("a result lies outside its own bounds")
-        return self
-
-
-class MeasureInput(Strict):
-    """A measure of success as the study fixed it before any run: ``name`` is "auc" or "accuracy"."""
-
-    name: Literal["auc", "accuracy"]
-    method: str
-    target: Decimal
-    text: Text
-
-
 class Measure(Strict):
-    """A measure with what was found; the figures are None when the run ended without a result."""
+    """A measure with what was found; the figures are None when its run ended without a result."""
 
     name: str
     method: str
@@ -105,138 +59,57 @@ class Measure(Strict):
     met: Outcome
 
 
-class SiteFacts(Strict):
-    """What a site lets the report say: its own certificate of the run, and of its lifetime budget what is spent."""
-
-    id: str
-    name: Text
-    epsilon: Amount                   # of this run, by the site's own accountant
-    lifetime_before: Amount           # spent before this run, as epsilon at the lifetime delta
-    lifetime_spent: Amount            # spent including this run
-    lifetime_epsilon: Annotated[Decimal, Field(gt=0)]
-    lifetime_delta: Annotated[Decimal, Field(gt=0, lt=1)]
-
-
-class Steps(Strict):
-    """How many steps were planned, opened and abandoned; abandoned ones stay charged."""
-
-    planned: Annotated[int, Field(ge=1)]
-    completed: Annotated[int, Field(ge=0)]
-    abandoned: Annotated[int, Field(ge=0)]
-
-
-class StepRecord(Strict):
-    """One step and its cohort."""
-
-    step: Annotated[int, Field(ge=0)]
-    cohort: tuple[str, ...]
-    outcome: Literal["completed", "abandoned"]
-
-
 class CohortSpan(Strict):
     """Consecutive steps with the same cohort and outcome."""
 
     first: int
     last: int
     cohort: tuple[str, ...]
-    outcome: Literal["completed", "abandoned"]
+    outcome: Ending
 
 
-class StageInput(Strict):
-    """A stage of the study: what it costs and what must hold before it begins. ``caps`` are the study's own words."""
+class RunSummary(RunRecord):
+    """One run as summary.json has it: its steps told as spans."""
 
-    name: str
-    cost: Decimal
-    gate: Text
-    caps: Mapping[str, str] = Field(default_factory=dict)
-
-
-class BaseModelFacts(Strict):
-    """The base model as its signed record describes it."""
-
-    name: str
-    digest: Digest
-    licence: str
-    disclosure: str
-
-
-class SummaryInput(Strict):
-    """Everything that the report and summary.json say about a run, as plain facts."""
-
-    study: str
-    title: Text
-    question: Text
-    requester: str
-    stage: str
-    run: str
-    started: str                       # RFC 3339
-    finished: str
-    demo: bool
-    root: Digest                       # the roster's fingerprint: what `compliance verify --root` takes
-    unit: Literal["subject", "record"]
-    delta: Decimal
-    epsilon_target: Decimal
-    observers: Annotated[int, Field(ge=1)]
-    max_sites_per_subject: Annotated[int, Field(ge=1)]
-    sites: Annotated[tuple[SiteFacts, ...], Field(min_length=1)]
-    steps: Steps
-    history: tuple[StepRecord, ...]
-    methods: Mapping[str, MethodResult]                     # empty when the run ended without an adapter
-    measures: tuple[MeasureInput, ...]
-    protections: Mapping[str, bool]                         # by Protection value
-    coalition: tuple[tuple[int, Amount], ...]               # (size of a coalition of observers, epsilon)
-    base_model: BaseModelFacts
-    adapter: Digest | None
-    parameters: Annotated[int, Field(ge=1)]
-    uplink_bytes_per_parameter: Amount                      # per site and step
-    seconds: Mapping[str, Amount]                           # by stage, in order
-    value: RoiInput
-    stages: tuple[StageInput, ...]
-    warnings: tuple[Text, ...] = ()
-    disclaimer: Text | None = None
-
-    @model_validator(mode="after")
-    def _names_known(self) -> Self:
-        unknown = set(self.protections) - {str(item) for item in Protection}
-        if unknown:
-            raise ValueError("a protection is unknown")
-        return self
+    cohorts: tuple[CohortSpan, ...]
 
 
 class Reason(Strict):
-    """One reason of the decision: a code with a text in report.toml, and whether it speaks for go."""
+    """One reason of the decision: a code with a text in report.toml, whether it speaks for go, and particulars."""
 
     code: Literal["measure-met", "measure-missed", "measure-open", "no-measure", "protections-held",
-                  "protection-failed", "roi-met", "roi-below"]
+                  "protections-unshown", "protection-failed", "run-failed", "run-not-begun", "roi-met", "roi-below"]
     subject: str = ""
-    speaks: Literal["for", "against", "open"]
+    detail: str = ""
+    speaks: Voice
+
+
+class Together(Strict):
+    """What all runs of the pilot amount to for one person, simply added: no assumption beyond each run's own."""
+
+    epsilon: float
+    delta: Decimal
 
 
 class Summary(Strict):
-    """summary.json: the decision, why, and every fact behind it. ``facts`` is what the report is drawn from."""
+    """summary.json: the decision, why, and every fact behind it."""
 
-    schema_: Annotated[Literal["sekisho-summary/1"], Field(serialization_alias="schema")] = "sekisho-summary/1"
+    schema_: Annotated[Literal["sekisho-summary/2"], Field(serialization_alias="schema")] = "sekisho-summary/2"
     decision: Decision
     reasons: tuple[Reason, ...]
-    root: Digest
-    run: str
+    root: str
     study: str
     unit: str
-    epsilon: Mapping[str, float]                            # by site, of this run
-    epsilon_target: Decimal
-    delta: Decimal
     observers: int
-    steps: Steps
-    methods: Mapping[str, MethodResult]
+    runs: tuple[RunSummary, ...]
+    not_begun: tuple[str, ...]                              # methods of the study that no run was begun for
+    together: Together
     measures: tuple[Measure, ...]
-    protections: Mapping[str, bool]
-    coalition: tuple[tuple[int, float], ...]
-    cohorts: tuple[CohortSpan, ...]
+    protections: Mapping[str, bool | None]                  # over all runs; None: a run that failed cannot show it
     budgets: Mapping[str, SiteFacts]
-    uplink_bytes_per_parameter: float
     seconds: Mapping[str, float]
     roi: Roi
-    adapter: str | None
+    baselines: Baselines | None
     warnings: tuple[Text, ...]
     demo: bool
 
@@ -248,44 +121,68 @@ class Summary(Strict):
 
 def summarise(facts: SummaryInput) -> Summary:
     """Hold the facts against the study's own measures and rule. Pure."""
-    measures = tuple(_measure(item, facts.methods.get(item.method)) for item in facts.measures)
-    protections = {str(item): facts.protections.get(str(item), False) for item in Protection}
+    results = {run.method: run.result for run in facts.runs}
+    measures = tuple(_measure(item, results.get(item.method)) for item in facts.measures)
+    runs = tuple(_run(one, facts.demo) for one in facts.runs)
+    not_begun = tuple(method for method in facts.methods if method not in results)
     money = roi(facts.value)
-    decision, reasons = go_rule(measures, protections, money)
+    failed = failed_protections(runs)
+    decision, reasons = go_rule(measures, failed, money, unfinished=_unfinished(runs, not_begun))
     return Summary(
-        decision=decision, reasons=reasons, root=facts.root, run=facts.run, study=facts.study, unit=facts.unit,
-        epsilon={site.id: site.epsilon for site in facts.sites}, epsilon_target=facts.epsilon_target,
-        delta=facts.delta, observers=facts.observers, steps=facts.steps, methods=facts.methods, measures=measures,
-        protections=protections, coalition=facts.coalition, cohorts=cohort_spans(facts.history),
+        decision=decision, reasons=reasons, root=facts.root, study=facts.study, unit=facts.unit,
+        observers=facts.observers, runs=runs, not_begun=not_begun,
+        together=Together(epsilon=sum(run.worst for run in runs), delta=sum((run.delta for run in runs), Decimal(0))),
+        measures=measures, protections=_over_all(runs, failed),
         # a ledger's balance stays at its site, but for the example, whose data are public
         budgets={site.id: site for site in facts.sites} if facts.demo else {},
-        uplink_bytes_per_parameter=facts.uplink_bytes_per_parameter, seconds=facts.seconds, roi=money,
-        adapter=facts.adapter, warnings=facts.warnings, demo=facts.demo,
+        seconds=facts.seconds if facts.demo else {}, roi=money, baselines=facts.baselines, warnings=facts.warnings,
+        demo=facts.demo,
     )
 
 
 def go_rule(
-    measures: Sequence[Measure], protections: Mapping[str, bool], money: Roi
+    measures: Sequence[Measure], failed: Mapping[str, Sequence[str]], money: Roi, *, unfinished: Sequence[Reason] = ()
 ) -> tuple[Decision, tuple[Reason, ...]]:
-    """The rule stated before the run.
+    """The rule stated before the run. ``failed`` maps a protection to the methods whose run it did not hold in.
 
-    Go: every measure's lower 95 % bound meets its target, every protection held, and the return reaches its threshold.
-    No-go: some upper bound misses its target, or a protection failed, or the return stays below its threshold.
-    Else inconclusive; a study without measures is never more than that.
+    Go: every run finished, every measure's lower 95 % bound meets its target, every protection held, and the return
+    reaches its threshold. No-go: some upper bound misses its target, or a protection failed, or the return stays below
+    its threshold. Else inconclusive; a study without measures is never more than that.
     """
-    speaks: dict[str, Literal["for", "against", "open"]] = {"met": "for", "missed": "against", "open": "open"}
+    speaks: dict[str, Voice] = {"met": "for", "missed": "against", "open": "open"}
     reasons = [Reason(code=f"measure-{item.met}", subject=f"{item.method}.{item.name}", speaks=speaks[item.met])  # type: ignore[arg-type]
                for item in measures]
     if not measures:
         reasons.append(Reason(code="no-measure", speaks="open"))
-    failed = [name for name, held in protections.items() if not held]
-    reasons += [Reason(code="protection-failed", subject=name, speaks="against") for name in failed]
-    if not failed:
+    reasons += unfinished
+    reasons += [Reason(code="protection-failed", subject=name, detail=",".join(methods), speaks="against")
+                for name, methods in failed.items()]
+    if not failed and any(reason.code == "run-failed" for reason in unfinished):
+        reasons.append(Reason(code="protections-unshown", speaks="open"))
+    elif not failed:
         reasons.append(Reason(code="protections-held", speaks="for"))
     reasons.append(Reason(code="roi-met", speaks="for") if money.met else Reason(code="roi-below", speaks="against"))
     voices = {reason.speaks for reason in reasons}
     decision = Decision.NO_GO if "against" in voices else Decision.INCONCLUSIVE if "open" in voices else Decision.GO
     return decision, tuple(reasons)
+
+
+def failed_protections(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
+    """Each protection that did not hold, with the methods whose run it did not hold in.
+
+    A run that failed reports what can still be shown; that it failed keeps the decision from go by itself.
+    """
+    failed: dict[str, list[str]] = {}
+    for item in Protection:
+        methods = [run.method for run in runs if not run.protections.get(str(item), run.failure is not None)]
+        if methods:
+            failed[str(item)] = methods
+    return failed
+
+
+def _over_all(runs: Sequence[RunRecord], failed: Mapping[str, Sequence[str]]) -> dict[str, bool | None]:
+    shown = {str(item): all(str(item) in run.protections for run in runs) for item in Protection}
+    return {name: False if name in failed else True if whole else None for name, whole in shown.items()}
 
 
 def cohort_spans(history: Sequence[StepRecord]) -> tuple[CohortSpan, ...]:
@@ -298,6 +195,23 @@ def cohort_spans(history: Sequence[StepRecord]) -> tuple[CohortSpan, ...]:
         else:
             spans.append(CohortSpan(first=record.step, last=record.step, cohort=record.cohort, outcome=record.outcome))
     return tuple(spans)
+
+
+def _run(facts: RunFacts, demo: bool) -> RunSummary:
+    values = dict(facts)
+    history = values.pop("history")
+    # in a finished run, a protection that nobody reported did not hold
+    if facts.failure is None:
+        values["protections"] = {str(item): facts.protections.get(str(item), False) for item in Protection}
+    if not demo:
+        values["seconds"] = {}
+    return RunSummary(**values, cohorts=cohort_spans(history))
+
+
+def _unfinished(runs: Sequence[RunRecord], not_begun: Sequence[str]) -> list[Reason]:
+    failed = [Reason(code="run-failed", subject=run.method, detail=run.failure, speaks="open")
+              for run in runs if run.failure is not None]
+    return failed + [Reason(code="run-not-begun", subject=method, speaks="open") for method in not_begun]
 
 
 def _measure(item: MeasureInput, result: MethodResult | None) -> Measure:

@@ -233,6 +233,11 @@ class SiteFolder:
         """Where this site keeps the adapters that it released, one folder a run."""
         return self.study_folder / "sites" / self.site / "state" / "releases"
 
+    @property
+    def personal(self) -> Path:
+        """Where this site keeps the heads of its own; nothing from here is ever sent."""
+        return self.study_folder / "sites" / self.site / "state" / "personal"
+
     def record(
         self, kind: str, *, refs: dict[str, str] | None = None, data: dict[str, Value] | None = None
     ) -> None:

@@ -13,6 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...governance.provenance.provenance import SitePart, commitment, epsilon_text, size_bucket
 from ...privacy.accounting.accountant import step_cost, worst_certificate
 from ...privacy.accounting.plan import Plan
@@ -97,9 +100,12 @@ def consider(folder: SiteFolder, offer: Offer, gate: Gate, *, dimension: int) ->
 
 
 def join(
-    folder: SiteFolder, message: SignedMessage, considered: Considered, gate: Gate
+    folder: SiteFolder, message: SignedMessage, considered: Considered, gate: Gate, *, initial: NDArray[np.float64]
 ) -> tuple[Sealed, RunState, tuple[str, ...]]:
-    """Reserve the whole run and take part. Returns the sealed join, the run's state, and the admitted subjects."""
+    """Reserve the whole run and take part from the public state ``initial`` on (float64 [d]).
+
+    Returns the sealed join, the run's state, and the admitted subjects.
+    """
     plan = considered.plan
     prints = {folder.subject_key.fingerprint(subject): subject for subject in considered.subjects}
     # 1. reserve before data are touched; who has no budget left is left out
@@ -107,7 +113,7 @@ def join(
         message.header.run, step_cost=considered.step_cost, steps=plan.total_steps, subjects=list(prints)
     )
     try:
-        sealed, state = _tell_join(folder, message, considered, gate)
+        sealed, state = _tell_join(folder, message, considered, gate, initial)
     except BaseException:
         folder.ledger.close(message.header.run)  # no step was started, so nothing of the reservation stays
         raise
@@ -115,7 +121,7 @@ def join(
 
 
 def _tell_join(
-    folder: SiteFolder, message: SignedMessage, considered: Considered, gate: Gate
+    folder: SiteFolder, message: SignedMessage, considered: Considered, gate: Gate, initial: NDArray[np.float64]
 ) -> tuple[Sealed, RunState]:
     plan = considered.plan
     folder.record(
@@ -143,7 +149,7 @@ def _tell_join(
     state = RunState(
         run=message.header.run,
         transcript=Transcript(message.header.run, folder.roster.fingerprint, b"", b""),
-        optimizer=OptimizerState.zeros(plan.dimension),
+        optimizer=OptimizerState.start(initial),
         cohort=considered.offer.sites,
         join_keys=keys,
         started=folder.clock(),

@@ -3,11 +3,13 @@
 A recipient site does this, never the coordinator, which holds no model. The adapter is post-processing of sums that
 were charged, so publishing costs no budget; that it may be published, and to whom, is the policy's release grant.
 
-Files written: ``adapter.safetensors``, ``provenance.dsse.json`` (in-toto, signed by this site), ``release.json``.
+Files written: ``adapter.safetensors`` (what trained; for LoRA also the files that peft loads), ``provenance.dsse.json``
+(in-toto, signed by this site, naming each of them by digest), ``release.json``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from ...governance.signing.envelope import Statement, sign_statement, write_enve
 from ..errors import ProtocolError
 from ..messages import ReleaseNotice
 from ..training.adapter import Adapter
+from ..training.tasks import adapter_files
 from .site import Site
 
 # What decides the numbers: recorded in every provenance statement.
@@ -45,8 +48,11 @@ def publish(site: Site, folder: Path) -> Published:
     # 1. decide: the release grant, before a file is written
     decision = tools.gate.decide(request)
     # 2. the adapter, and where it came from
-    adapter = Adapter.for_probe(state.optimizer.vector)
-    envelope = sign_statement(_statement(site, adapter), [owner.key])
+    settings = owner.study.settings(tools.considered.offer.method)
+    adapter, files = adapter_files(
+        owner.base_model, settings, state.optimizer.vector, name=owner.study.base_model.name
+    )
+    envelope = sign_statement(_statement(site, adapter, files), [owner.key])
     provenance = write_envelopes([envelope])
     record = ReleaseRecord(
         adapter=adapter.digest,
@@ -65,13 +71,14 @@ def publish(site: Site, folder: Path) -> Published:
         data={"recipients": sorted(owner.study.recipients)},
     )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "adapter.safetensors").write_bytes(adapter.to_safetensors())
+    for name, data in {**files, "adapter.safetensors": adapter.to_safetensors()}.items():
+        (folder / name).write_bytes(data)
     (folder / "provenance.dsse.json").write_bytes(provenance)
     (folder / "release.json").write_bytes(canonical_bytes(record.model_dump(mode="json")) + b"\n")
     return Published(adapter, record, provenance)
 
 
-def _statement(site: Site, adapter: Adapter) -> Statement:
+def _statement(site: Site, adapter: Adapter, files: Mapping[str, bytes]) -> Statement:
     state, tools = site.state, site.tools
     assert state is not None and tools is not None
     owner, plan = site.folder, tools.plan
@@ -79,6 +86,7 @@ def _statement(site: Site, adapter: Adapter) -> Statement:
         run=state.run,
         method=tools.considered.offer.method,
         adapter=adapter.digest,
+        files={name: digest_bytes(data) for name, data in files.items()},
         roster=owner.roster.fingerprint,
         study=owner.study.digest,
         plan=plan.digest(),

@@ -16,7 +16,8 @@ from ..gate.gate import Gate
 from ..gate.sealed import Sealed
 from ..messages import Body, Decline, Offer, SignedMessage, Stop, Stopped
 from ..training.optimizer import Momentum
-from ..training.training import FeatureSource, TrainingData, load_training_data
+from ..training.tasks import Tasks
+from ..training.training import TrainingData, load_training_data
 from . import joining, step
 from .folder import SiteFolder
 from .state import AGREEMENT, RunState
@@ -26,22 +27,20 @@ ENDS_THE_RUN = frozenset({"SUM_OUT_OF_BOUNDS", "OPENED_ALREADY"})
 
 
 class Site:
-    """One site in one federation. ``features`` turns texts into rows; it is shared by all sites of a process."""
+    """One site in one federation. ``tasks`` are the ways of training; they are shared by all sites of a process."""
 
-    def __init__(self, folder: SiteFolder, features: FeatureSource) -> None:
+    def __init__(self, folder: SiteFolder, tasks: Tasks) -> None:
         self.folder = folder
-        self._features = features
+        self._tasks = tasks
         self._offer: SignedMessage | None = None
         self._publics: dict[str, JoinPublic] = {}
-        self._data: TrainingData | None = None
+        self.data: TrainingData | None = None
         self.state: RunState | None = None
         self.tools: step.StepTools | None = None
 
     def consider(self, offer: Offer, run: str) -> joining.Considered:
         """Preflight: everything that would refuse this offer, without sending, charging or reserving."""
-        return joining.consider(
-            self.folder, offer, self._gate(run), dimension=self._features.width + 1
-        )
+        return joining.consider(self.folder, offer, self._gate(run), dimension=self._dimension(offer))
 
     def handle(self, message: bytes) -> Sealed:
         """Answer one message of the coordinator. Raises coded errors; see the module's docstring."""
@@ -107,25 +106,32 @@ class Site:
             raise ProtocolError("MESSAGE_UNEXPECTED", "a run begins with an offer")
         if self._running():
             raise ProtocolError("RUN_OPEN", "a run is open here; one run at a time")
-        considered = joining.consider(self.folder, body, gate, dimension=self._features.width + 1)
-        sealed, self.state, admitted = joining.join(self.folder, message, considered, gate)
+        considered = joining.consider(self.folder, body, gate, dimension=self._dimension(body))
         settings = self.folder.study.settings(body.method)
-        self._offer, self._data = message, None
+        initial = self._tasks.initial(settings)
+        sealed, self.state, admitted = joining.join(self.folder, message, considered, gate, initial=initial)
+        self._offer, self.data = message, None
         self.tools = step.StepTools(
             folder=self.folder,
             gate=gate,
             considered=considered,
             admitted=admitted,
-            optimizer=Momentum.for_plan(considered.plan, settings),
+            optimizer=Momentum.for_plan(considered.plan, settings, self._tasks.schedule(settings)),
         )
         return sealed
 
     def _training_data(self, tools: step.StepTools) -> TrainingData:
-        if self._data is None:
-            self._data = load_training_data(
-                self.folder.dataset(), tools.admitted, self.folder.study.labels, self._features
+        if self.data is None:
+            task = self._tasks.of(self.folder.study.settings(tools.considered.offer.method))
+            self.data = load_training_data(
+                self.folder.dataset(), tools.admitted, self.folder.study.labels, task
             )
-        return self._data
+        return self.data
+
+    def _dimension(self, offer: Offer) -> int:
+        # a method that the study does not have is refused when the offer is considered; no plan is of size 0
+        settings = self.folder.study.methods.get(offer.method)  # type: ignore[call-overload]
+        return self._tasks.dimension(settings) if settings is not None else 0
 
     def _stop(self, state: RunState, gate: Gate) -> Sealed:
         self._end(state.run, "STOPPED_BY_COORDINATOR")

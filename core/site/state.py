@@ -134,6 +134,8 @@ class RunState:
             "history": [part.model_dump() for part in self.history],
             "vector": _array_text(self.optimizer.vector),
             "velocity": _array_text(self.optimizer.velocity),
+            "reference": _array_text(self.optimizer.reference),
+            "updates": self.optimizer.updates,
         }
         replace_file(folder / f"{self.run}.json", json.dumps(document).encode("utf-8"))
 

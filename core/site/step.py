@@ -100,8 +100,10 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
         tools.admitted, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock()
     )
     stream = SecretStream()
+    data, model = load(), state.optimizer
+    data.task.linearise(data.rows, model.reference)
     update = train_step(
-        load(), subjects, state.optimizer.vector, plan=tools.plan, step=state.step, stream=stream.derive(b"training")
+        data, subjects, model.vector, plan=tools.plan, step=state.step, stream=stream.derive(b"training")
     )
     # 6. the gate
     sealed = tools.gate.disclose(

@@ -56,6 +56,11 @@ class Adapter:
         return cls((("probe.weight", (1, vector.size - 1)), ("probe.bias", (1,))), vector)
 
     @classmethod
+    def for_head(cls, vector: NDArray[np.float64]) -> Adapter:
+        """A head by itself, [w; b], as a LoRA release names it."""
+        return cls((("head.weight", (1, vector.size - 1)), ("head.bias", (1,))), vector)
+
+    @classmethod
     def zeros(cls, arrays: Arrays) -> Adapter:
         """An adapter of zeros: where every site starts."""
         return cls(arrays, np.zeros(sum(math.prod(shape) for _, shape in arrays)))

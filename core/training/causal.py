@@ -168,7 +168,13 @@ class _Adapted(nn.Module):
         super().__init__()
         settings = layout.settings
         fields: dict[str, Any] = {name: field for name, field in layout.peft_fields().items() if name != "task_type"}
-        config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, **fields)
+        config = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=0.0,
+            layers_to_transform=list(layout.adapted),
+            **fields,
+        )
         unfit = f"the layers of a {type(base.model).__name__} are not built as expected"
         try:
             self.model: Any = inject_adapter_in_model(config, copy_of_modules(base.model))

@@ -44,7 +44,7 @@ class Features:
         self._base_model = base_model
         self._progress = progress
         self._encoder: Encoder | None = None
-        self._rows = ROWS
+        self._rows = 0  # not tried out yet
 
     @property
     def width(self) -> int:
@@ -59,18 +59,24 @@ class Features:
         # torch is imported here: whoever only asks for the width does not wait for it
         import torch
 
-        from .model import Encoder
-
+        encoder = self.encoder()
         threads_before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            if self._encoder is None:
-                self._encoder = Encoder.load(self._base_model)
-                self._rows = ROWS if rows_independent(self._encoder) else 1
-            self._fill(self._encoder, texts, rows)
+            if self._rows == 0:
+                self._rows = ROWS if rows_independent(encoder) else 1
+            self._fill(encoder, texts, rows)
         finally:
             torch.set_num_threads(threads_before)
         return rows
+
+    def encoder(self) -> Encoder:
+        """The base model itself, loaded at the first use and shared."""
+        from .model import Encoder
+
+        if self._encoder is None:
+            self._encoder = Encoder.load(self._base_model)
+        return self._encoder
 
     def _fill(self, encoder: Encoder, texts: Sequence[str], rows: NDArray[np.float64]) -> None:
         tokens = encoder.tokens(texts, longest=LONGEST)

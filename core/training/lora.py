@@ -1,7 +1,8 @@
 """LoRA adapters on the top layers of the frozen base model: every record's own gradient, and scores.
 
-For: ``LoraTask``, a ``TrainingTask`` (task.py). Not for: which arrays there are and how they are released
-(lora_layout.py), the layers below (prefix.py), adding up and clipping (privacy/gradients/clipping.py).
+For: ``LoraTask``, a ``TrainingTask`` (task.py), and the derivatives from which a linearised one is made (tangent.py).
+Not for: which arrays there are and how they are released (lora_layout.py), the layers below (prefix.py), adding up and
+clipping (privacy/gradients/clipping.py).
 
 Order of calls: ``LoraTask(encoder, settings)`` -> ``load(texts)`` once -> ``gradients`` each step, ``scores`` at last.
 
@@ -25,19 +26,21 @@ from ...privacy.gradients.gradients import PerSampleGradients
 from ..errors import BadInputError
 from .adapter import Adapter
 from .features import BUCKETS, ROWS, Progress, nothing_shown
-from .lora_layout import TARGETS, LoraLayout, LoraSettings
+from .lora_layout import LoraLayout, LoraSettings
 from .model import Encoder
 from .passes import attention_bias, cores, fill, place_matters
-from .prefix import Prefix, PrefixRows, shared_copy
-from .task import TrainingTask
+from .prefix import Prefix, shared_copy
+from .probe import probability
+from .rows import PrefixRows
+from .tangent import Differentiable
 
 # Prefix and top together against the whole base model: float32 differs by 1e-6, a forgotten part of it by 1 or so.
 SAME_MODEL = 1e-3
 
-_Compute = Callable[["_Top", Sequence[NDArray[np.float32]], Sequence[float], int, int], NDArray[np.float64]]
+_Compute = Callable[["_Top", Sequence[NDArray[np.float32]], int, int], NDArray[np.float64]]
 
 
-class LoraTask(TrainingTask[PrefixRows]):
+class LoraTask(Differentiable):
     """Adapters on ``encoder``. May be shared by the sites of a process; one call computes at a time.
 
     Raises:
@@ -46,7 +49,8 @@ class LoraTask(TrainingTask[PrefixRows]):
 
     def __init__(self, encoder: Encoder, settings: LoraSettings, *, progress: Progress = nothing_shown) -> None:
         config = encoder.model.config
-        self.layout = LoraLayout(config.hidden_size, config.num_hidden_layers, settings)
+        inner = getattr(config, "intermediate_size", 0)  # what has none is not built as BERT, and refused below
+        self.layout = LoraLayout(config.hidden_size, inner, config.num_hidden_layers, settings)
         self._prefix = Prefix(encoder, self.layout.first, progress=progress)
         self._tops = [_Top(encoder, self.layout) for _ in range(cores())]
         self._lock = Lock()
@@ -57,6 +61,11 @@ class LoraTask(TrainingTask[PrefixRows]):
     def dimension(self) -> int:
         """d: numbers that train."""
         return self.layout.dimension
+
+    @property
+    def head(self) -> int:
+        """Where the head begins in a state."""
+        return self.layout.head
 
     def initial(self) -> NDArray[np.float64]:
         """float64 [d]: where every site starts."""
@@ -76,36 +85,45 @@ class LoraTask(TrainingTask[PrefixRows]):
         Raises:
             BadInputError: LORA_SHAPE when rows, labels and vector do not belong together.
         """
-        found = np.empty((len(rows), self.dimension))
-        self._fill(found, rows, labels, vector, _gradients)
+        if labels.shape != (len(rows),):
+            raise _shape()
+        log_odds, found = self.derivatives(rows, vector)
+        residuals = [probability(score) for score in log_odds.tolist()] - labels
+        found *= residuals[:, np.newaxis]
         return found
+
+    def derivatives(
+        self, rows: PrefixRows, vector: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Each record's log odds, float64 [n], and their derivative by every number that trains, float64 [n, d]."""
+        found = self._filled(rows, vector, _derivatives, self.dimension + 1)
+        return found[:, 0], found[:, 1:]
+
+    def pooled(self, rows: PrefixRows, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the head sees: the mean last hidden state at length one, and a 1; float64 [n, width + 1]."""
+        return self._filled(rows, vector, _pooled, self.layout.width + 1)
 
     def scores(self, rows: PrefixRows, vector: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log odds of the positive class, float64 [n]. Raises ``BadInputError`` LORA_SHAPE."""
-        found = np.empty(len(rows))
-        self._fill(found, rows, np.zeros(len(rows)), vector, _scores)
-        return found
+        return self._filled(rows, vector, _scores, 1)[:, 0]
 
-    def _fill(
-        self,
-        found: NDArray[np.float64],
-        rows: PrefixRows,
-        labels: NDArray[np.float64],
-        vector: NDArray[np.float64],
-        compute: _Compute,
-    ) -> None:
+    def _filled(
+        self, rows: PrefixRows, vector: NDArray[np.float64], compute: _Compute, width: int
+    ) -> NDArray[np.float64]:
+        """float64 [n, width]: what ``compute`` makes of each record."""
         wide = all(state.ndim == 2 and state.shape[1] == self.layout.width for state in rows.states)
-        if labels.shape != (len(rows),) or vector.shape != (self.dimension,) or not wide:
-            raise BadInputError("LORA_SHAPE", "records, labels and adapter do not belong together")
+        if vector.shape != (self.dimension,) or not wide:
+            raise _shape()
+        found = np.empty((len(rows), width))
 
         def run(top: _Top, group: list[int], length: int) -> NDArray[np.float64]:
-            own = [rows.states[place] for place in group]
-            return compute(top, own, labels[group].tolist(), length, self._rows)
+            return compute(top, [rows.states[place] for place in group], length, self._rows)
 
         with self._lock:
             for top in self._tops:
                 top.take(vector)
             fill(found, [len(state) for state in rows.states], self._rows, self._tops, run)
+        return found
 
     def _check_whole(self, encoder: Encoder) -> None:
         """Prefix and top together are the base model: else there is a part of it that this file does not know."""
@@ -136,10 +154,8 @@ class LoraTask(TrainingTask[PrefixRows]):
 
         for top in self._tops:
             top.take(vector)
-            _gradients(top, [made(BUCKETS[0]) for _ in range(ROWS)], [1.0] * ROWS, BUCKETS[0], ROWS)
-        return place_matters(
-            lambda items, length: list(_gradients(self._tops[0], items, [1.0] * len(items), length, ROWS)), made
-        )
+            _derivatives(top, [made(BUCKETS[0]) for _ in range(ROWS)], BUCKETS[0], ROWS)
+        return place_matters(lambda items, length: list(_derivatives(self._tops[0], items, length, ROWS)), made)
 
 
 class _Top(nn.Module):
@@ -152,8 +168,8 @@ class _Top(nn.Module):
             r=settings.rank,
             lora_alpha=settings.alpha,
             lora_dropout=0.0,
-            target_modules=list(TARGETS),
-            layers_to_transform=list(range(layout.first, layout.depth)),
+            target_modules=list(layout.targets),
+            layers_to_transform=list(layout.adapted),
             layers_pattern="layer",
         )
         adapted: Any = inject_adapter_in_model(config, shared_copy(encoder.model))
@@ -186,37 +202,54 @@ class _Top(nn.Module):
             states = layer(states, bias)
         return states
 
+    def pooled(self, states: Tensor, bias: Tensor) -> Tensor:
+        """float32 [n, width]: means of the last hidden states, at length one."""
+        counted = (bias[:, 0, 0, :] == 0).to(states.dtype).unsqueeze(-1)
+        means = (self.hidden(states, bias) * counted).sum(dim=1) / counted.sum(dim=1)
+        pooled: Tensor = means / means.norm(dim=1, keepdim=True)
+        return pooled
+
     def forward(self, states: Tensor, bias: Tensor) -> Tensor:
         """Log odds [n]."""
-        counted = (bias[:, 0, 0, :] == 0).to(states.dtype).unsqueeze(-1)
-        pooled = (self.hidden(states, bias) * counted).sum(dim=1) / counted.sum(dim=1)
-        log_odds: Tensor = self.head(pooled / pooled.norm(dim=1, keepdim=True)).squeeze(1)
+        log_odds: Tensor = self.head(self.pooled(states, bias)).squeeze(1)
         return log_odds
 
 
-def _gradients(
-    top: _Top, states: Sequence[NDArray[np.float32]], labels: Sequence[float], length: int, rows: int
+def _derivatives(
+    top: _Top, states: Sequence[NDArray[np.float32]], length: int, rows: int
 ) -> NDArray[np.float64]:
-    """float64 [records, d] from a pass of exactly ``rows`` x ``length`` tokens."""
-    batch, bias = _filled(states, length, rows)
-    targets = torch.zeros(rows)
-    targets[: len(labels)] = torch.tensor(labels)
-    found = top.records.rows(
-        lambda: nn.functional.binary_cross_entropy_with_logits(top(batch, bias), targets, reduction="none")
-    )
-    return found[: len(states)].numpy().astype(np.float64)
+    """float64 [records, 1 + d]: log odds and derivatives, from a pass of exactly ``rows`` x ``length`` tokens."""
+    batch, bias = _batch(states, length, rows)
+    log_odds: list[Tensor] = []
+
+    def computed() -> Tensor:
+        log_odds.append(top(batch, bias))
+        return log_odds[-1]
+
+    found = top.records.rows(computed)
+    both = torch.cat([log_odds[0].detach().unsqueeze(1), found], dim=1)
+    return both[: len(states)].numpy().astype(np.float64)
 
 
-def _scores(
-    top: _Top, states: Sequence[NDArray[np.float32]], labels: Sequence[float], length: int, rows: int
-) -> NDArray[np.float64]:
-    """float64 [records] from such a pass; the labels are not looked at."""
+def _pooled(top: _Top, states: Sequence[NDArray[np.float32]], length: int, rows: int) -> NDArray[np.float64]:
+    """float64 [records, width + 1] from such a pass, forward only."""
     with torch.inference_mode():
-        found: Tensor = top(*_filled(states, length, rows))
-    return found[: len(states)].numpy().astype(np.float64)
+        found = top.pooled(*_batch(states, length, rows))
+    return np.hstack([found[: len(states)].numpy().astype(np.float64), np.ones((len(states), 1))])
 
 
-def _filled(states: Sequence[NDArray[np.float32]], length: int, rows: int) -> tuple[Tensor, Tensor]:
+def _scores(top: _Top, states: Sequence[NDArray[np.float32]], length: int, rows: int) -> NDArray[np.float64]:
+    """float64 [records, 1] from such a pass."""
+    with torch.inference_mode():
+        found: Tensor = top(*_batch(states, length, rows))
+    return found[: len(states)].unsqueeze(1).numpy().astype(np.float64)
+
+
+def _shape() -> BadInputError:
+    return BadInputError("LORA_SHAPE", "records, labels and adapter do not belong together")
+
+
+def _batch(states: Sequence[NDArray[np.float32]], length: int, rows: int) -> tuple[Tensor, Tensor]:
     batch = torch.zeros((rows, length, states[0].shape[1]))
     for row, state in enumerate(states):
         batch[row, : len(state)] = torch.from_numpy(state)

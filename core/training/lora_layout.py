@@ -4,10 +4,10 @@ For: ``LoraLayout``, an encoder's; ``PeftLayout``, what it shares with a causal 
 gradients and scores (lora.py); no torch here, so that a plan can be made and a release be written where no model is
 loaded.
 
-An adapter adds (alpha / rank)·B·A to the query and value matrices of the top layers; a linear head on the mean-pooled,
-length-one output gives the log odds. B and the head start at zero, so the start is the base model; A starts at random
-numbers that follow from the study's public seed. With ``freeze_a`` (FFA-LoRA) A stays there, and B and the head train:
-half the numbers to add noise to, and no product of two noises.
+An adapter adds (alpha / rank)·B·A to some matrices of some layers; a linear head on the mean-pooled, length-one output
+gives the log odds. B and the head start at zero, so the start is the base model; A starts at random numbers that follow
+from the study's public seed. With ``freeze_a`` (FFA-LoRA) A stays there, and B and the head train: half the numbers to
+add noise to, and no product of two noises.
 Sources: Hu et al., "LoRA", ICLR 2022; Sun et al., "Improving LoRA in privacy-preserving federated learning" (FFA-LoRA),
 ICLR 2024.
 """
@@ -19,6 +19,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -27,10 +28,15 @@ from numpy.typing import NDArray
 from ..errors import BadInputError
 from .adapter import Adapter, Arrays
 
-TOP_LAYERS: Final = 2  # of MiniLM's six: a third of the cost of all, from activations that are computed once
+TOP_LAYERS: Final = (2, 1)  # counted from the top: of MiniLM's six the last two, a third of the cost of all
 RANK: Final = 8  # the rank of the LoRA paper's own tables
 ALPHA: Final = 16  # twice the rank, as is usual
-TARGETS: Final = ("query", "value")  # the two that the LoRA paper found enough, in the model's order
+TARGETS: Final = ("query", "value")  # the two that the LoRA paper found enough
+
+# Where a target lies in a layer of the BERT family, in the model's order; the name that peft matches is its end.
+PLACES: Final[Mapping[str, str]] = MappingProxyType(
+    {"query": "attention.self.query", "value": "attention.self.value", "intermediate": "intermediate.dense"}
+)
 
 ADAPTER_FILE = "adapter_model.safetensors"  # both names are peft's
 CONFIG_FILE = "adapter_config.json"
@@ -40,31 +46,48 @@ HEAD_WEIGHT, HEAD_BIAS = "head.weight", "head.bias"
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """``seed`` is public; ``layers`` counts from the top; ``freeze_a`` is FFA-LoRA.
+    """``seed`` is public; ``layers`` counts from the top, 1 being the last; ``freeze_a`` is FFA-LoRA.
 
     Raises:
         BadInputError: LORA_SETTINGS.
     """
 
     seed: int
-    layers: int = TOP_LAYERS
+    layers: tuple[int, ...] = TOP_LAYERS
+    targets: tuple[str, ...] = TARGETS
     rank: int = RANK
     alpha: int = ALPHA
     freeze_a: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.layers, self.rank, self.alpha) < 1 or self.seed < 0:
+        known = self.targets and set(self.targets) <= set(PLACES) and len(set(self.targets)) == len(self.targets)
+        layers = self.layers and len(set(self.layers)) == len(self.layers)
+        if not known or not layers or min(*self.layers, self.rank, self.alpha) < 1 or self.seed < 0:
             raise BadInputError(
                 "LORA_SETTINGS",
                 "a LoRA setting is outside its range",
-                "layers, rank and alpha are at least 1, the seed at least 0",
+                f"layers, rank and alpha are at least 1, the seed at least 0, targets among {', '.join(PLACES)}",
             )
 
 
 class PeftLayout(ABC):
-    """LoRA arrays under the names that peft gives them in a file, all of them adapters of one base model."""
+    """LoRA arrays under the names that peft gives them in a file, on some of the ``depth`` layers of one base model."""
 
+    depth: int
     settings: LoraSettings
+
+    def __post_init__(self) -> None:
+        if max(self.settings.layers) > self.depth:
+            raise BadInputError(
+                "LORA_SETTINGS",
+                f"an adapter is asked for {max(self.settings.layers)} layers from the top and there are {self.depth}",
+                "layers are counted from the top: 1 is the last one",
+            )
+
+    @property
+    def adapted(self) -> tuple[int, ...]:
+        """Indices of the layers with an adapter, from below."""
+        return tuple(sorted(self.depth - layer for layer in self.settings.layers))
 
     @property
     def arrays(self) -> Arrays:
@@ -104,6 +127,7 @@ class PeftLayout(ABC):
             "lora_alpha": self.settings.alpha,
             "lora_dropout": 0.0,
             "bias": "none",
+            "layers_to_transform": list(self.adapted),
             **self.peft_fields(),
         }
         return {
@@ -117,7 +141,7 @@ class PeftLayout(ABC):
 
     @abstractmethod
     def peft_fields(self) -> Mapping[str, object]:
-        """Where the adapters sit, in the fields of peft's configuration."""
+        """What the layers and matrices are called in this base model, in the fields of peft's configuration."""
 
     def _file(self, arrays: Arrays, vector: NDArray[np.float64]) -> bytes:
         return Adapter(arrays, self._gathered(arrays, self.whole(vector).named())).to_safetensors()
@@ -142,34 +166,34 @@ class PeftLayout(ABC):
     def _gathered(arrays: Arrays, parts: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         return np.concatenate([parts[name].reshape(-1) for name, _ in arrays])
 
-    def _check_depth(self, depth: int) -> None:
-        if self.settings.layers > depth:
-            raise BadInputError(
-                "LORA_SETTINGS",
-                f"adapters are asked for on {self.settings.layers} layers and the base model has {depth}",
-                "ask for fewer layers",
-            )
-
 
 @dataclass(frozen=True)
 class LoraLayout(PeftLayout):
-    """The adapter of an encoder with ``depth`` layers of ``width`` numbers.
+    """The adapter of an encoder with ``depth`` layers of ``width`` numbers and ``inner`` between them.
 
     Raises:
         BadInputError: LORA_SETTINGS when there are not so many layers.
     """
 
     width: int
+    inner: int
     depth: int
     settings: LoraSettings
-
-    def __post_init__(self) -> None:
-        self._check_depth(self.depth)
 
     @property
     def first(self) -> int:
         """Index of the lowest layer with an adapter; the layers below it are the frozen prefix."""
-        return self.depth - self.settings.layers
+        return self.adapted[0]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What peft matches: the adapted matrices of a layer, in the model's order."""
+        return tuple(place for name, place in PLACES.items() if name in self.settings.targets)
+
+    @property
+    def head(self) -> int:
+        """Where the head begins in a state: it comes last."""
+        return self.dimension - self.width - 1
 
     def released(self, vector: NDArray[np.float64], *, base_model: str) -> Mapping[str, bytes]:
         """File name -> bytes of a folder that ``peft.PeftModel.from_pretrained`` loads onto the base model's encoder.
@@ -182,22 +206,22 @@ class LoraLayout(PeftLayout):
         return {**super().released(vector, base_model=base_model), **head}
 
     def peft_fields(self) -> Mapping[str, object]:
-        """Where the adapters sit, in the fields of peft's configuration."""
+        """What the layers and matrices are called in this base model, in the fields of peft's configuration."""
         return {
             "task_type": "FEATURE_EXTRACTION",
-            "target_modules": list(TARGETS),
-            "layers_to_transform": list(range(self.first, self.depth)),
+            "target_modules": list(self.targets),
             "layers_pattern": "layer",
         }
 
     def every_array(self) -> Arrays:
         """Every array, frozen ones and the head too, in the order of the vector."""
         parts: list[tuple[str, tuple[int, ...]]] = []
-        for layer in range(self.first, self.depth):
-            for target in TARGETS:
-                stem = f"base_model.model.encoder.layer.{layer}.attention.self.{target}"
+        for layer in self.adapted:
+            for place in self.targets:
+                stem = f"base_model.model.encoder.layer.{layer}.{place}"
+                high = self.inner if place == PLACES["intermediate"] else self.width
                 parts.append((f"{stem}.lora_A.weight", (self.settings.rank, self.width)))
-                parts.append((f"{stem}.lora_B.weight", (self.width, self.settings.rank)))
+                parts.append((f"{stem}.lora_B.weight", (high, self.settings.rank)))
         return (*parts, (HEAD_WEIGHT, (1, self.width)), (HEAD_BIAS, (1,)))
 
 

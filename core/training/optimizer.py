@@ -1,6 +1,7 @@
 """Opened sum -> next state, with the same bits at every site; and the public rule for the learning rate.
 
-Order of calls: ``OptimizerState.zeros(d)`` -> ``Momentum.for_plan(plan, settings)`` -> ``step(state, gradient_sum)``.
+Order of calls: ``OptimizerState.start(task.initial())`` -> ``Momentum.for_plan(plan, settings, schedule)`` ->
+``step(state, gradient_sum)``.
 Not here: opening the sum (site/opening.py), and grid units: ``gradient_sum`` is in units of the gradient (times C/u).
 
 Heavy-ball momentum (Polyak 1964): v ← μv + g, w ← w − ηv, with g the sum over the n declared units of a step. Only
@@ -25,45 +26,54 @@ from numpy.typing import NDArray
 
 from ...privacy.accounting.plan import Plan
 from ..errors import BadInputError, ProtocolError
-from ..study import Method
+from ..methods import Method
+from .schedule import PLAIN, Schedule
 
-DIGEST_LABEL = b"sekisho-optimizer-state-v1\x00"
+DIGEST_LABEL = b"sekisho-optimizer-state-v2\x00"
 RATE_PLACES = Decimal("0.01")  # rounded down: the rule promises stability, not a third digit
 
 
 @dataclass(frozen=True, eq=False)
 class OptimizerState:
-    """``vector`` w and ``velocity`` v, both float64 [d], read-only."""
+    """``vector`` w, ``velocity`` v and ``reference``, the state around which the model is linearised: float64 [d].
+
+    ``updates`` counts the sums that were applied. The arrays are read-only.
+    """
 
     vector: NDArray[np.float64]
     velocity: NDArray[np.float64]
+    reference: NDArray[np.float64]
+    updates: int = 0
 
     def __post_init__(self) -> None:
-        for array in (self.vector, self.velocity):
+        for array in (self.vector, self.velocity, self.reference):
             if array.dtype != np.float64 or array.ndim != 1 or array.shape != self.vector.shape:
-                raise ProtocolError("STATE_MALFORMED", "the state is not two float64 vectors of one length")
+                raise ProtocolError("STATE_MALFORMED", "the state is not three float64 vectors of one length")
             array.setflags(write=False)
 
     @classmethod
-    def zeros(cls, dimension: int) -> OptimizerState:
-        """Where every site starts."""
-        return cls(np.zeros(dimension), np.zeros(dimension))
+    def start(cls, initial: NDArray[np.float64]) -> OptimizerState:
+        """Where every site starts, from public figures alone: ``initial``, float64 [d], at rest."""
+        return cls(initial.copy(), np.zeros_like(initial), initial.copy())
 
     def digest(self) -> str:
-        """ "sha256:<hex>" of both vectors, bit for bit. It leaves a site only as a MAC under the run secret."""
-        state = hashlib.sha256(DIGEST_LABEL + len(self.vector).to_bytes(8, "little"))
-        for array in (self.vector, self.velocity):
+        """ "sha256:<hex>" of all of it, bit for bit. It leaves a site only as a MAC under the run secret."""
+        counts = (len(self.vector), self.updates)
+        state = hashlib.sha256(DIGEST_LABEL + b"".join(count.to_bytes(8, "little") for count in counts))
+        for array in (self.vector, self.velocity, self.reference):
             state.update(array.astype("<f8").tobytes())
         return "sha256:" + state.hexdigest()
 
 
 @dataclass(frozen=True)
 class Momentum:
-    """``learning_rate`` η, ``momentum`` μ, and ``expected_sample`` n, the public number of units a sum stands for."""
+    """``learning_rate`` η, ``momentum`` μ, ``expected_sample`` n, the public number of units a sum stands for, and the
+    ``schedule``: which coordinates move when."""
 
     learning_rate: float
     momentum: float
     expected_sample: int
+    schedule: Schedule = PLAIN
 
     def __post_init__(self) -> None:
         if not (0 < self.learning_rate < np.inf and 0 <= self.momentum < 1 and self.expected_sample >= 1):
@@ -74,9 +84,9 @@ class Momentum:
             )
 
     @classmethod
-    def for_plan(cls, plan: Plan, settings: Method) -> Momentum:
+    def for_plan(cls, plan: Plan, settings: Method, schedule: Schedule) -> Momentum:
         """The optimiser of a run; n is the plan's, so that nobody's real count enters."""
-        return cls(float(settings.learning_rate), float(settings.momentum), plan.expected_sample)
+        return cls(float(settings.learning_rate), float(settings.momentum), plan.expected_sample, schedule)
 
     def step(self, state: OptimizerState, gradient_sum: NDArray[np.float64]) -> OptimizerState:
         """The next state from the opened sum, float64 [d]. Raises ``ProtocolError`` SUM_MALFORMED."""
@@ -85,10 +95,14 @@ class Momentum:
         if not np.isfinite(gradient_sum).all():
             raise ProtocolError("SUM_MALFORMED", "the opened sum holds a number that is not finite")
         gradient = gradient_sum / float(self.expected_sample)
+        gradient[: self.schedule.resting(state.updates)] = 0.0  # nothing but noise arrived there
         velocity = state.velocity * self.momentum
         velocity = velocity + gradient
         move = velocity * self.learning_rate
-        return OptimizerState(state.vector - move, velocity)
+        vector = state.vector - move
+        updates = state.updates + 1
+        reference = vector.copy() if self.schedule.linearises_after(updates) else state.reference
+        return OptimizerState(vector, velocity, reference, updates)
 
 
 def public_learning_rate(clipping_norm: Decimal, momentum: Decimal) -> Decimal:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,23 +22,7 @@ from ..errors import BadInputError
 from .features import LONGEST, ROWS, Progress, nothing_shown
 from .model import Encoder, copy_of_modules
 from .passes import attention_bias, groups, place_matters, workers
-
-
-@dataclass(frozen=True, eq=False)
-class PrefixRows:
-    """``states``: for each text float32 [tokens, width], the input of the lowest layer that trains; unpadded."""
-
-    states: tuple[NDArray[np.float32], ...]
-
-    def __len__(self) -> int:
-        return len(self.states)
-
-    def __getitem__(self, places: NDArray[np.int64]) -> PrefixRows:
-        """The rows at ``places`` (int64 [m]); nothing is copied."""
-        return PrefixRows(tuple(self.states[place] for place in places.tolist()))
-
-    def __repr__(self) -> str:
-        return "PrefixRows(...)"
+from .rows import PrefixRows
 
 
 class Prefix:

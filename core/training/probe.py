@@ -48,7 +48,7 @@ class ProbeTask:
         self, features: NDArray[np.float64], labels: NDArray[np.float64], vector: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Each record's gradient of the logistic loss, float64 [n, d]; ``labels`` float64 [n] of zeros and ones."""
-        probabilities = [_probability(score) for score in scores(features, vector).tolist()]
+        probabilities = [probability(score) for score in scores(features, vector).tolist()]
         residuals = np.array(probabilities, dtype=np.float64) - labels
         gradients = np.empty((len(features), self.dimension))
         np.multiply(features, residuals[:, np.newaxis], out=gradients[:, :-1])
@@ -56,7 +56,8 @@ class ProbeTask:
         return gradients
 
 
-def _probability(score: float) -> float:
+def probability(score: float) -> float:
+    """p = 1 / (1 + exp(−score))."""
     # the branch keeps the exponent at or below zero, where it cannot overflow
     if score >= 0:
         return 1.0 / (1.0 + math.exp(-score))

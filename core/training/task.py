@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .probe import ProbeTask, scores
+from .rows import PrefixRows
 
 
 class Rows(Protocol):
@@ -47,6 +48,10 @@ class TrainingTask(Protocol[RowsOfTask]):
         """One row a text; in memory only."""
         ...
 
+    def linearise(self, rows: RowsOfTask, reference: NDArray[np.float64]) -> None:
+        """See records around ``reference``, float64 [d], from now on; most tasks have no use for it."""
+        return
+
     def gradients(
         self, rows: RowsOfTask, labels: NDArray[np.float64], vector: NDArray[np.float64]
     ) -> NDArray[np.float64]:
@@ -55,6 +60,20 @@ class TrainingTask(Protocol[RowsOfTask]):
 
     def scores(self, rows: RowsOfTask, vector: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64 [n]: log odds of the positive class."""
+        ...
+
+
+@runtime_checkable
+class HeadedTask(TrainingTask[RowsOfTask], Protocol[RowsOfTask]):
+    """A task whose log odds are linear in the last numbers of its state: a head on top of everything else."""
+
+    @property
+    def head(self) -> int:
+        """Where the head begins in a state."""
+        ...
+
+    def pooled(self, rows: RowsOfTask, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the head sees of each record, float64 [n, d − head]; the last column is one."""
         ...
 
 
@@ -71,8 +90,16 @@ class FeatureSource(Protocol):
         ...
 
 
+class StateSource(FeatureSource, Protocol):
+    """A source that also gives what adapters train on; ``base_features.BaseFeatures`` is the real one."""
+
+    def states(self, texts: Sequence[str]) -> PrefixRows:
+        """The input of the lowest layer with an adapter, one a text."""
+        ...
+
+
 @dataclass(frozen=True)
-class TextProbe(TrainingTask[NDArray[np.float64]]):
+class TextProbe(HeadedTask[NDArray[np.float64]]):
     """The probe on the rows that ``features`` makes of texts."""
 
     features: FeatureSource
@@ -99,6 +126,15 @@ class TextProbe(TrainingTask[NDArray[np.float64]]):
     def scores(self, rows: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64 [n]."""
         return scores(rows, vector)
+
+    @property
+    def head(self) -> int:
+        """The probe is nothing but a head."""
+        return 0
+
+    def pooled(self, rows: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """float64 [n, d]: the features, and a one."""
+        return np.hstack([rows, np.ones((len(rows), 1))])
 
     @property
     def _probe(self) -> ProbeTask:

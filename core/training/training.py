@@ -1,58 +1,48 @@
 """One step's local work at a site: subjects -> Poisson sample -> per-record gradients -> one clipped integer sum.
 
-Order of calls: ``load_training_data`` once a run (records of admitted subjects -> features) -> ``train_step`` each step
--> the gate. Not here: who is admitted or still eligible (data/eligible.py), noise and sealing (gate/gate.py).
+Order of calls: ``load_training_data`` once a run (records of admitted subjects -> rows of the task) -> ``train_step``
+each step -> the gate. Not here: who is admitted or still eligible (data/eligible.py), the way of training (task.py),
+noise and sealing (gate/gate.py).
 
 What a subject adds to the sum depends on that subject's own records, the public state and a secret stream that is the
 subject's alone. So whether it is sampled, which of its records are used and how its vector is rounded are drawn from
-its own stream: taking anybody away moves nobody else by a bit.
+its own stream: taking anybody away moves nobody else by a bit. Subjects are worked on a few at a time, which bounds the
+memory and changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...privacy.accounting.plan import Plan
-from ...privacy.gradients.clipping import clipped_integer_sum, subject_sums
+from ...privacy.gradients.clipping import ClippedSum, clipped_integer_sum, subject_sums
 from ...privacy.mechanism.randomness import SecretStream
 from ...privacy.mechanism.sampling import poisson_sample
 from ..data.dataset import Dataset
 from ..errors import ProtocolError
-from .probe import ProbeTask
+from .task import Rows, TrainingTask
 from .update import Update
 
 SUBJECT_LABEL = b"sekisho/training/subject/v1/"
-
-
-class FeatureSource(Protocol):
-    """Texts -> rows; ``features.Features`` is the real one. A row may depend on its own text alone."""
-
-    @property
-    def width(self) -> int:
-        """Numbers in a row."""
-        ...
-
-    def of(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """float64 [len(texts), width]."""
-        ...
+GRADIENT_BYTES = 64 << 20  # of gradients in memory at a time; larger blocks are no faster
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
     """A run's rows in memory; as personal as the texts they come from.
 
-    ``features`` float64 [n, width], ``labels`` float64 [n] of zeros and ones, ``rows_of`` the rows of each subject in
-    order of its record ids.
+    ``rows`` are the task's own, ``labels`` float64 [n] of zeros and ones, ``rows_of`` the places of each subject's
+    records, in order of their ids.
     """
 
-    task: ProbeTask
-    features: NDArray[np.float64]
+    task: TrainingTask[Any]
+    rows: Rows
     labels: NDArray[np.float64]
     rows_of: Mapping[str, NDArray[np.int64]]
 
@@ -61,9 +51,9 @@ class TrainingData:
 
 
 def load_training_data(
-    dataset: Dataset, admitted: Sequence[str], labels: Sequence[str], features: FeatureSource
+    dataset: Dataset, admitted: Sequence[str], labels: Sequence[str], task: TrainingTask[Any]
 ) -> TrainingData:
-    """Features of the admitted subjects' records, and of nobody else's. ``labels[1]`` is the positive class.
+    """The task's rows of the admitted subjects' records, and of nobody else's. ``labels[1]`` is the positive class.
 
     Raises:
         ProtocolError: SUBJECT_UNKNOWN when an admitted subject has no record here.
@@ -75,8 +65,8 @@ def load_training_data(
     for row, record in enumerate(records):
         rows.setdefault(record.subject, []).append(row)
     return TrainingData(
-        task=ProbeTask(features.width),
-        features=features.of([record.text for record in records]),
+        task=task,
+        rows=task.load([record.text for record in records]),
         labels=np.array([float(record.label == labels[1]) for record in records], dtype=np.float64),
         rows_of=MappingProxyType({subject: np.array(own, dtype=np.int64) for subject, own in rows.items()}),
     )
@@ -106,11 +96,39 @@ def train_step(
         if poisson_sample(own, 1, plan.sampling_rate)[0]:
             chosen.append(choose_records(data.rows_of[subject], plan.records_per_subject, own))
             streams.append(own)
-    rows = np.concatenate([np.empty(0, dtype=np.int64), *chosen])
+    total, count, truncated = np.zeros(plan.dimension, dtype=np.int64), 0, 0
+    for few in _blocks(chosen, plan.dimension):
+        part = _clipped_sum(data, chosen[few], streams[few], vector, plan)
+        total += part.total
+        count += part.subjects
+        truncated += part.truncated
+    return Update(ClippedSum(total, count, truncated), plan, step)
+
+
+def _clipped_sum(
+    data: TrainingData,
+    chosen: Sequence[NDArray[np.int64]],
+    streams: Sequence[SecretStream],
+    vector: NDArray[np.float64],
+    plan: Plan,
+) -> ClippedSum:
+    places = np.concatenate(chosen)
     subject_of_row = np.repeat(np.arange(len(chosen), dtype=np.int64), [len(own) for own in chosen])
-    gradients = data.task.gradients(data.features[rows], data.labels[rows], vector)
-    sums = subject_sums(gradients, subject_of_row, len(chosen))
-    return Update(clipped_integer_sum(sums, plan=plan, streams=streams), plan, step)
+    gradients = data.task.gradients(data.rows[places], data.labels[places], vector)
+    return clipped_integer_sum(subject_sums(gradients, subject_of_row, len(chosen)), plan=plan, streams=streams)
+
+
+def _blocks(chosen: Sequence[NDArray[np.int64]], dimension: int) -> Iterator[slice]:
+    """Whole subjects at a time, as many as fit into ``GRADIENT_BYTES``; one that does not fit goes alone."""
+    most = max(1, GRADIENT_BYTES // (8 * dimension))
+    start = records = 0
+    for place, own in enumerate(chosen):
+        if records + len(own) > most and place > start:
+            yield slice(start, place)
+            start, records = place, 0
+        records += len(own)
+    if start < len(chosen):
+        yield slice(start, len(chosen))
 
 
 def choose_records(rows: NDArray[np.int64], most: int, stream: SecretStream) -> NDArray[np.int64]:

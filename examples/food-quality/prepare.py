@@ -112,7 +112,8 @@ def read_reviews(folder: Path | None) -> tuple[list[dict[str, str]], list[dict[s
 
 def record(row: Mapping[str, str], subject: str | None) -> dict[str, str]:
     """A row as it is written: a site's with its customer, a test row without."""
-    given = {"subject": subject} if subject else {}
+    # a test row says what it is about, so that the report can tell product groups apart
+    given = {"subject": subject} if subject else {"group": row.get("site") or row["group"]}
     rest = {key: row[key] for key in ("product", "text", "label")}
     return {"id": row["id"], **given, **rest}
 

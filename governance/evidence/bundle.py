@@ -4,12 +4,13 @@ What it is for: turning members that the caller gathered into bytes that are the
 and refusing to write anything that the stand-alone verifier would not accept. What it is NOT for: gathering (that reads
 folders and logs and lies in core), views for people, or verifying (verifier.py, which travels in the bundle).
 
-Order of calls: gather `{name: bytes}` by the layout below -> `write_bundle(path, members=..., key=...)` -> its digest.
+Order of calls: gather `{name: bytes}` by the layout below (`log_members`, `provenance_member`)
+-> `write_bundle(path, members=..., key=...)` -> its digest.
 
     roster.yaml            study.yaml            base-model.yaml            policies/<site>.yaml
     each with its signatures beside it: <name>.dsse.json, one DSSE envelope a line
     logs/<party>.jsonl     entries exactly as logged, one a line      logs/<party>.checkpoint   C2SP signed note
-    provenance.dsse.json   absent when no adapter was released
+    provenance/<run>.dsse.json   the statement of each run that released an adapter, as signed and logged
     added here: README.txt, verify.py, manifest.json, manifest.json.dsse.json
 
 Time is nowhere in it but in the signed things themselves: Ed25519 is deterministic, so the same members under the same
@@ -24,8 +25,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..canonical import canonical_bytes, digest_bytes
-from ..errors import BadDocumentError
-from ..signing.envelope import PREDICATES, Statement, Subject, sign_statement
+from ..errors import BadDocumentError, BadSignatureError
+from ..signing.envelope import PREDICATES, Statement, Subject, read_envelopes, sign_statement, verify_envelope
 from ..signing.keys import SigningKey
 from ..signing.roster import Roster
 from . import verifier
@@ -91,6 +92,31 @@ def log_members(party: str, entries: Iterable[bytes], checkpoint: str) -> dict[s
         f"logs/{party}.jsonl": b"".join(entry + b"\n" for entry in entries),
         f"logs/{party}.checkpoint": checkpoint.encode("utf-8"),
     }
+
+
+def provenance_member(data: bytes, roster: Roster, *, file: str) -> str:
+    """The name in the bundle of a released adapter's statement: that of its run.
+
+    Raises:
+        BadDocumentError: SIGNATURES_UNREADABLE, EVIDENCE_PROVENANCE (not one run's statement, signed by a party).
+    """
+    envelopes = read_envelopes(data, name=file)
+    parties = {party.key.key_id: party.key for party in roster.parties}
+    try:
+        statement, _ = verify_envelope(envelopes[0], parties)
+    except BadSignatureError as error:
+        raise _no_statement(file, error.sentence) from error
+    name = f"provenance/{statement.predicate.get('run')}.dsse.json"
+    if len(envelopes) != 1 or statement.predicate_type != PREDICATES["training-run"]:
+        raise _no_statement(file, "it is not exactly one statement of a run")
+    if not verifier.NAME.fullmatch(name) or not verifier.PROVENANCE.fullmatch(name):
+        raise _no_statement(file, "its run has no plain name")
+    return name
+
+
+def _no_statement(file: str, reason: str) -> BadDocumentError:
+    return BadDocumentError("EVIDENCE_PROVENANCE", f"this is no provenance statement of this study: {reason}",
+                            "give the provenance.dsse.json that was released beside the adapter", file=file)
 
 
 def _check_roster(members: Mapping[str, bytes]) -> None:

@@ -25,7 +25,9 @@ WIDTH = 360
 MARGIN = 8
 ROW = 46            # one labelled row: a line of text and a bar under it
 AXIS = 30
-CHART_HEIGHT = 190
+CHART_HEIGHT = 200
+LEGEND_ROW = 22
+LINE_STYLES = ("solid", "dashed", "dotted", "mixed")
 
 
 class Svg(str):
@@ -107,7 +109,7 @@ def intervals(title: str, rows: Sequence[Interval], *, low: float, high: float, 
         body.append(f'<line class="hair" x1="{MARGIN}" y1="{middle}" x2="{WIDTH - MARGIN}" y2="{middle}"/>')
         if row.target is not None:
             x = place(row.target)
-            body.append(f'<line class="target" x1="{_n(x)}" y1="{middle - 10}" x2="{_n(x)}" y2="{middle + 10}"/>')
+            body.append(f'<line class="target" x1="{_n(x)}" y1="{middle - 8}" x2="{_n(x)}" y2="{middle + 9}"/>')
         body.append(f'<line class="bound" x1="{_n(left)}" y1="{middle}" x2="{_n(right)}" y2="{middle}"/>')
         for x in (left, right):
             body.append(f'<line class="bound" x1="{_n(x)}" y1="{middle - 5}" x2="{_n(x)}" y2="{middle + 5}"/>')
@@ -123,32 +125,69 @@ def intervals(title: str, rows: Sequence[Interval], *, low: float, high: float, 
     return _svg(title, "; ".join(f"{row.label}: {row.text}" for row in rows), height, body)
 
 
-def lines(title: str, series: Sequence[Series], *, x_label: str, y_label: str) -> Svg:
-    """Up to three lines over one pair of axes from zero; each line is named at its end and has its own dashes."""
+def lines(
+    title: str,
+    series: Sequence[Series],
+    *,
+    x_label: str,
+    y_label: str,
+    low: float = 0.0,
+    x_ticks: Sequence[tuple[float, str]] = (),
+    y_ticks: Sequence[tuple[float, str]] = (),
+) -> Svg:
+    """Up to four lines over one pair of axes: x from zero, y from ``low``; each has dashes and marks of its own.
+
+    ``x_ticks`` and ``y_ticks`` are places with their words; without any, both ends of an axis are named.
+    """
     points = [point for line in series for point in line.points]
     _finite(number for point in points for number in point)
-    right = max((x for x, _ in points), default=1.0) or 1.0
-    top = max((y for _, y in points), default=1.0) or 1.0
+    _finite((low, *(place for place, _ in (*x_ticks, *y_ticks))))
+    right = max((*(x for x, _ in points), *(place for place, _ in x_ticks)), default=1.0) or 1.0
+    top = max((*(y for _, y in points), *(place for place, _ in y_ticks)), default=low + 1.0)
+    top = top if top > low else low + 1.0
     left_edge, base, head = 38, CHART_HEIGHT - AXIS, 26
-    wide, tall = WIDTH - left_edge - MARGIN, base - head
+    wide, tall = WIDTH - left_edge - 2 * MARGIN, base - head
 
-    def at(x: float, y: float) -> tuple[str, str]:
-        return _n(left_edge + x / right * wide), _n(base - y / top * tall)
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (left_edge + min(max(x / right, 0.0), 1.0) * wide,
+                base - min(max((y - low) / (top - low), 0.0), 1.0) * tall)
 
-    body = [_text(0, 12, y_label, "small", "start"), _text(WIDTH, CHART_HEIGHT - 2, x_label, "small", "end"),
-            f'<line class="hair" x1="{left_edge}" y1="{base}" x2="{WIDTH - MARGIN}" y2="{base}"/>',
-            f'<line class="hair" x1="{left_edge}" y1="{head}" x2="{left_edge}" y2="{base}"/>',
-            _text(left_edge - 4, head + 5, f"{top:.3g}", "small", "end"),
-            _text(left_edge - 4, base, "0", "small", "end"), _text(left_edge, base + 14, "0", "small", "start")]
-    for line, style in zip(series, ("solid", "dashed", "dotted"), strict=False):
-        path = " ".join(",".join(at(x, y)) for x, y in line.points)
+    body = [_text(0, 12, y_label, "small", "start"), _text(WIDTH, CHART_HEIGHT + 2, x_label, "small", "end")]
+    for place, words in y_ticks or ((low, f"{low:.3g}"), (top, f"{top:.3g}")):
+        y = at(0, place)[1]
+        body.append(f'<line class="hair" x1="{left_edge}" y1="{_n(y)}" x2="{WIDTH - MARGIN}" y2="{_n(y)}"/>')
+        body.append(_text(left_edge - 5, y + 4, words, "small", "end"))
+    for place, words in x_ticks or ((0.0, "0"), (right, f"{right:.3g}")):
+        x = at(place, low)[0]
+        body.append(f'<line class="hair" x1="{_n(x)}" y1="{base}" x2="{_n(x)}" y2="{base + 4}"/>')
+        body.append(_text(x, base + 16, words, "small", "middle"))
+    body.append(f'<line class="hair" x1="{left_edge}" y1="{head}" x2="{left_edge}" y2="{base}"/>')
+    height = CHART_HEIGHT + MARGIN
+    for line, style in zip(series, LINE_STYLES, strict=False):
+        places = [at(x, y) for x, y in line.points]
+        path = " ".join(f"{_n(x)},{_n(y)}" for x, y in places)
         body.append(f'<polyline class="line {style}" points="{path}"/>')
-        if line.points:
-            end_x, end_y = at(*line.points[-1])
-            body.append(f'<circle class="dot" cx="{end_x}" cy="{end_y}" r="3"/>')
-            body.append(_text(float(end_x), float(end_y) - 7, line.label, "small", "end"))
-    spoken = "; ".join(f"{line.label}: {line.points[-1][1]:.3g}" for line in series if line.points)
-    return _svg(title, spoken, CHART_HEIGHT, body)
+        body += [_mark(style, x, y) for x, y in places]
+        # the legend stands under the axes: ends of lines that lie close would write over each other
+        height += LEGEND_ROW
+        y = height - 8
+        body.append(f'<polyline class="line {style}" points="0,{y} 34,{y}"/>{_mark(style, 17.0, float(y))}')
+        body.append(_squeezed(42, y + 4, line.label, WIDTH - 42.0))
+    spoken = "; ".join(
+        f"{line.label}: " + ", ".join(f"{y:.3g}" for _, y in line.points) for line in series if line.points
+    )
+    return _svg(title, spoken, height + MARGIN, body)
+
+
+def _mark(style: str, x: float, y: float) -> str:
+    """A point of a line: each style has its own shape, so that print and every eye can tell them apart."""
+    if style == "solid":
+        return f'<circle class="dot" cx="{_n(x)}" cy="{_n(y)}" r="4"/>'
+    if style == "dashed":
+        return f'<rect class="mark" x="{_n(x - 3.5)}" y="{_n(y - 3.5)}" width="7" height="7"/>'
+    corners = ((0, -5), (4.5, 3.5), (-4.5, 3.5)) if style == "dotted" else ((0, -5), (5, 0), (0, 5), (-5, 0))
+    path = " ".join(f"{_n(x + dx)},{_n(y + dy)}" for dx, dy in corners)
+    return f'<polygon class="mark" points="{path}"/>'
 
 
 def _svg(title: str, description: str, height: int, body: Sequence[str]) -> Svg:
@@ -162,10 +201,12 @@ def _svg(title: str, description: str, height: int, body: Sequence[str]) -> Svg:
 
 def _row_head(label: str, text: str, y: int) -> str:
     # A long label is squeezed to what the figure at its right leaves over, never drawn over it.
-    room = WIDTH - _ems(text) * 13 - 16
+    return _squeezed(0, y + 14, label, WIDTH - _ems(text) * 13 - 16) + _text(WIDTH, y + 14, text, "figure", "end")
+
+
+def _squeezed(x: float, y: float, label: str, room: float) -> str:
     squeeze = f' textLength="{_n(room)}" lengthAdjust="spacingAndGlyphs"' if _ems(label) * 13 > room else ""
-    return (f'<text class="label" x="0" y="{y + 14}"{squeeze}>{_clean(label)}</text>'
-            + _text(WIDTH, y + 14, text, "figure", "end"))
+    return f'<text class="label" x="{_n(x)}" y="{_n(y)}"{squeeze}>{_clean(label)}</text>'
 
 
 def _ems(text: str) -> float:

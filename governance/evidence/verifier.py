@@ -9,7 +9,7 @@ The order of the checks, each of which stops at the first thing it finds:
     3. roster       is signed by every site in it
     4. papers       study, policies and base-model record carry approvals of people in the roster
     5. logs         each party's entries give the root of its signed checkpoint (RFC 6962, C2SP)
-    6. provenance   signed by a party; what it names is in this bundle and in the logs
+    6. provenance   one statement a run, signed by a party; what it names is in this bundle and in that run's entries
     7. root         the digest of roster.yaml is the fingerprint that you gave
 
 Everything hangs on 7: every key comes out of the very bytes of roster.yaml that the fingerprint names, never from a
@@ -42,17 +42,18 @@ try:
 except ImportError:  # said in words by main(); a library caller has the package
     Ed25519PublicKey = None  # type: ignore[assignment,misc]
 
-SCHEMA = "sekisho-evidence/1"
+SCHEMA = "sekisho-evidence/2"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 ATTESTATION = "urn:sekisho:attestation:"
 MANIFEST, MANIFEST_SIGNATURE = "manifest.json", "manifest.json.dsse.json"
 ROSTER, ROSTER_SIGNATURES = "roster.yaml", "roster.yaml.dsse.json"
-STUDY, BASE_MODEL, PROVENANCE = "study.yaml", "base-model.yaml", "provenance.dsse.json"
+STUDY, BASE_MODEL, ADAPTER = "study.yaml", "base-model.yaml", "adapter.safetensors"
 APPROVALS = ".dsse.json"
 BOTH, LEGAL = ("legal", "it"), ("legal",)      # whose approval a paper needs, by different people
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99}){0,3}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+PROVENANCE = re.compile(r"provenance/([^/]+)\.dsse\.json")      # the file is named after the run
 
 SENTENCES = {
     "verified": (0, "Verified: nothing was changed, and the signers are those of the roster with your fingerprint.",
@@ -512,16 +513,13 @@ def log_root(entries: list[bytes]) -> bytes:
     return root
 
 
-class Mentions(NamedTuple):
-    """What the logs speak of: by digest, which entry of which party; and the papers that each run was decided by."""
-
-    places: dict[str, list[tuple[str, int]]]
-    papers: list[tuple[str, int, str, str, str]]      # party, index, run, kind of paper, digest
+# What the logs say of each run: by run, name of the reference and value, which entry of which party.
+Mentions = dict[tuple[str, str, str], list[tuple[str, int]]]
 
 
 def _check_logs(members: Mapping[str, bytes], keys: Mapping[str, Holder], details: list[str]) -> Mentions:
     """Each log against its signed checkpoint."""
-    mentions = Mentions({}, [])
+    mentions: Mentions = {}
     parties = {holder.name: holder for holder in keys.values() if holder.is_party}
     logs = sorted(name for name in members if name.startswith("logs/"))
     for name in logs:
@@ -550,10 +548,8 @@ def _read_entry(party: str, index: int, line: bytes, mentions: Mentions) -> None
     if entry["party"] != party:
         changed(f"entry {index} of the log of {party} names another party")
     refs = entry["refs"]
-    for name, value in refs.items():
-        mentions.places.setdefault(value, []).append((party, index))
-        if name in ("policy", "study", "provenance") and "run" in refs:
-            mentions.papers.append((party, index, refs["run"], name, value))
+    for name, value in refs.items() if "run" in refs else ():
+        mentions.setdefault((refs["run"], name, value), []).append((party, index))
 
 
 def _check_checkpoint(note: bytes, party: Holder, size: int, root: bytes) -> None:
@@ -582,45 +578,80 @@ def _check_checkpoint(note: bytes, party: Holder, size: int, root: bytes) -> Non
 
 def _check_provenance(members: Mapping[str, bytes], roster: Roster, known: Mapping[str, set[str]],
                       mentions: Mentions, details: list[str]) -> None:
-    """What the statement of the run names lies in this bundle, and the parties logged it when it happened."""
-    for party, index, of_run, kind, value in mentions.papers:
-        if kind == "provenance" and value != digest(members.get(PROVENANCE, b"")):
-            details.append(f"not in this bundle: the adapter that {party} released in run {of_run} (its entry {index})")
-    if PROVENANCE not in members:
+    """One statement a run; a run whose adapter was released without its statement in this bundle is said so."""
+    statements: dict[str, str] = {}
+    for name in sorted(name for name in members if name.startswith("provenance")):
+        match = PROVENANCE.fullmatch(name)
+        if match is None:
+            changed(f"{name} is not named as a statement of a run is: provenance/<run>.dsse.json")
+        statements[match[1]] = digest(members[name])
+        _check_statement(name, match[1], members[name], roster, known, mentions, details)
+    for (run, kind, value), places in mentions.items():
+        if kind == "provenance" and value != statements.get(run, value):
+            party, index = places[0]
+            changed(f"entry {index} of the log of {party} names another provenance statement of run {run}")
+        if kind == "provenance" and run not in statements:
+            details += [f"not in this bundle: the adapter that {party} released in run {run} (its entry {index})"
+                        for party, index in places]
+    if not statements:
         details.append("provenance: none; this bundle is of no run that released an adapter")
-        return
-    envelope, = _envelopes(members[PROVENANCE])
-    statement, signers = open_envelope(envelope, roster.keys)
+
+
+def _check_statement(name: str, run: str, data: bytes, roster: Roster, known: Mapping[str, set[str]],
+                     mentions: Mentions, details: list[str]) -> None:
+    """What the statement of a run names lies in this bundle, and the parties logged it in that run."""
+    envelopes = _envelopes(data)
+    if len(envelopes) != 1:
+        changed(f"{name} holds {len(envelopes)} statements; it must hold the one of its run")
+    statement, signers = open_envelope(envelopes[0], roster.keys)
     if statement["predicateType"] != ATTESTATION + "training-run:v1" or not any(one.is_party for one in signers):
-        changed("the provenance statement is not signed by a party of the roster")
-    run, (adapter,) = statement["predicate"], subjects(statement)
-    if run["roster"] != roster.fingerprint:
-        changed("the provenance statement names another roster")
-    if run["study"] not in known[STUDY]:
-        changed("the provenance statement names another study")
-    if BASE_MODEL in known and run["base_model"]["record"] not in known[BASE_MODEL]:
-        changed("the provenance statement names another record of the base model")
-    _check_policies(run, known, mentions)
-    logged = [("adapter", adapter), ("study", run["study"])]
-    logged += [(f"sum of step {one['step']}", one["sum"]) for one in run["steps"] if one["outcome"] == "completed"]
-    logged.append(("provenance statement", digest(members[PROVENANCE])))
-    for what, value in logged:
-        if value not in mentions.places:
-            changed(f"no log mentions the {what}")
-    places = ", ".join(f"{party} entry {index}" for party, index in mentions.places[adapter])
-    details.append(f"provenance: adapter {adapter}, run {run['run']}, signed by {signers[0].name}; logged: {places}")
+        changed(f"the provenance statement {name} is not signed by a party of the roster")
+    said, files = statement["predicate"], _released(name, statement)
+    if said["run"] != run:
+        changed(f"{name} holds the statement of another run")
+    if (run, "run", run) not in mentions:
+        changed(f"no log knows run {run}, of which {name} is the provenance statement")
+    if said["roster"] != roster.fingerprint:
+        changed(f"the provenance statement {name} names another roster")
+    if said["study"] not in known[STUDY]:
+        changed(f"the provenance statement {name} names another study")
+    if BASE_MODEL in known and said["base_model"]["record"] not in known[BASE_MODEL]:
+        changed(f"the provenance statement {name} names another record of the base model")
+    _check_policies(name, said, known, mentions)
+    logged = [("adapter", "adapter", files[ADAPTER]), ("study", "study", said["study"])]
+    logged += [(f"sum of step {one['step']}", "sum", one["sum"]) for one in said["steps"]
+               if one["outcome"] == "completed"]
+    logged.append(("provenance statement", "provenance", digest(data)))
+    for what, kind, value in logged:
+        if (run, kind, value) not in mentions:
+            changed(f"no log mentions the {what} of run {run} that {name} names")
+    places = ", ".join(f"{party} entry {index}" for party, index in mentions[run, "adapter", files[ADAPTER]])
+    details.append(f"provenance: adapter {files[ADAPTER]}, run {run}, signed by {signers[0].name}; logged: {places}")
+    details += [f"released with it in run {run}: {file}, {files[file]}" for file in files if file != ADAPTER]
 
 
-def _check_policies(run: Json, known: Mapping[str, set[str]], mentions: Mentions) -> None:
-    for site in run["sites"]:
+def _released(name: str, statement: Json) -> dict[str, str]:
+    """Digest by name of the files that the statement is about: first the adapter that was trained, each name once."""
+    pairs = [(subject["name"], "sha256:" + subject["digest"]["sha256"]) for subject in statement["subject"]]
+    files = dict(pairs)
+    if not pairs or pairs[0][0] != ADAPTER or len(files) != len(pairs):
+        changed(f"{name} is not about {ADAPTER} first, and then about other files, each name once")
+    if not all(NAME.fullmatch(file) and DIGEST.fullmatch(files[file]) for file in files):
+        changed(f"{name} names a released file or its digest in another form than a statement does")
+    return files
+
+
+def _check_policies(name: str, said: Json, known: Mapping[str, set[str]], mentions: Mentions) -> None:
+    run = said["run"]
+    for site in said["sites"]:
         if site["policy"] not in known.get(f"policies/{site['id']}.yaml", ()):
-            changed(f"the policy of {site['id']} that the provenance statement names is not in the bundle")
-        if site["id"] not in {party for party, _ in mentions.places.get(site["policy"], ())}:
-            changed(f"the log of {site['id']} does not mention the policy that it is said to have decided by")
-    for party, index, of_run, kind, value in mentions.papers:
-        name = STUDY if kind == "study" else f"policies/{party}.yaml"
-        if kind != "provenance" and of_run == run["run"] and value not in known.get(name, ()):
-            changed(f"entry {index} of the log of {party} mentions a {kind} that is not in the bundle")
+            changed(f"the policy of {site['id']} that {name} names is not in the bundle")
+        if site["id"] not in {party for party, _ in mentions.get((run, "policy", site["policy"]), ())}:
+            changed(f"the log of {site['id']} does not mention, in run {run}, the policy that it is said to have used")
+    for (of_run, kind, value), places in mentions.items():
+        for party, index in places if of_run == run and kind in ("policy", "study") else ():
+            if value not in known.get(STUDY if kind == "study" else f"policies/{party}.yaml", ()):
+                changed(f"entry {index} of the log of {party} mentions a {kind} that is not in the bundle")
 
 
 # --- the command -------------------------------------------------------------------------------------------------

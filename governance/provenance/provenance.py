@@ -1,8 +1,9 @@
 """The signed statement of one run: which adapter came out of which model, papers, data, steps and guarantee.
 
-What it is for: one in-toto Statement per run (predicate urn:sekisho:attestation:training-run:v1), whose subject is the
-adapter; the source of every later view of a model's history. What it is NOT for: proving what happened. It says what
-the signer claims; the verifier of an evidence bundle holds the claims against papers and logs.
+What it is for: one in-toto Statement per run (predicate urn:sekisho:attestation:training-run:v1), whose first subject
+is the adapter as it was trained, and whose others are the files released with it (the same adapter in another form, or
+what goes with it); the source of every later view of a model's history. What it is NOT for: proving what happened. It
+says what the signer claims; the verifier of an evidence bundle holds the claims against papers and logs.
 
 Datasets appear as keyed digests and size buckets: neither a record nor an exact count leaves a site in a statement.
 
@@ -15,10 +16,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from importlib import metadata
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -29,6 +32,11 @@ from .disclosure import BaseModelRecord
 
 ADAPTER_FILE = "adapter.safetensors"
 MIN_COMMITMENT_KEY_BYTES = 16      # a guessable key would turn the commitment into a plain hash of the data
+
+NO_FILES: Mapping[str, str] = MappingProxyType({})
+
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")      # as in the stand-alone verifier, one part
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Commitment = Annotated[str, Field(pattern=r"^hmac-sha256:[0-9a-f]{64}$")]
@@ -84,12 +92,16 @@ def training_run(
     dependencies: Mapping[str, str],
     started: datetime,
     finished: datetime,
+    files: Mapping[str, str] = NO_FILES,
 ) -> Statement:
     """The statement of one run. ``adapter``, ``roster``, ``study``: digests of file bytes; ``plan``: of the plan.
 
+    ``files``: the other files that are released, digest by name.
+
     Raises:
-        BadDocumentError: PROVENANCE_MALFORMED (a digest or field of the wrong form), PROVENANCE_INCONSISTENT (a cohort
-            with a site that took no part, a completed step without a sum, steps out of order, no step at all).
+        BadDocumentError: PROVENANCE_MALFORMED (a digest, field or file name of the wrong form),
+            PROVENANCE_INCONSISTENT (a cohort with a site that took no part, a completed step without a sum, steps out
+            of order, no step at all, the adapter among the other files).
     """
     _check_steps(sites, steps)
     predicate = {
@@ -119,7 +131,18 @@ def training_run(
         field = error.errors()[0]["loc"][0]
         raise BadDocumentError("PROVENANCE_MALFORMED", f"the statement's {field} is not a sha256 digest",
                                "pass the digest as sha256: and 64 hexadecimal digits") from None
-    return Statement((Subject(ADAPTER_FILE, adapter),), PREDICATES["training-run"], predicate)
+    released = (Subject(ADAPTER_FILE, adapter), *_with_it(files))
+    return Statement(released, PREDICATES["training-run"], predicate)
+
+
+def _with_it(files: Mapping[str, str]) -> list[Subject]:
+    """The files beside the adapter as subjects, in order of name."""
+    if ADAPTER_FILE in files:
+        raise _inconsistent("the adapter is named a second time among the files released with it")
+    if not all(_FILE.fullmatch(name) and _DIGEST.fullmatch(digest) for name, digest in files.items()):
+        raise BadDocumentError("PROVENANCE_MALFORMED", "a file beside the adapter lacks a plain name or its digest",
+                               "pass each as its name and its digest: sha256: and 64 hexadecimal digits")
+    return [Subject(name, files[name]) for name in sorted(files)]
 
 
 class _RunDigests(_Strict):

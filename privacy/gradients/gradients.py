@@ -26,7 +26,7 @@ from ..errors import BadParametersError
 
 # Opacus gives the process a root log handler when it is imported; how this program logs is not its affair.
 _handlers = list(logging.root.handlers)
-from opacus.grad_sample import GradSampleHooks  # type: ignore[import-untyped]  # noqa: E402
+from opacus.grad_sample import GradSampleHooks  # noqa: E402
 
 logging.root.handlers[:] = _handlers
 # Nothing is wrong where a trainable layer's input is data. Once for the process: torch's workers share the filters.

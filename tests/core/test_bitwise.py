@@ -27,6 +27,7 @@ from sekisho.core.study import Study
 from sekisho.core.training import training
 from sekisho.core.training.features import LONGEST, Features
 from sekisho.core.training.model import Encoder
+from sekisho.core.training.task import TextProbe
 from sekisho.core.training.training import (
     SUBJECT_LABEL,
     TrainingData,
@@ -149,7 +150,7 @@ def dataset(study: Study) -> Dataset:
 
 @pytest.fixture(scope="module")
 def data(dataset: Dataset, study: Study, features: Features) -> TrainingData:
-    return load_training_data(dataset, dataset.subjects, study.labels, features)
+    return load_training_data(dataset, dataset.subjects, study.labels, TextProbe(features))
 
 
 def chosen_to_go(dataset: Dataset) -> dict[str, str]:
@@ -166,7 +167,7 @@ def test_a_subject_that_was_never_there(
     # From the texts on: the base model runs again without this subject's texts.
     removed = chosen_to_go(dataset)[who]
     left = [subject for subject in dataset.subjects if subject != removed]
-    without = load_training_data(dataset, left, study.labels, features)
+    without = load_training_data(dataset, left, study.labels, TextProbe(features))
     for plan in PLANS.values():
         assert moved(real_step, removed, data, without, plan, KEY) == set()
 
@@ -211,7 +212,7 @@ def rebuilt(
                 names.append(subject)
         rows = np.concatenate([np.empty(0, dtype=np.int64), *chosen])
         subject_of_row = np.repeat(np.arange(len(chosen)), [len(own) for own in chosen])
-        gradients = (gradients_of or data.task.gradients)(data.features[rows], data.labels[rows], STATE)
+        gradients = (gradients_of or data.task.gradients)(data.rows[rows], data.labels[rows], STATE)
         sums = sums_of(gradients, subject_of_row, len(chosen))
         return named(names, sums, integer_vectors(sums, plan=plan, streams=streams))
 
@@ -290,10 +291,11 @@ def test_texts_padded_to_the_longest_of_their_batch_are_caught(
     removed = chosen_to_go(dataset)["longest text"]
     left = [subject for subject in dataset.subjects if subject != removed][:5]
     whole, without = (
-        load_training_data(dataset, subjects, study.labels, Padded()) for subjects in ([*left, removed], left)
+        load_training_data(dataset, subjects, study.labels, TextProbe(Padded()))
+        for subjects in ([*left, removed], left)
     )
     rows = np.concatenate([whole.rows_of[subject] for subject in left])
-    assert np.abs(whole.features[rows] - without.features).max() < 1e-5
-    if whole.features[rows].tobytes() == without.features.tobytes():
+    assert np.abs(whole.rows[rows] - without.rows).max() < 1e-5
+    if whole.rows[rows].tobytes() == without.rows.tobytes():
         pytest.skip("kernels of this machine add up in one order whatever the shape, so there is nothing to catch")
     assert moved(real_step, removed, whole, without, PLANS["1"], KEY)

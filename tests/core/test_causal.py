@@ -34,7 +34,7 @@ from sekisho.core.data.intake import inspect
 from sekisho.core.errors import BadInputError, Refused
 from sekisho.core.training import causal, passes
 from sekisho.core.training.causal import CausalRows, CausalTask
-from sekisho.core.training.causal_layout import FAMILIES, CausalLayout
+from sekisho.core.training.causal_layout import FAMILIES, PLACES, CausalLayout
 from sekisho.core.training.causal_model import CausalModel
 from sekisho.core.training.features import BUCKETS, LONGEST, ROWS
 from sekisho.core.training.lora_layout import ADAPTER_FILE, CONFIG_FILE, LoraSettings
@@ -127,18 +127,26 @@ def gradients(task: CausalTask, rows: CausalRows) -> NDArray[np.float64]:
 # --- the numbers
 
 
+def said_of(settings: LoraSettings) -> str:
+    layers = "+".join(map(str, settings.layers))
+    return f"{' and '.join(settings.targets)} of {layers}{', A frozen' * settings.freeze_a}"
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
         ("gpt2", SETTINGS),
-        ("gpt2", LoraSettings(seed=1, freeze_a=True, layers=3)),
+        ("gpt2", LoraSettings(seed=1, layers=(1, 2, 3), freeze_a=True)),
+        ("gpt2", LoraSettings(seed=1, layers=(3,))),
         ("llama", SETTINGS),
-        ("llama", LoraSettings(seed=1, freeze_a=True, layers=3)),
-        ("mistral", LoraSettings(seed=2, layers=3)),
-        ("qwen2", LoraSettings(seed=2, layers=3)),
+        ("llama", LoraSettings(seed=1, layers=(1, 2, 3), freeze_a=True)),
+        ("llama", LoraSettings(seed=1, layers=(3, 1), targets=("value",))),
+        ("mistral", LoraSettings(seed=2, layers=(1, 2, 3), targets=("value", "query"))),
+        ("qwen2", LoraSettings(seed=2, layers=(3,), targets=("query",))),
+        ("qwen2", LoraSettings(seed=2, layers=(1, 2, 3))),
     ],
-    ids=lambda value: value if isinstance(value, str) else f"{value.layers} layers{', A frozen' * value.freeze_a}",
+    ids=lambda value: value if isinstance(value, str) else said_of(value),
 )
 def test_subject_sums_are_those_of_one_record_at_a_time(
     attention: str, kind: str, settings: LoraSettings, tmp_path: Path
@@ -364,7 +372,7 @@ def test_peft_loads_the_released_folder_and_gives_the_same_scores(
     assert np.abs(found - task.scores(rows, task.initial())).max() > 1e-2
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, LoraSettings(seed=1, freeze_a=True)], ids=["A and B", "A frozen"])
+@pytest.mark.parametrize("settings", [SETTINGS, LoraSettings(seed=1, layers=(3, 1), freeze_a=True)], ids=said_of)
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_the_released_arrays_are_named_and_shaped_as_peft_does(
     kind: str, settings: LoraSettings, tmp_path: Path
@@ -382,6 +390,7 @@ def test_the_released_arrays_are_named_and_shaped_as_peft_does(
 def test_the_start_follows_from_the_public_seed_and_a_frozen_a_stays_there() -> None:
     config = config_of("llama").to_dict()
     free, frozen = (CausalLayout.of(config, dataclasses.replace(SETTINGS, freeze_a=no)) for no in (False, True))
+    assert free.adapted == frozen.adapted == (1, 2)
     assert free.dimension == 2 * 3 * (32 + 32 + 32 + 16) and frozen.dimension == 2 * 3 * (32 + 16)
     assert (free.initial() == CausalLayout.of(config, SETTINGS).initial()).all() and not frozen.initial().any()
     moved = frozen.whole(frozen.initial() + 1.0).named()
@@ -402,8 +411,10 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 def test_a_folder_that_passed_intake_is_loaded_and_is_the_model(folder: Path) -> None:
     facts = inspect(folder)
-    loaded, own = CausalModel.load(facts), base(json.loads((folder / "config.json").read_text())["model_type"])
-    assert facts.width == 32 and not any(part.requires_grad for part in loaded.model.parameters())
+    kind = json.loads((folder / "config.json").read_text())["model_type"]
+    loaded, own = CausalModel.load(facts), base(kind)
+    assert (facts.width, facts.inner, facts.depth) == (32, {"gpt2": 4 * 32, "llama": 48}[kind], 3)
+    assert not any(part.requires_grad for part in loaded.model.parameters())
     for name, array in own.model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[name], array), name
     one, other = CausalTask(loaded, SETTINGS), CausalTask(own, SETTINGS)
@@ -506,7 +517,20 @@ def test_a_tokenizer_without_an_end_is_refused() -> None:
 
 
 def test_more_layers_than_there_are_are_refused() -> None:
-    assert refused(base("gpt2").model, LoraSettings(seed=1, layers=4)).code == "LORA_SETTINGS"
+    assert refused(base("gpt2").model, LoraSettings(seed=1, layers=(4,))).code == "LORA_SETTINGS"
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets", "named"),
+    [(kind, ("query", "value", "intermediate"), "intermediate") for kind in FAMILIES]
+    + [("gpt2", ("query",), "one matrix"), ("gpt2", ("value",), "one matrix")],
+)
+def test_a_target_that_a_causal_model_has_not_is_refused_by_name(
+    kind: str, targets: tuple[str, ...], named: str
+) -> None:
+    with pytest.raises(BadInputError) as caught:
+        CausalLayout.of(config_of(kind).to_dict(), LoraSettings(seed=1, targets=targets))
+    assert caught.value.code == "LORA_SETTINGS" and named in caught.value.sentence and "value" in caught.value.hint
 
 
 @pytest.mark.parametrize("value", [None, "32", 0, True, 2**30])
@@ -560,4 +584,5 @@ def test_the_page_names_the_families_and_the_settings_that_there_are() -> None:
     page = (ROOT / "docs" / "causal-lm.md").read_text("utf-8")
     assert all(f"`{kind}`" in page for kind in FAMILIES)
     assert all(f"`{field.name}`" in page for field in dataclasses.fields(LoraSettings))
+    assert all(f"`{name}`" in page and f"`{place}`" in page for name, place in PLACES.items())
     assert f"cut to {LONGEST}" in page and f"{causal.MOST_LOGITS // ROWS // LONGEST:,}" in page

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -30,18 +29,18 @@ from sekisho.core.messages import Offer, SignedMessage
 from sekisho.core.planning import plan_of
 from sekisho.core.site.folder import SiteFolder
 from sekisho.core.site.papers import read_study
-from sekisho.core.training.causal import CausalRows, CausalTask
+from sekisho.core.training.causal import CausalTask
 from sekisho.core.training.causal_model import CausalModel
 from sekisho.core.training.lora_layout import LoraSettings
 from sekisho.core.training.optimizer import Momentum, OptimizerState
-from sekisho.core.training.update import Update
+from sekisho.core.training.schedule import PLAIN
+from sekisho.core.training.training import TrainingData, load_training_data, train_step
 from sekisho.governance.policy.request import Fact, Request
 from sekisho.privacy.accounting.accountant import step_cost, worst_certificate
 from sekisho.privacy.accounting.plan import Plan
 from sekisho.privacy.encryption import frame
 from sekisho.privacy.encryption.aggregation import Aggregator
 from sekisho.privacy.encryption.presets import PRESETS
-from sekisho.privacy.gradients.clipping import clipped_integer_sum, subject_sums
 from sekisho.privacy.keys.decrypt import StepSecret, open_sum
 from sekisho.privacy.keys.runkeys import RunSecret
 from sekisho.privacy.mechanism.randomness import SecretStream
@@ -82,19 +81,7 @@ class Desk:
     plan: Plan
     gate: Gate
     request: Request
-    rows: CausalRows
-    owner: NDArray[np.int64]
-
-    @property
-    def subjects(self) -> int:
-        return int(self.owner.max()) + 1
-
-    def update(self, task: CausalTask, vector: NDArray[np.float64], step: int) -> Update:
-        """What train_step does in a step that samples everybody, each subject with at most k records."""
-        found = task.gradients(self.rows, np.zeros(len(self.rows)), vector)
-        sums = subject_sums(found, self.owner, self.subjects)
-        streams = [SecretStream() for _ in range(self.subjects)]
-        return Update(clipped_integer_sum(sums, plan=self.plan, streams=streams), self.plan, step)
+    data: TrainingData
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +112,8 @@ def desk_of(folder: SiteFolder, task: CausalTask) -> Desk:
         site=folder.site, study=folder.study.id, run=RUN, policy=folder.policy, key=folder.key, ledger=folder.ledger,
         log=folder.log, clock=folder.clock,
     )  # fmt: skip
-    own = list(itertools.chain.from_iterable(dataset.records.values()))
-    assert max(map(len, dataset.records.values())) <= plan.records_per_subject
-    owner = [dataset.subjects.index(record.subject) for record in own]
-    rows = task.load([record.text for record in own])
-    return Desk(folder, plan, gate, for_causal_lm(asked), rows, np.array(owner, dtype=np.int64))
+    data = load_training_data(dataset, dataset.subjects, folder.study.labels, task)
+    return Desk(folder, plan, gate, for_causal_lm(asked), data)
 
 
 def for_causal_lm(request: Request) -> Request:
@@ -178,15 +162,17 @@ def test_what_a_causal_model_learns_passes_the_gate_of_every_site_and_is_applied
     desks: Mapping[str, Desk], task: CausalTask
 ) -> None:
     plan = desks["ame"].plan
-    momentum = Momentum.for_plan(plan, desks["ame"].folder.study.settings("probe"))
-    state = OptimizerState(task.initial(), np.zeros(task.dimension))
+    momentum = Momentum.for_plan(plan, desks["ame"].folder.study.settings("probe"), PLAIN)
+    state = OptimizerState.start(task.initial())
     secret = RunSecret.generate()
     for step in range(1, STEPS + 1):
         exact, sealed = np.zeros(task.dimension, dtype=np.int64), {}
         for site, desk in desks.items():
             desk.folder.ledger.start(RUN, step)
-            update = desk.update(task, state.vector, step)
-            # every subject moves the sum, none by more than the bound
+            update = train_step(
+                desk.data, desk.data.rows_of, state.vector, plan=plan, step=step, stream=SecretStream()
+            )
+            # everybody is sampled and moves the sum, nobody by more than the bound
             assert update.clipped.subjects == study_folder.SUBJECTS_PER_SITE and update.clipped.total.any()
             exact += update.clipped.total
             sealed[site] = desk.gate.disclose(
@@ -200,7 +186,7 @@ def test_what_a_causal_model_learns_passes_the_gate_of_every_site_and_is_applied
         after = momentum.step(state, found.astype(np.float64) * (float(plan.clipping_norm) / plan.grid))
         assert (after.vector != state.vector).all()
         state = after
-    rows = desks["ame"].rows
+    rows = desks["ame"].data.rows
     assert np.isfinite(task.scores(rows, state.vector)).all()
     assert (task.scores(rows, state.vector) != task.scores(rows, task.initial())).all()
     for desk in desks.values():

@@ -17,7 +17,8 @@ from sekisho.core.errors import BadInputError
 from sekisho.core.study import BaseModelReference
 from sekisho.governance.provenance.disclosure import DisclosureLevel
 
-CONFIG = {"architectures": ["BertModel"], "hidden_size": 2, "model_type": "bert"}
+SIZES = {"hidden_size": 2, "intermediate_size": 4, "num_hidden_layers": 1}
+CONFIG = {"architectures": ["BertModel"], "model_type": "bert"} | SIZES
 HEADER: dict[str, Any] = {
     "__metadata__": {"format": "pt"},
     "a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
@@ -57,6 +58,19 @@ def test_the_installed_example_model_is_what_the_study_pins() -> None:
     assert (facts.architecture, facts.width, facts.sources) == ("BertModel", 384, 290)
     assert (facts.licence, facts.disclosure) == ("Apache-2.0", DisclosureLevel.SOURCES_LISTED)
     assert facts.parameters == 22_713_728 and facts.files["model.safetensors"] == PINNED
+
+
+@pytest.mark.parametrize(("inner", "found"), [({"n_inner": None}, 8), ({}, 8), ({"n_inner": 5}, 5)])
+def test_a_model_of_gpt_2_s_kin_says_its_sizes_in_its_own_words(
+    folder: Path, inner: dict[str, Any], found: int
+) -> None:
+    own = {"architectures": ["GPT2LMHeadModel"], "n_embd": 2, "n_layer": 3} | inner
+    (folder / "config.json").write_text(json.dumps(own))
+    facts = inspect(folder)
+    assert (facts.width, facts.inner, facts.depth) == (2, found, 3)
+    for field in ("n_embd", "n_layer"):
+        (folder / "config.json").write_text(json.dumps(own | {field: None}))
+        assert refused(folder).code == "BASE_MODEL_CONFIG"
 
 
 def test_looking_at_a_model_imports_neither_its_package_nor_torch() -> None:

@@ -107,8 +107,13 @@ def gradients(task: LoraTask, rows: PrefixRows) -> NDArray[np.float64]:
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize(
     "settings",
-    [LoraSettings(seed=1), LoraSettings(seed=1, freeze_a=True), LoraSettings(seed=2, layers=4, rank=3, alpha=5)],
-    ids=["top two", "A frozen", "every layer"],
+    [
+        LoraSettings(seed=1),
+        LoraSettings(seed=1, freeze_a=True),
+        LoraSettings(seed=2, layers=(4, 3, 2, 1), rank=3, alpha=5),
+        LoraSettings(seed=3, layers=(3,), targets=("intermediate",), freeze_a=True),
+    ],
+    ids=["top two", "A frozen", "every layer", "one layer in the middle"],
 )
 def test_subject_sums_are_those_of_one_record_at_a_time(attention: str, settings: LoraSettings, tmp_path: Path) -> None:
     base = encoder(attention=attention)
@@ -292,7 +297,7 @@ def test_every_pass_has_one_of_the_public_shapes_however_many_records_there_are(
 def test_a_machine_on_which_the_place_matters_is_noticed_and_gets_one_record_a_pass(
     rows: PrefixRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = lora._gradients
+    real = lora._derivatives
 
     def odd(*given: Any) -> NDArray[np.float64]:
         found = real(*given)
@@ -300,7 +305,7 @@ def test_a_machine_on_which_the_place_matters_is_noticed_and_gets_one_record_a_p
             found[-1] = np.nextafter(found[-1], 9.0)
         return found
 
-    monkeypatch.setattr(lora, "_gradients", odd)
+    monkeypatch.setattr(lora, "_derivatives", odd)
     task = LoraTask(encoder(), LoraSettings(seed=1))
     some = rows[np.arange(12)]
     whole = task.gradients(some, labels(12), state(task.layout))
@@ -356,13 +361,13 @@ def test_the_released_arrays_are_named_and_shaped_as_peft_does(task: LoraTask, t
 
 def test_equal_adapters_are_released_in_equal_bytes(task: LoraTask) -> None:
     vector = state(task.layout)
-    again = LoraLayout(32, 4, LoraSettings(seed=1)).released(vector, base_model=NAME)
+    again = LoraLayout(32, 48, 4, LoraSettings(seed=1)).released(vector, base_model=NAME)
     assert again == task.layout.released(vector, base_model=NAME)
 
 
 def test_a_frozen_a_is_where_the_seed_put_it_and_is_released_all_the_same() -> None:
     settings = LoraSettings(seed=1, freeze_a=True)
-    frozen, free = LoraLayout(32, 4, settings), LoraLayout(32, 4, LoraSettings(seed=1))
+    frozen, free = LoraLayout(32, 48, 4, settings), LoraLayout(32, 48, 4, LoraSettings(seed=1))
     assert frozen.dimension == 2 * 2 * 32 * 8 + 33 and free.dimension == 2 * frozen.dimension - 33
     assert not frozen.initial().any()
     moved = frozen.whole(frozen.initial() + 1.0).named()
@@ -372,14 +377,14 @@ def test_a_frozen_a_is_where_the_seed_put_it_and_is_released_all_the_same() -> N
 
 def test_the_start_follows_from_the_public_seed_for_ever() -> None:
     """Sites on other machines and versions must start at the same bits, and a run be repeated years later."""
-    layout = LoraLayout(384, 6, LoraSettings(seed=1))
+    layout = LoraLayout(384, 1536, 6, LoraSettings(seed=1))
     start = layout.initial()
     assert layout.dimension == start.size == 2 * 2 * 2 * 8 * 384 + 385 == 24_961
     assert hashlib.sha256(start.astype("<f8").tobytes()).hexdigest() == PINNED
     a = layout.whole(start).named()["base_model.model.encoder.layer.4.attention.self.query.lora_A.weight"]
     bound = 1 / np.sqrt(384)
     assert -bound <= a.min() < -0.99 * bound and 0.99 * bound < a.max() <= bound and abs(a.mean()) < 0.05 * bound
-    assert (LoraLayout(384, 6, LoraSettings(seed=2)).initial() != start).any()
+    assert (LoraLayout(384, 1536, 6, LoraSettings(seed=2)).initial() != start).any()
 
 
 PINNED = "1d37dcdae879b34520ca2ef226c4685ddb891a88c5bd74f9a9929c84bc70231d"
@@ -389,11 +394,23 @@ PINNED = "1d37dcdae879b34520ca2ef226c4685ddb891a88c5bd74f9a9929c84bc70231d"
 
 
 @pytest.mark.parametrize(
-    "changed", [{"layers": 0}, {"rank": 0}, {"alpha": 0}, {"seed": -1}, {"layers": 5}], ids=str
+    "changed",
+    [
+        {"layers": (0,)},
+        {"layers": ()},
+        {"layers": (5,)},
+        {"layers": (1, 1)},
+        {"rank": 0},
+        {"alpha": 0},
+        {"seed": -1},
+        {"targets": ("key",)},
+        {"targets": ()},
+    ],
+    ids=str,
 )
 def test_settings_outside_their_range_are_refused(changed: dict[str, int]) -> None:
     with pytest.raises(BadInputError) as caught:
-        LoraLayout(32, 4, LoraSettings(**({"seed": 1} | changed)))
+        LoraLayout(32, 48, 4, LoraSettings(**({"seed": 1} | changed)))
     assert caught.value.code == "LORA_SETTINGS"
 
 

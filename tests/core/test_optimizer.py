@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from sekisho.core.errors import BadInputError, ProtocolError
 from sekisho.core.training.optimizer import Momentum, OptimizerState, public_learning_rate
+from sekisho.core.training.schedule import Schedule
 
 RULE = Momentum(learning_rate=3.35, momentum=0.9, expected_sample=1530)
 
 
 def run(optimizer: Momentum, sums: np.ndarray) -> OptimizerState:
-    state = OptimizerState.zeros(sums.shape[1])
+    state = OptimizerState.start(np.zeros(sums.shape[1]))
     for opened in sums:
         state = optimizer.step(state, opened)
     return state
@@ -45,7 +46,7 @@ def test_the_state_does_not_depend_on_vector_width_or_order_of_coordinates(seed:
 
 
 def test_each_operation_is_rounded_once_as_ieee_754_says() -> None:
-    state = OptimizerState(np.array([0.1]), np.array([0.3]))
+    state = OptimizerState(np.array([0.1]), np.array([0.3]), np.zeros(1))
     after = RULE.step(state, np.array([7.7]))
 
     def nearest(exact: Fraction) -> float:
@@ -59,29 +60,33 @@ def test_each_operation_is_rounded_once_as_ieee_754_says() -> None:
     assert (after.velocity[0], after.vector[0]) == (velocity, vector)
 
 
-def test_the_digest_binds_every_bit_of_both_vectors() -> None:
-    zeros = OptimizerState.zeros(3)
-    digests = {zeros.digest(), OptimizerState.zeros(4).digest()}
+def test_the_digest_binds_every_bit_of_all_vectors_and_the_count() -> None:
+    def zeros(count: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return np.zeros(count), np.zeros(count), np.zeros(count)
+
+    digests = {OptimizerState(*zeros(), updates=updates).digest() for updates in (0, 1)}
+    digests.add(OptimizerState(*zeros(4)).digest())
     tiny = struct.unpack("<d", struct.pack("<Q", 1))[0]
-    for place in range(3):
-        moved = np.zeros(3)
-        moved[place] = tiny
-        digests |= {OptimizerState(moved, np.zeros(3)).digest(), OptimizerState(np.zeros(3), moved).digest()}
-    assert len(digests) == 8
+    for vector in range(3):
+        for place in range(3):
+            arrays = zeros()
+            arrays[vector][place] = tiny
+            digests.add(OptimizerState(*arrays).digest())
+    assert len(digests) == 3 + 9
 
 
 def test_a_state_cannot_be_changed_in_place() -> None:
     with pytest.raises(ValueError, match="read-only"):
-        OptimizerState.zeros(2).vector[0] = 1.0
+        OptimizerState.start(np.zeros(2)).vector[0] = 1.0
 
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ProtocolError) as caught:
-        OptimizerState(np.zeros(2), np.zeros(3))
+        OptimizerState(np.zeros(2), np.zeros(3), np.zeros(2))
     assert caught.value.code == "STATE_MALFORMED"
     for opened in (np.zeros(3), np.zeros(2, dtype=np.int64), np.array([0.0, np.inf])):
         with pytest.raises(ProtocolError) as caught:
-            RULE.step(OptimizerState.zeros(2), opened)
+            RULE.step(OptimizerState.start(np.zeros(2)), opened)
         assert caught.value.code == "SUM_MALFORMED"
     for settings_ in ((0.0, 0.9, 1), (1.0, 1.0, 1), (1.0, -0.1, 1), (1.0, 0.9, 0), (float("nan"), 0.9, 1)):
         with pytest.raises(BadInputError):
@@ -96,7 +101,7 @@ def test_the_rule_for_the_learning_rate_is_half_of_what_is_stable() -> None:
     curvature = 2**0.5 * 0.4
     for share, converges in ((1.0, True), (1.9, True), (2.1, False)):
         optimizer = Momentum(share * 1.9 / curvature, 0.9, 1)
-        state = OptimizerState(np.array([1.0]), np.zeros(1))
+        state = OptimizerState.start(np.array([1.0]))
         for _ in range(400):
             state = optimizer.step(state, state.vector * curvature)
         assert bool(abs(state.vector[0]) < 1e-3) is converges
@@ -119,3 +124,21 @@ def test_a_clipped_subject_is_as_smooth_as_the_rule_says(records: int, seed: int
     other = one + random.normal(size=6) * 0.05
     moved = np.linalg.norm(contribution(one) - contribution(other))
     assert moved <= (2**0.5 * bound + 1e-9) * np.linalg.norm(one - other)
+
+
+def test_the_head_trains_first_and_the_reference_moves_on_schedule() -> None:
+    schedule = Schedule(head_steps=2, head=3, linear_steps=2)
+    optimizer = Momentum(0.5, 0.9, 1, schedule)
+    state = OptimizerState.start(np.zeros(5))
+    references = []
+    for step in range(1, 7):
+        state = optimizer.step(state, np.ones(5))
+        # what arrives for the adapter while it rests is noise: it moves nothing, and leaves no velocity behind
+        assert bool(state.vector[:3].any()) is (step > 2) and state.vector[3:].all()
+        references.append(state.reference.tobytes() == state.vector.tobytes())
+    assert references == [False, True, False, True, False, True] and state.updates == 6
+
+
+def test_without_a_schedule_everything_trains_and_the_reference_stays() -> None:
+    state = run(RULE, np.ones((4, 3)))
+    assert not state.reference.any() and state.vector.all()

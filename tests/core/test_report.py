@@ -1,163 +1,51 @@
-"""The reports: self-contained, both languages, inert against what studies and policies put into them."""
+"""The reports: self-contained, both languages, no empty section, inert against what studies and policies put in."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
+from report_facts import SITES, baselines, facts, failed_run, groups, one_method, row, run, site_facts
 
-from sekisho.core.pilot.report import (
-    ClauseWords,
-    LedgerRun,
-    SiteReportInput,
-    delta_text,
-    epsilon_text,
-    money_text,
-    pilot_report,
-    plain_text,
-    site_report,
-)
-from sekisho.core.pilot.roi import RoiInput
-from sekisho.core.pilot.summary import (
-    BaseModelFacts,
-    ClassResult,
-    MeasureInput,
-    MethodResult,
-    Protection,
-    SiteFacts,
-    StageInput,
-    StepRecord,
-    Steps,
-    SummaryInput,
-    summarise,
-)
-from sekisho.governance.language import Text
+from sekisho.core.pilot import report
+from sekisho.core.pilot.baselines import Baselines, CurveSeries, Point
+from sekisho.core.pilot.figures import delta_text, epsilon_text, money_text, plain_text
+from sekisho.core.pilot.findings import SummaryInput
+from sekisho.core.pilot.report import pilot_report
+from sekisho.core.pilot.site_report import ClauseWords, SiteReportInput, SiteRun, site_report
+from sekisho.core.pilot.summary import summarise
+from sekisho.governance.language import Catalogue, Text
 
-SITES = (
-    ("kohi", Text(en="Kohi Roasters", ja="珈琲焙煎工房")),
-    ("wanko", Text(en="Wanko Pet Foods", ja="ワンコのごはん本舗株式会社")),
-    ("okashi", Text(en="Okashi Confectionery", ja="御菓子司おかし堂")),
-    ("shokuhin", Text(en="Shokuhin General Foods", ja="総合食品ホールディングス")),
-    ("daidokoro", Text(en="Daidokoro Kitchen", ja="台所用品の大所")),
-)
-ROOT = "sha256:" + "ab" * 32
-
-
-def facts(**changes: object) -> SummaryInput:
-    ids = tuple(site for site, _ in SITES)
-    history = tuple(
-        StepRecord(step=n, cohort=ids if n < 24 else ids[:4], outcome="abandoned" if n == 24 else "completed")
-        for n in range(1, 62)
-    )
-    values: dict[str, object] = {
-        "study": "food-quality-2026",
-        "title": Text(en="Finding dissatisfied customers of five food makers",
-                      ja="食品メーカー5社による不満足レビューの検出"),
-        "question": Text(
-            en="Can five makers together sort reviews well enough to answer unhappy customers first?",
-            ja="5社が協力すれば、不満のあるお客様に優先して対応できるだけの精度でレビューを分類できるか。",
-        ),
-        "requester": "quality-lead",
-        "stage": "pilot",
-        "run": "run-2026-11-23-0001",
-        "started": "2026-11-23T10:00:00+00:00",
-        "finished": "2026-11-23T10:03:12+00:00",
-        "demo": True,
-        "root": ROOT,
-        "unit": "subject",
-        "delta": Decimal("0.00001"),
-        "epsilon_target": Decimal("3.0"),
-        "observers": 1,
-        "max_sites_per_subject": 1,
-        "sites": tuple(
-            SiteFacts(id=site, name=name, epsilon=2.9971, lifetime_before=0.0 if i else 3.4,
-                      lifetime_spent=3.4 if i else 5.1, lifetime_epsilon=Decimal("6.5"),
-                      lifetime_delta=Decimal("0.00001"))
-            for i, (site, name) in enumerate(SITES)
-        ),
-        "steps": Steps(planned=60, completed=60, abandoned=1),
-        "history": history,
-        "methods": {"probe": MethodResult(
-            auc=0.812, auc_low=0.781, auc_high=0.843, accuracy=0.779, accuracy_low=0.752, accuracy_high=0.804, n=993,
-            per_class=(ClassResult(label="dissatisfied", n=410, correct=301),
-                       ClassResult(label="satisfied", n=583, correct=473)))},
-        "measures": (
-            MeasureInput(name="auc", method="probe", target=Decimal("0.75"),
-                         text=Text(en="Ranks an unhappy review above a happy one",
-                                   ja="不満のレビューを上位に並べられる")),
-            MeasureInput(name="accuracy", method="probe", target=Decimal("0.72"),
-                         text=Text(en="Share of reviews labelled right", ja="正しく分類されたレビューの割合")),
-        ),
-        "protections": dict.fromkeys(map(str, Protection), True),
-        "coalition": ((0, 2.61), (1, 2.9971), (2, 3.61), (3, 4.77), (4, 6.72)),
-        "base_model": BaseModelFacts(name="all-MiniLM-L6-v2", digest="sha256:" + "53" * 32, licence="Apache-2.0",
-                                     disclosure="sources-listed"),
-        "adapter": "sha256:" + "cd" * 32,
-        "parameters": 385,
-        "uplink_bytes_per_parameter": 3.91,
-        "seconds": {"features": 71.3, "training": 12.4, "encryption": 30.9, "opening": 9.1, "evidence": 1.2},
-        "value": RoiInput(currency="JPY", reviews_per_year=120_000, minutes_saved_per_review=Decimal("1.5"),
-                          cost_per_hour=Decimal("2400"), share_handled=Decimal("0.6"), pilot_cost=Decimal("1200000"),
-                          yearly_cost=Decimal("900000"), threshold=Decimal("0.5")),
-        "stages": (
-            StageInput(name="pilot", cost=Decimal("1200000"), caps={"sites": "5", "epsilon": "3.0"},
-                       gate=Text(en="Legal and IT have signed the study.",
-                                 ja="法務とITが研究計画に署名していること。")),
-            StageInput(name="next", cost=Decimal("4000000"), caps={"sites": "12", "epsilon": "8.0"},
-                       gate=Text(en="The pilot's report says go, and a board has read it.",
-                                 ja="パイロット報告書が「実施可」で、取締役会が確認していること。")),
-            StageInput(name="production", cost=Decimal("9000000"), caps={"sites": "40"},
-                       gate=Text(en="An independent review of the cryptography.",
-                                 ja="暗号の第三者審査が完了していること。")),
-        ),
-    }
-    return SummaryInput(**{**values, **changes})
-
-
-def site_facts(**changes: object) -> SiteReportInput:
-    values: dict[str, object] = {
-        "site": "wanko", "name": SITES[1][1], "study": "food-quality-2026", "title": facts().title,
-        "run": "run-2026-11-23-0001", "started": "2026-11-23T10:00:00+00:00", "demo": True, "root": ROOT,
-        "records": 1432, "subjects": 418, "used_subjects": 331,
-        "excluded": {"withdrawn": 12, "expired": 31, "never-asked": 36, "objected": 8, "other-scope": 0},
-        "unit": "subject", "epsilon": 2.9971, "delta": Decimal("0.00001"), "lifetime_epsilon": Decimal("6.5"),
-        "lifetime_delta": Decimal("0.00001"), "spent_most": 5.102, "spent_least": 0.0, "ledger_subjects": 344,
-        "runs": (LedgerRun(run="run-2026-11-22-0001", steps=65, started=61, disclosed=61, state="closed"),
-                 LedgerRun(run="run-2026-11-23-0001", steps=65, started=60, disclosed=60, state="closed")),
-        "policy_id": "wanko/reviews", "policy_version": 2, "policy_digest": "sha256:" + "12" * 32,
-        "policy": (
-            ClauseWords(
-                id="1",
-                name=Text(en="Validity", ja="有効期間"),
-                prose=Text(en="In force until 31 December 2099.", ja="2099年12月31日まで有効。"),
-                enforced=Text(en="nothing from 2100 on", ja="2100年以降は不可"),
-                recorded=None,
-            ),
-        ),
-        "log_entries": 211, "log_root": "9f" * 32,
-    }
-    return SiteReportInput(**{**values, **changes})
+CORE = Path(report.__file__).parents[1]
 
 
 class Outline(HTMLParser):
-    """Collects what a browser would fetch or run, and checks that elements close."""
+    """Collects what a browser would fetch or run, checks that elements close, and reads sections and table rows."""
 
-    VOID = frozenset({"meta", "input", "br", "link", "img", "rect", "line", "circle", "polyline"})
+    VOID = frozenset({"meta", "input", "br", "link", "img", "rect", "line", "circle", "polyline", "polygon"})
 
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
         self.fetches: list[str] = []
-        self.headings: list[tuple[str, str]] = []
-        self.text: list[str] = []
+        self.sections: list[list[str]] = []
+        self.widths: list[int] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in {"script", "iframe", "object", "embed", "link", "img"} or any(
             name in {"src", "href", "action"} or name.startswith("on") for name, _ in attrs
         ):
             self.fetches.append(tag)
+        if tag == "section":
+            self.sections.append([])
+        if tag == "tr":
+            self.widths.append(0)
+        if tag in {"th", "td"}:
+            self.widths[-1] += int(dict(attrs).get("colspan") or 1)
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -168,7 +56,8 @@ class Outline(HTMLParser):
         assert self.open and self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text.append(data)
+        if "section" in self.open and data.strip() and "h2" not in self.open:
+            self.sections[-1].append(data.strip())
 
 
 def outline(html: str) -> Outline:
@@ -178,44 +67,100 @@ def outline(html: str) -> Outline:
     return parser
 
 
-def pages() -> list[str]:
-    return [pilot_report(facts(), summarise(facts())), site_report(site_facts())]
+def told(given: SummaryInput) -> str:
+    return pilot_report(given, summarise(given))
 
 
-def test_pages_fetch_nothing_and_run_nothing() -> None:
-    for html in pages():
-        assert outline(html).fetches == []
-        assert "url(" not in html and "@import" not in html
-        assert "default-src 'none'" in html
+def variants() -> Iterator[tuple[str, str]]:
+    """Every shape that a report can have."""
+    yield "two methods, baselines, groups", told(facts())
+    yield "one method alone", told(one_method())
+    yield "one method, nothing shown of sites", told(one_method(demo=False))
+    yield "no measure, no stage", told(facts(measures=(), stages=()))
+    yield "a later run failed", told(facts(runs=(run("probe"), failed_run())))
+    yield "a later run never begun", told(facts(runs=(run("probe"),)))
+    yield "no result at all", told(one_method(runs=(failed_run("probe"),)))
+    yield "protection failed", told(facts(runs=(run("probe", protections={"policy": True}), run("lora"))))
+    yield "warnings, a disclaimer", told(facts(warnings=(Text(en="Mind", ja="注意"),), disclaimer=Text(en="d", ja="d")))
+    yield "records", told(facts(unit="record"))
+    yield "a site", site_report(site_facts())
+    yield "a site of one run, without a head", site_report(site_facts(runs=site_facts().runs[:1], personal=None))
+    yield "nobody left out, no ledger", site_report(site_facts(runs=(quiet_run(),), ledger=(), demo=False))
 
 
-def test_both_languages_are_whole_in_one_file() -> None:
-    for html in pages():
-        english, japanese = html.split('<main class="ja"')
-        assert len(re.findall("<section>", english)) == len(re.findall("<section>", japanese)) >= 5
-        body = english.split('<main class="en"')[1]
-        names = [name.ja for _, name in SITES]
-        assert not re.search("[ぁ-んァ-ヶ]", "".join(body.split("<h2>")) if not any(n in body for n in names) else "")
+def quiet_run() -> SiteRun:
+    return site_facts().runs[0].model_copy(update={"excluded": {"withdrawn": 0}})
+
+
+VARIANTS = dict(variants())
+each_variant = pytest.mark.parametrize("html", VARIANTS.values(), ids=VARIANTS)
+
+
+@each_variant
+def test_pages_fetch_nothing_and_run_nothing(html: str) -> None:
+    assert outline(html).fetches == []
+    assert "url(" not in html and "@import" not in html
+    assert "default-src 'none'" in html
+
+
+@each_variant
+def test_no_section_is_empty(html: str) -> None:
+    sections = outline(html).sections
+    assert len(sections) >= 10
+    assert all(sections), html
+
+
+@each_variant
+def test_every_row_of_a_table_has_as_many_cells_as_its_head(html: str) -> None:
+    for table in re.findall(r"<table>.*?</table>", html, flags=re.DOTALL):
+        assert len(set(outline(table).widths)) == 1, table
+
+
+@each_variant
+def test_both_languages_are_whole_in_one_file(html: str) -> None:
+    english, japanese = html.split('<main class="en"')[1].split('<main class="ja"')
+    for part in ("<section>", "<h3", "<tr", "<td", "<li", "<svg", "<figure>", "<p"):
+        assert english.count(part) == japanese.count(part), part
+    names = "".join(name.ja for _, name in SITES)
+    texts = re.sub(r"<[^>]*>", "", english)
+    assert not re.search("[ぁ-んァ-ヶ]", texts.translate(dict.fromkeys(map(ord, names)))), "Japanese among the English"
 
 
 def test_a_page_is_the_same_bytes_for_the_same_facts() -> None:
-    assert pages() == pages()
+    assert dict(variants()) == VARIANTS
 
 
 def test_markup_in_names_questions_and_policies_stays_text() -> None:
     attack = Text(en='<script>alert(1)</script>"\'&', ja="<img src=x onerror=alert(1)>\"'&")
-    html = pilot_report(facts(title=attack, question=attack), summarise(facts(title=attack)))
+    plain = baselines().model_dump(by_alias=True)
+    plain["rows"] = [{**dict(row("a", attack.en, attack.ja, None, 0.7)), "note": attack.model_dump()}]
+    plain["settings"] = [attack.model_dump()]
+    plain["curve"]["series"][0]["name"] = attack.model_dump()
+    hostile = Baselines.model_validate(plain, strict=False)
+    group = groups(0.0)[0].model_copy(update={"id": attack.en})
+    html = told(facts(
+        title=attack, question=attack, requester=attack.en, study=attack.en, stage=attack.en, baselines=hostile,
+        methods=(attack.en, "lora"), disclaimer=attack, warnings=(attack,),
+        runs=(run("probe", settings=((attack.en, attack.en),), groups=(group,)).model_copy(
+            update={"method": attack.en}), failed_run("lora", failure=attack.en)),
+    ))
     clause = ClauseWords(id="1", name=attack, prose=attack, enforced=attack, recorded=attack)
     html += site_report(site_facts(name=attack, policy=(clause,)))
     assert "<script" not in html and "<img" not in html
     assert outline(html).fetches == []
 
 
-def test_first_screen_says_decision_reasons_measures_and_budget_in_this_order() -> None:
-    html = pages()[0]
-    order = [html.index(word) for word in (
-        "Decision, by the rule", ">Go<", "even the lower bound meets", "Measures of success", "≥ 0.75", "0.812",
-        "Privacy budget", "5.10 of 6.5", "Protections")]
+# --- what stands where
+
+
+def test_first_screen_says_decision_reasons_measures_and_budget_before_anything_else() -> None:
+    html = told(facts())
+    order = [html.index(words) for words in (
+        "Decision, by the rule", ">Go<", "even the lower bound 0.783 meets the target 0.75", "All protections held",
+        "The return of the first year", "against the target</figcaption>", "Lifetime ε spent", "9.02 of 9.5",
+        "Otherwise inconclusive", "Privacy budget", "6.10 of 9.5", "Measures of success", "Accuracy, whoever wins",
+        "Does a foundation model need", "Results by product group", "Privacy of each run", "If parties join forces",
+        "Protections</h2>", "Value, cost", "Bytes and seconds", "Not promised", "Verify it yourself")]
     assert order == sorted(order)
 
 
@@ -224,21 +169,174 @@ def test_first_screen_says_decision_reasons_measures_and_budget_in_this_order() 
     "The makers are fictitious", "shown because the data are public", "第三者による暗号の審査", "食品メーカーは架空",
 ])
 def test_the_report_says_what_is_not_promised(words: str) -> None:
-    assert words.lower() in pages()[0].lower()
+    assert words.lower() in told(facts()).lower()
 
 
-def test_a_run_without_an_adapter_still_has_a_report() -> None:
-    given = facts(methods={}, adapter=None, steps=Steps(planned=60, completed=3, abandoned=6))
-    html = pilot_report(given, summarise(given))
-    assert "The run ended without an adapter" in html and "Inconclusive" in html and "判定保留" in html
-    outline(html)
+def test_both_methods_stand_side_by_side_everywhere() -> None:
+    english = VARIANTS["two methods, baselines, groups"].split('<main class="ja"')[0]
+    for heading in ("Results by product group", "Privacy of each run", "If parties join forces", "Protections</h2>"):
+        part = english[english.index(heading):]
+        head = part[: part.index("</thead>")]
+        assert head.count("Linear head") == 1 and head.count("LoRA") == 1, heading
+    assert "0.812" in english and "0.831" in english
 
 
-def test_a_failed_protection_is_named_on_the_first_screen() -> None:
-    given = facts(protections={"policy": True})
-    html = pilot_report(given, summarise(given))
-    head = html[: html.index("Measures of success")]
-    assert "No-go" in head and "A protection failed: Noise" in head
+def test_the_second_opinion_stands_beside_the_certificate() -> None:
+    english = told(facts()).split('<main class="ja"')[0]
+    label = english.index("ε by Opacus")
+    cells = re.findall(r'<td class="number">(.*?)</td>', english[label:])[:2]
+    assert cells == ["2.95", "2.96"]
+    assert '<td class="number">–</td>' in told(facts(runs=(run("probe", cross_check=None), run("lora"))))
+    alone = told(one_method(runs=(run("probe", cross_check=None),)))
+    assert "Opacus" not in alone and "–</td>" not in alone
+
+
+def test_epsilon_is_shown_for_every_size_of_a_coalition_of_each_run() -> None:
+    html = told(facts())
+    for run_of in facts().runs:
+        for _, epsilon in run_of.coalition:
+            assert f">{epsilon_text(epsilon)}<" in html
+
+
+def test_what_all_runs_reveal_together_is_said_where_there_are_several() -> None:
+    assert "at most their sum, (6.00, 2e-5)" in told(facts())
+    assert "at most their sum" not in told(one_method())
+
+
+def test_groups_bear_the_names_of_the_sites_and_say_where_nothing_can_be_ranked() -> None:
+    html = told(facts())
+    assert "Kohi Roasters</th>" in html and "珈琲焙煎工房</th>" in html
+    assert "one label only" in html and "一方のラベルのみ" in html
+    other = groups(0.0)[0].model_copy(update={"id": "tea"})
+    assert ">tea</th>" in told(facts(runs=(run("probe", groups=(other,)), run("lora", groups=()))))
+    assert "Results by product group" not in told(facts(runs=(run("probe", groups=()), run("lora", groups=()))))
+
+
+# --- whoever wins
+
+
+def marked(html: str) -> list[str]:
+    english = html.split('<main class="ja"', maxsplit=1)[0]
+    rows = re.findall(r'<tr class="best"><th scope="row">(.*?) <span class="mark">', english)
+    return [re.sub(r"<[^>]*>", "", name) for name in rows]
+
+
+def test_the_best_of_those_with_privacy_is_marked_whoever_it_is() -> None:
+    assert marked(told(facts())) == ["LoRA adapters on the foundation model"]
+    plain = baselines().model_dump(by_alias=True)
+    plain["rows"][3]["auc"] = plain["rows"][3]["auc_high"] = 0.9
+    better = Baselines.model_validate(plain)
+    assert marked(told(facts(baselines=better))) == ["No foundation model: hashed words"]
+
+
+def test_this_pilots_methods_stand_before_what_was_measured_beforehand() -> None:
+    english = told(facts()).split('<main class="ja"')[0]
+    order = [english.index(words) for words in (
+        "This pilot</th>", "Linear head on the frozen foundation model</th>", "LoRA adapters on the foundation model",
+        "measured beforehand", "Shokuhin alone", "LoRA, no privacy", "medians of 5 runs", "chosen by cross-validation")]
+    assert order == sorted(order)
+
+
+def test_other_studies_reports_omit_the_comparison() -> None:
+    html = told(facts(baselines=None))
+    assert "measured beforehand" not in html and "Does a foundation model" not in html
+    assert html.count("<section>") == told(facts()).count("<section>") - 2
+
+
+def series(foundation: bool, *points: tuple[float, float, float]) -> CurveSeries:
+    name = Text(en="With" if foundation else "Without", ja="あり" if foundation else "なし")
+    return CurveSeries(name=name, foundation=foundation,
+                       points=tuple(Point(share=share, auc=auc, seconds=spent) for share, auc, spent in points))
+
+
+@pytest.mark.parametrize(("points", "says"), [
+    (((0.1, 0.80, 1.0), (1.0, 0.9, 9.0)), "Here it needed less data and less time."),
+    (((0.1, 0.80, 6.0), (1.0, 0.9, 9.0)), "Here it needed less data, but not less time."),
+    (((0.1, 0.70, 1.0), (1.0, 0.8, 4.0)), "Here it needed less time, but not less data."),
+    (((0.1, 0.70, 1.0), (1.0, 0.8, 9.0)), "Here it needed neither less data nor less time."),
+    (((0.1, 0.60, 1.0), (1.0, 0.7, 2.0)), "did not reach the 0.780 of Without"),
+])
+def test_what_the_data_curve_says_follows_from_its_figures(
+    points: tuple[tuple[float, float, float], ...], says: str
+) -> None:
+    lines = (series(True, *points), series(False, (0.1, 0.60, 1.0), (1.0, 0.78, 5.0)))
+    curve = baselines().curve.model_copy(update={"series": lines})
+    assert says in told(facts(baselines=baselines().model_copy(update={"curve": curve})))
+
+
+def test_without_a_pair_to_compare_the_data_curve_claims_nothing() -> None:
+    curve = baselines().curve.model_copy(update={"series": (series(True, (0.1, 0.7, 1.0), (1.0, 0.8, 2.0)),)})
+    html = told(facts(baselines=baselines().model_copy(update={"curve": curve})))
+    assert "so this was not measured" in html and "Here it needed" not in html
+
+
+# --- runs that failed
+
+
+def test_a_pilot_without_any_adapter_still_has_a_report() -> None:
+    html = VARIANTS["no result at all"]
+    assert "No run ended with an adapter" in html and "Inconclusive" in html and "判定保留" in html
+
+
+def test_a_run_that_failed_is_named_on_the_first_screen_in_both_languages() -> None:
+    html = VARIANTS["a later run failed"]
+    for head in (html[: html.index("Privacy budget")], html[html.index('<main class="ja"'): html.rindex("使用状況")]):
+        assert "COHORT_TOO_SMALL" in head and "0.812" in head
+    assert "the run did not finish (COHORT_TOO_SMALL)" in html
+    assert "LoRA: there is no result" in html
+    assert "not begun, because the run before it failed" in VARIANTS["a later run never begun"]
+
+
+def test_a_failed_protection_is_named_with_its_run_on_the_first_screen() -> None:
+    html = VARIANTS["protection failed"]
+    head = html[: html.index("Privacy budget")]
+    assert "No-go" in head and "A protection failed (Linear head): Noise" in head
+
+
+# --- what stays where
+
+
+def test_timings_and_balances_stay_out_of_the_report_on_data_that_are_not_public() -> None:
+    html = told(facts(demo=False))
+    assert "Shown because the data are public" not in html and "Seconds by stage" not in html
+    assert "9.02 of" not in html and "Lifetime ε spent" not in html
+    assert "How long sites took stays at each site." in html
+    assert "stays in that site&#39;s own report" in html
+    assert "ε of this pilot, with its δ: Linear head (3.00, 1e-5), LoRA (3.00, 1e-5)" in html
+    assert "Shown because the data are public" in told(facts())
+
+
+def test_exclusions_are_shown_by_reason_and_zeroes_are_left_out() -> None:
+    html = VARIANTS["a site"]
+    assert "never asked for consent" in html and "同意を求めていない" in html
+    assert "consent for another purpose only" not in html
+    assert "社外秘" in html
+    assert html.count("never asked for consent</text>") == 1, "two runs with the same account of it are told once"
+
+
+def test_runs_that_left_out_different_people_are_told_apart() -> None:
+    first, second = site_facts().runs
+    html = site_report(site_facts(runs=(first, second.model_copy(update={"excluded": {"budget": 7}}))))
+    assert "by reason · Linear head" in html and "by reason · LoRA" in html
+    assert "own privacy budget spent" in html
+
+
+def test_an_unknown_reason_of_exclusion_is_counted_as_other_not_lost() -> None:
+    strange = quiet_run().model_copy(update={"excluded": {"something-new": 4}})
+    assert "other reason" in site_report(site_facts(runs=(strange,)))
+
+
+def test_the_personal_head_is_in_its_own_sites_report_alone_and_says_that_it_stays() -> None:
+    html = VARIANTS["a site"]
+    for words in ("0.769", "0.818", "0.747 – 0.873", "143", "trained and tried at this site", "it never leaves",
+                  "costs no privacy budget", "社外に出ることはありません", "プライバシー予算を消費しません"):
+        assert words in html, words
+    assert "personal head" not in VARIANTS["a site of one run, without a head"]
+    assert "personal" not in set(SummaryInput.model_fields) and "personal" in set(SiteReportInput.model_fields)
+    assert "personal head" not in told(facts())
+
+
+# --- figures
 
 
 def test_shown_epsilon_is_never_below_the_spent_one() -> None:
@@ -257,24 +355,30 @@ def test_figures_read_as_people_write_them() -> None:
     assert plain_text(Decimal("0.30")) == "0.3"
 
 
-def test_exclusions_are_shown_by_reason_and_zeroes_are_left_out() -> None:
-    html = pages()[1]
-    assert "never asked for consent" in html and "同意を求めていない" in html
-    assert "consent for another purpose only" not in html
-    assert "社外秘" in html
+# --- the catalogue
 
 
-def test_an_unknown_reason_of_exclusion_is_counted_as_other_not_lost() -> None:
-    assert "other reason" in site_report(site_facts(excluded={"something-new": 4}))
+def keys_asked_for() -> set[str]:
+    """Every key in templates and code, as a pattern: what is filled in when the page is made stands for any name."""
+    texts = [path.read_text("utf-8") for path in sorted((CORE / "templates").glob("*.html"))]
+    texts += [path.read_text("utf-8") for path in sorted((CORE / "pilot").glob("*.py"))]
+    found: set[str] = set()
+    for text in texts:
+        found |= set(re.findall(r"""["']([a-z-]+\.[a-z-]+)["']""", text))                       # whole
+        found |= {f"{a}*" for a in re.findall(r"""["']([a-z-]+\.(?:[a-z]+-)?)["'] ~""", text)}     # in templates
+        found |= {f"{a}*" for a in re.findall(r"""f["']([a-z-]+\.(?:[a-z]+-)?)\{""", text)}        # in code
+        found |= {f"{a}.*" for a in re.findall(r"""known\(\s*t,\s*["']([a-z-]+)["']""", text)}      # a known family
+    return found
 
 
-def test_timings_and_balances_stay_out_of_the_report_on_data_that_are_not_public() -> None:
-    given = facts(demo=False, seconds={})
-    html = pilot_report(given, summarise(given))
-    assert "Shown because the data are public" not in html
-    assert summarise(given).budgets == {} != summarise(facts()).budgets
-    assert "lifetime_spent" not in summarise(given).to_bytes().decode("utf-8")
-    assert "How long sites took stays at each site." in html
-    assert "stays in that site&#39;s own report" in html or "stays in that site's own report" in html
-    shown = facts()
-    assert "Shown because the data are public" in pilot_report(shown, summarise(shown))
+def test_no_text_of_the_reports_is_unused_and_none_is_missing() -> None:
+    keys = {key.removeprefix("report.") for key in Catalogue.load("sekisho.core", "texts").keys()  # noqa: SIM118
+            if key.startswith("report.")}
+    asked = keys_asked_for()
+    unused = {key for key in keys if not any(
+        key == pattern or (pattern.endswith("*") and key.startswith(pattern[:-1])) for pattern in asked)}
+    assert unused == set()
+    families = {key.split(".")[0] for key in keys}
+    missing = {one for one in asked if not one.endswith("*") and one.split(".")[0] in families} - keys
+    # file names, and the types of log entries that protections.py reads
+    assert missing <= {"report.html", "site.html", "decision.permit", "decision.refuse"}

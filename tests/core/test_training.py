@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sekisho.core.data.dataset import Dataset, Record
 from sekisho.core.errors import ProtocolError
+from sekisho.core.training.task import TextProbe
 from sekisho.core.training.training import TrainingData, choose_records, load_training_data, train_step
 from sekisho.core.training.update import Update
 from sekisho.privacy.accounting.plan import Plan
@@ -77,7 +78,8 @@ def dataset(*counts: int) -> Dataset:
 
 
 def data_of(source: Dataset, subjects: Sequence[str] | None = None) -> TrainingData:
-    return load_training_data(source, source.subjects if subjects is None else subjects, LABELS, HashedWords())
+    admitted = source.subjects if subjects is None else subjects
+    return load_training_data(source, admitted, LABELS, TextProbe(HashedWords()))
 
 
 def total(data: TrainingData, subjects: Sequence[str], plan: Plan = PLAN) -> NDArray[np.int64]:
@@ -118,7 +120,7 @@ def test_a_subject_adds_the_clipped_sum_of_its_records_gradients() -> None:
     expected = np.zeros(WIDTH + 1)
     for rows in data.rows_of.values():
         own = sum(
-            data.task.gradients(data.features[row : row + 1], data.labels[row : row + 1], STATE)[0] for row in rows
+            data.task.gradients(data.rows[row : row + 1], data.labels[row : row + 1], STATE)[0] for row in rows
         )
         expected += own * min(1.0, 1.0 / float(np.linalg.norm(own)))
     # stochastic rounding: each of two subjects is within one grid unit
@@ -133,7 +135,7 @@ def test_nobody_left_is_a_sum_of_zeros_and_not_an_error() -> None:
 
 def test_only_admitted_subjects_are_ever_turned_into_features() -> None:
     source, words = dataset(2, 2, 2), HashedWords()
-    data = load_training_data(source, ["s002", "s000"], LABELS, words)
+    data = load_training_data(source, ["s002", "s000"], LABELS, TextProbe(words))
     assert sorted(words.seen) == ["text 0 0", "text 0 1", "text 2 0", "text 2 1"]
     assert set(data.rows_of) == {"s000", "s002"} and data.labels.tolist() == [0.0, 1.0, 0.0, 1.0]
 
@@ -141,7 +143,7 @@ def test_only_admitted_subjects_are_ever_turned_into_features() -> None:
 def test_somebody_who_did_not_join_cannot_enter() -> None:
     source = dataset(1, 1)
     with pytest.raises(ProtocolError) as caught:
-        load_training_data(source, ["stranger"], LABELS, HashedWords())
+        load_training_data(source, ["stranger"], LABELS, TextProbe(HashedWords()))
     assert caught.value.code == "SUBJECT_UNKNOWN" and "stranger" not in str(caught.value)
     data = data_of(source, ["s000"])
     with pytest.raises(ProtocolError) as caught:
@@ -178,8 +180,9 @@ def test_each_subject_is_sampled_by_its_own_coin_at_the_declared_rate() -> None:
 def test_what_a_record_holds_cannot_stop_a_step_or_move_others() -> None:
     source = dataset(1, 1, 1)
     data = data_of(source)
-    broken = dataclasses.replace(data, features=data.features.copy())
-    broken.features[1] = np.nan
+    rows = np.array(data.rows)
+    rows[1] = np.nan
+    broken = dataclasses.replace(data, rows=rows)
     left = ["s000", "s002"]
     assert np.array_equal(total(broken, source.subjects), total(data, left))
 

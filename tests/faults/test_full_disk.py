@@ -21,7 +21,8 @@ from study_folder import SITES, HashedFeatures
 from sekisho.core.cli.console import described, exit_code_of
 from sekisho.core.errors import CoreError
 from sekisho.core.pilot.federation import CodedError, Federation
-from sekisho.core.pilot.pilot import SitesError, run_pilot
+from sekisho.core.pilot.pilot import run_pilot
+from sekisho.core.pilot.preflight import SitesError
 from sekisho.governance.errors import GovernanceError
 from sekisho.governance.evidence.verifier import verify
 from sekisho.privacy.errors import PrivacyError
@@ -157,7 +158,7 @@ def half_a_megabyte() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))
 
 
-@pytest.mark.parametrize("name", ["evidence.zip.part", "adapter/adapter.safetensors"])
+@pytest.mark.parametrize("name", ["evidence.zip.part", "adapter/probe/adapter.safetensors"])
 def test_a_report_that_finds_no_room_at_the_end_loses_no_adapter(name: str, study: Path, tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.is_char_device():
@@ -165,7 +166,7 @@ def test_a_report_that_finds_no_room_at_the_end_loses_no_adapter(name: str, stud
     out = tmp_path / "out"
 
     def fill() -> None:
-        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).symlink_to(full)
 
     error = fails(study, out, At(1, fill))

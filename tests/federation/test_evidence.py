@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -13,15 +14,17 @@ from pathlib import Path
 import pytest
 import study_folder
 from channels import Dying
-from command import log_of, sekisho, sekisho_here
+from command import Ended, log_of, sekisho, sekisho_here
 from study_folder import SITES, HashedFeatures
 
 from sekisho.core.engines.embedded import EmbeddedChannel
 from sekisho.core.errors import Refused
-from sekisho.core.pilot.evidence import export_evidence
+from sekisho.core.pilot.evidence import export_evidence, statements_at
 from sekisho.core.pilot.federation import Federation
 from sekisho.core.pilot.pilot import run_pilot
 from sekisho.governance.evidence import verifier
+from sekisho.governance.signing.envelope import Statement, read_envelopes, sign_statement, write_envelopes
+from sekisho.governance.signing.keys import demo_key
 
 OTHER_ROOT = "sha256:" + "1" * 64
 PLACES = 3  # of a member where a byte is changed: first, middle, last; the verifier's own tests try every kind of byte
@@ -57,6 +60,25 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return Ran(study, folder / "out", finished.evidence.root)
 
 
+@pytest.fixture(scope="module")
+def twice(ran: Ran, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The same study after a second pilot; evidence of both runs, the adapters lying as several methods leave them."""
+    folder = tmp_path_factory.mktemp("twice")
+    study = Path(shutil.copytree(ran.study, folder / "study"))
+    run_pilot(study, folder / "second", Quiet(), features=HashedFeatures())  # type: ignore[arg-type]
+    shutil.copytree(ran.out / "adapter", folder / "out" / "adapter" / "first")
+    shutil.copytree(folder / "second" / "adapter", folder / "out" / "adapter" / "second")
+    paths = statements_at(folder / "out" / "adapter")
+    assert [path.parent.parent.name for path in paths] == ["first", "second"]
+    written = export_evidence(study, folder / "out" / "evidence.zip", provenance=paths)
+    return Ran(study, folder / "out", written.root)
+
+
+def runs_of(study: Path) -> set[str]:
+    released = [entry for entry in log_of(study, SITES[0]) if entry["type"] == "release.published"]
+    return {entry["refs"]["run"] for entry in released}
+
+
 def test_verified_with_the_fingerprint_and_never_without(ran: Ran, tmp_path: Path, capsys: Capture) -> None:
     verified = sekisho("compliance", "verify", ran.bundle, "--root", ran.root)
     assert verified.exit == 0
@@ -79,7 +101,9 @@ def test_verified_with_the_fingerprint_and_never_without(ran: Ran, tmp_path: Pat
 
 def test_the_bundle_holds_every_paper_log_and_signature(ran: Ran) -> None:
     members = verifier.read_container(ran.bundle.read_bytes())
-    expected = {"README.txt", "verify.py", "manifest.json", "manifest.json.dsse.json", "provenance.dsse.json"}
+    expected = {"README.txt", "verify.py", "manifest.json", "manifest.json.dsse.json"}
+    (run,) = runs_of(ran.study)
+    expected.add(f"provenance/{run}.dsse.json")
     for paper in ("roster.yaml", "study.yaml", "base-model.yaml", *(f"policies/{site}.yaml" for site in SITES)):
         expected |= {paper, f"{paper}.dsse.json"}
     for party in (*SITES, "coordinator"):
@@ -105,13 +129,18 @@ def changed_bundles(data: bytes) -> Iterator[tuple[str, bytes]]:
             yield f"{name} packed anew at {place}", verifier.write_container({**members, name: bytes(other)})
 
 
-def test_one_changed_byte_of_any_member_gives_another_verdict(ran: Ran) -> None:
-    data = ran.bundle.read_bytes()
-    assert verifier.verify(data, ran.root).name == "verified"
+@pytest.mark.parametrize("which", ["ran", "twice"])
+def test_one_changed_byte_of_any_member_gives_another_verdict(which: str, request: pytest.FixtureRequest) -> None:
+    done: Ran = request.getfixturevalue(which)
+    every_changed_byte_is_caught(done.bundle.read_bytes(), done.root)
+
+
+def every_changed_byte_is_caught(data: bytes, true_root: str) -> None:
+    assert verifier.verify(data, true_root).name == "verified"
     seen = 0
     for what, spoiled in changed_bundles(data):
         assert spoiled != data
-        for root in (ran.root, None):
+        for root in (true_root, None):
             verdict = verifier.verify(spoiled, root)
             assert verdict.code not in (0, 1) and verdict.name in ("changed", "unusable"), (what, verdict)
         seen += 1
@@ -171,16 +200,89 @@ def test_evidence_of_a_stopped_run_verifies_and_says_that_no_adapter_came_of_it(
     verdict = verifier.verify(out.read_bytes(), root)
     assert (verdict.code, verdict.name) == (0, "verified")
     assert any("released an adapter" in line and "none" in line for line in verdict.details), verdict.details
-    assert "provenance.dsse.json" not in verifier.read_container(out.read_bytes())
+    assert not any(name.startswith("provenance") for name in verifier.read_container(out.read_bytes()))
+    assert exported.told["provenance"] == []
+    every_changed_byte_is_caught(out.read_bytes(), root)
     stopped = [entry for entry in log_of(study, "coordinator") if entry["type"] == "run.stopped"]
     assert [entry["data"]["code"] for entry in stopped] == ["COHORT_TOO_SMALL"]
 
 
-def test_the_same_state_gives_the_same_bundle(ran: Ran, tmp_path: Path) -> None:
-    provenance = ran.out / "adapter" / "provenance.dsse.json"
-    written = [export_evidence(ran.study, tmp_path / name, provenance=provenance) for name in ("one.zip", "two.zip")]
-    assert written[0].digest == written[1].digest
-    assert written[0].root == ran.root
+def test_the_same_state_gives_the_same_bundle(twice: Ran, tmp_path: Path) -> None:
+    paths = statements_at(twice.out / "adapter")
+    written = [
+        export_evidence(twice.study, tmp_path / "bundle.zip", provenance=order)
+        for order in (paths, paths[::-1], [*paths, *paths])  # the same bytes in two places are one statement
+    ]
+    assert len({one.digest for one in written}) == 1
+    assert written[0].root == twice.root
+
+
+def test_evidence_of_two_runs_holds_each_released_adapter_under_its_run(twice: Ran, tmp_path: Path) -> None:
+    runs = runs_of(twice.study)
+    assert len(runs) == 2
+    members = verifier.read_container(twice.bundle.read_bytes())
+    held = {name for name in members if name.startswith("provenance")}
+    assert held == {f"provenance/{run}.dsse.json" for run in runs}
+    verdict = verifier.verify(twice.bundle.read_bytes(), twice.root)
+    assert verdict.code == 0
+    for run in runs:
+        assert any(line.startswith("provenance: adapter ") and f"run {run}," in line for line in verdict.details)
+    assert not any("not in this bundle" in line for line in verdict.details)
+
+
+def test_export_takes_one_statement_or_a_folder_of_adapters(twice: Ran, tmp_path: Path, capsys: Capture) -> None:
+    folder, out = twice.out / "adapter", tmp_path / "evidence.zip"
+    for given, count in ((folder, 2), (folder / "first", 1), (folder / "second" / "provenance.dsse.json", 1)):
+        words = ("compliance", "export", twice.study, "--out", out, "--provenance", given, "--json")
+        ended = sekisho_here(capsys, *words)
+        assert ended.exit == 0, ended
+        assert len(ended.told["provenance"]) == count
+        verdict = verifier.verify(out.read_bytes(), twice.root)
+        assert verdict.code == 0
+        missing = [line for line in verdict.details if line.startswith("not in this bundle")]
+        assert len(missing) == 2 - count
+
+
+def test_export_finds_the_adapters_below_the_default_folder(
+    twice: Ran, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(twice.out.parent)
+    ended = sekisho_here(capsys, "compliance", "export", twice.study, "--out", tmp_path / "evidence.zip", "--json")
+    assert ended.exit == 0
+    assert (tmp_path / "evidence.zip").read_bytes() == twice.bundle.read_bytes()
+
+
+def test_a_second_or_foreign_statement_is_refused_and_nothing_is_written(
+    twice: Ran, tmp_path: Path, capsys: Capture
+) -> None:
+    first = (twice.out / "adapter" / "first" / "provenance.dsse.json").read_bytes()
+    (envelope,) = read_envelopes(first, name="first")
+    statement = Statement.from_bytes(envelope.payload)
+    site = demo_key(SITES[1])
+    again = write_envelopes([sign_statement(statement, [site])])  # the same claim, by another site: not what was logged
+    unknown = dataclasses.replace(statement, predicate={**statement.predicate, "run": "probe-0"})
+    cases = {
+        "PROVENANCE_TWICE": {"one": first, "two": again},
+        "EVIDENCE_INCONSISTENT": {"one": again},
+        "EVIDENCE_PROVENANCE": {"one": write_envelopes([sign_statement(statement, [demo_key("stranger")])])},
+        "SIGNATURES_UNREADABLE": {"one": b"nothing of the kind"},
+    }
+    for code, files in cases.items():
+        ended = export_of(files, twice, tmp_path / code, capsys)
+        assert (ended.exit, ended.told["code"]) == (2, code), ended
+    ended = export_of({"one": write_envelopes([sign_statement(unknown, [site])])}, twice, tmp_path / "unknown", capsys)
+    assert "no log knows run probe-0" in ended.told["sentence"]
+
+
+def export_of(files: dict[str, bytes], done: Ran, folder: Path, capsys: Capture) -> Ended:
+    for name, data in files.items():
+        (folder / "adapters" / name).mkdir(parents=True)
+        (folder / "adapters" / name / "provenance.dsse.json").write_bytes(data)
+    out = folder / "evidence.zip"
+    words = ("compliance", "export", done.study, "--out", out, "--provenance", folder / "adapters", "--json")
+    ended = sekisho_here(capsys, *words)
+    assert not out.exists()
+    return ended
 
 
 def test_there_is_no_evidence_before_a_run_was_asked_for(study: Path, tmp_path: Path, capsys: Capture) -> None:

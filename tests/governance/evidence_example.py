@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from sekisho.governance.canonical import canonical_bytes, digest_bytes
 from sekisho.governance.evidence import verifier
@@ -13,6 +14,7 @@ from sekisho.governance.log.auditlog import AuditLog
 from sekisho.governance.log.entries import Entry
 from sekisho.governance.provenance.disclosure import BaseModelRecord
 from sekisho.governance.provenance.provenance import (
+    NO_FILES,
     Guarantee,
     SitePart,
     StepPart,
@@ -32,6 +34,28 @@ RUN = "run-1"
 ADAPTER = "sha256:" + "ad" * 32
 PLAN = "sha256:" + "91" * 32
 SUMS = tuple(f"sha256:{n:064x}" for n in range(1, 4))
+
+
+class Run(NamedTuple):
+    """One run of the study that released an adapter, and the files that were released with it."""
+
+    name: str = RUN
+    method: str = "probe"
+    adapter: str = ADAPTER
+    sums: tuple[str, ...] = SUMS
+    files: Mapping[str, str] = NO_FILES
+
+    @property
+    def member(self) -> str:
+        return f"provenance/{self.name}.dsse.json"
+
+
+PROBE = Run()
+LORA = Run("run-2", "lora", "sha256:" + "1a" * 32, tuple(f"sha256:{n:064x}" for n in range(4, 7)), {
+    "head.safetensors": "sha256:" + "4e" * 32, "adapter_config.json": "sha256:" + "c0" * 32,
+    "adapter_model.safetensors": "sha256:" + "3d" * 32})
+STOPPED = "run-0"      # what the logs know when no run released anything
+NO_MEMBERS: Mapping[str, bytes] = {}
 
 BASE_MODEL = """\
 schema: sekisho-base-model/1
@@ -109,8 +133,14 @@ def approved(roster: Roster, data: bytes, kind: str, roles: Mapping[str, str], w
 BOTH = {"legal": "counsel-1", "it": "admin-1"}
 
 
-def members(folder: Path, world: str = "") -> dict[str, bytes]:
-    """Everything that `write_bundle` is given. ``world`` makes another set of keys."""
+def members(folder: Path, world: str = "", runs: Sequence[Run] = (PROBE,),
+            also: Sequence[Entry] = (), without: Callable[[Entry], bool] = lambda entry: False,
+            instead: Mapping[str, bytes] = NO_MEMBERS) -> dict[str, bytes]:
+    """Everything that `write_bundle` is given. ``world`` makes another set of keys.
+
+    ``also`` is logged at the end, entries that ``without`` picks are not logged at all, and statements ``instead`` of
+    those of the runs are logged as if they were these.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     yaml = roster_yaml(world)
     roster = Roster.parse(yaml, "roster.yaml")
@@ -128,24 +158,27 @@ def members(folder: Path, world: str = "") -> dict[str, bytes]:
     for site, policy in policies.items():
         found[f"policies/{site}.yaml"] = policy
         found[f"policies/{site}.yaml.dsse.json"] = approved(roster, policy, "policy-approval", BOTH, world)
-    provenance = write_envelopes([sign_statement(statement(roster, study, policies), [key("kohi", world)])])
-    found["provenance.dsse.json"] = provenance
+    for run in runs:
+        signed = sign_statement(statement(roster, study, policies, run), [key("kohi", world)])
+        found[run.member] = instead.get(run.member, write_envelopes([signed]))
     for party in (*SITES, HUB):
         with AuditLog.open(folder / f"{party}.sqlite", origin=f"sekisho.example/food-quality/{party}",
                            key=key(party, world)) as log:
-            for entry in entries(party, study, policies, provenance):
-                log.append(entry)
+            for entry in (*logged(party, study, policies, found, runs), *also):
+                if entry.party == party and not without(entry):
+                    log.append(entry)
             found.update(log_members(party, log.entries(), log.checkpoint()))
     return found
 
 
-def statement(roster: Roster, study: bytes, policies: Mapping[str, bytes]) -> Statement:
+def statement(roster: Roster, study: bytes, policies: Mapping[str, bytes], run: Run = PROBE) -> Statement:
     return training_run(
-        run=RUN, method="probe", adapter=ADAPTER, roster=roster.fingerprint, study=digest_bytes(study), plan=PLAN,
+        run=run.name, method=run.method, adapter=run.adapter, files=run.files,
+        roster=roster.fingerprint, study=digest_bytes(study), plan=PLAN,
         base_model=BaseModelRecord.parse(BASE_MODEL.encode(), "base-model.yaml"),
         sites=[SitePart(id=site, policy=digest_bytes(policies[site]), subjects=size_bucket(230), epsilon="2.9971",
                         dataset=commitment(b"k" * 32, "sha256:" + "00" * 32)) for site in SITES],
-        steps=[StepPart(step=n, cohort=SITES, outcome="completed", sum=SUMS[n - 1]) for n in (1, 2, 3)]
+        steps=[StepPart(step=n, cohort=SITES, outcome="completed", sum=run.sums[n - 1]) for n in (1, 2, 3)]
         + [StepPart(step=4, cohort=SITES, outcome="abandoned", sum=None)],
         guarantee=Guarantee(unit="subject", adjacency="add-or-remove-one", delta="0.00001", observers=1,
                             max_sites_per_subject=1),
@@ -153,18 +186,27 @@ def statement(roster: Roster, study: bytes, policies: Mapping[str, bytes]) -> St
     )
 
 
-def entries(party: str, study: bytes, policies: Mapping[str, bytes], provenance: bytes) -> list[Entry]:
-    def entry(kind: str, **refs: str) -> Entry:
-        return Entry(type=kind, party=party, at=NOW, refs=refs, data={})
+def logged(party: str, study: bytes, policies: Mapping[str, bytes], found: Mapping[str, bytes],
+           runs: Sequence[Run]) -> list[Entry]:
+    """What one party logged of these runs; without any, of one that was stopped."""
+    def entry(kind: str, run: str, **refs: str) -> Entry:
+        return Entry(type=kind, party=party, at=NOW, refs={"run": run, **refs}, data={})
 
-    if party == HUB:
-        return [entry("study.offered", run=RUN, study=digest_bytes(study)),
-                *(entry("step.summed", run=RUN, sum=one) for one in SUMS)]
-    found = [entry("decision.permit", run=RUN, policy=digest_bytes(policies[party])),
-             *(entry("step.opened", run=RUN, sum=one) for one in SUMS)]
-    if party == "kohi":
-        found.append(entry("release.published", run=RUN, adapter=ADAPTER, provenance=digest_bytes(provenance)))
-    return found
+    def begun(run: str) -> Entry:
+        if party == HUB:
+            return entry("study.offered", run, study=digest_bytes(study))
+        return entry("decision.permit", run, policy=digest_bytes(policies[party]))
+
+    if not runs:
+        return [begun(STOPPED), entry("run.stopped", STOPPED)]
+    lines = []
+    for run in runs:
+        lines += [begun(run.name)]
+        lines += [entry("step.summed" if party == HUB else "step.opened", run.name, sum=one) for one in run.sums]
+        if party == "kohi":
+            lines.append(entry("release.published", run.name, adapter=run.adapter,
+                               provenance=digest_bytes(found[run.member])))
+    return lines
 
 
 def sealed(contents: Mapping[str, bytes], signer: SigningKey) -> bytes:

@@ -15,7 +15,9 @@ import pytest
 from sekisho.governance.canonical import digest_bytes
 from sekisho.governance.errors import BadDocumentError, GovernanceError
 from sekisho.governance.evidence import verifier
-from sekisho.governance.evidence.bundle import bundle_bytes, write_bundle
+from sekisho.governance.evidence.bundle import bundle_bytes, provenance_member, write_bundle
+from sekisho.governance.signing.envelope import PREDICATES, Statement, Subject, sign_statement, write_envelopes
+from sekisho.governance.signing.roster import Roster
 
 
 def load_example() -> ModuleType:
@@ -30,9 +32,14 @@ example = load_example()
 KEY = example.key("kohi")
 
 
+@pytest.fixture(scope="module", params=[0, 1, 2], ids=lambda count: f"{count} statements")
+def members(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return example.members(tmp_path_factory.mktemp("federation"), runs=(example.PROBE, example.LORA)[:request.param])
+
+
 @pytest.fixture(scope="module")
-def members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    return example.members(tmp_path_factory.mktemp("federation"))
+def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return example.members(tmp_path_factory.mktemp("two"), runs=(example.PROBE, example.LORA))
 
 
 def test_what_is_written_verifies_and_its_digest_is_returned(members: dict[str, bytes], tmp_path: Path) -> None:
@@ -83,8 +90,8 @@ def drop(name: str) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
 
 @pytest.mark.parametrize("name", ["study.yaml", "roster.yaml.dsse.json", "logs/kohi.checkpoint", "logs/kohi.jsonl",
                                   "policies/kohi.yaml", "policies/kohi.yaml.dsse.json"])
-def test_a_missing_member_is_refused(members: dict[str, bytes], name: str) -> None:
-    assert refused(drop(name)(members)) == "EVIDENCE_INCONSISTENT"
+def test_a_missing_member_is_refused(two: dict[str, bytes], name: str) -> None:
+    assert refused(drop(name)(two)) == "EVIDENCE_INCONSISTENT"
 
 
 def test_a_missing_or_unreadable_roster_is_refused(members: dict[str, bytes]) -> None:
@@ -131,3 +138,36 @@ def test_a_failed_export_leaves_the_earlier_bundle_alone(members: dict[str, byte
     with pytest.raises(BadDocumentError):
         write_bundle(path, members=drop("study.yaml")(members), key=KEY)
     assert path.read_bytes() == before
+
+
+# --- provenance --------------------------------------------------------------------------------------------------
+
+def test_a_statement_is_filed_under_its_run(two: dict[str, bytes]) -> None:
+    roster = Roster.parse(two["roster.yaml"], "roster.yaml")
+    for run in (example.PROBE, example.LORA):
+        assert provenance_member(two[run.member], roster, file="x") == run.member
+
+
+def test_a_statement_that_lies_under_another_runs_name_is_not_written(two: dict[str, bytes]) -> None:
+    first, second = example.PROBE.member, example.LORA.member
+    assert refused({**two, first: two[second], second: two[first]}) == "EVIDENCE_INCONSISTENT"
+    assert refused({**two, "provenance.dsse.json": two[first]}) == "EVIDENCE_INCONSISTENT"
+
+
+def test_what_is_no_single_statement_of_a_party_is_not_filed(two: dict[str, bytes]) -> None:
+    roster = Roster.parse(two["roster.yaml"], "roster.yaml")
+
+    def signed(signer: str, kind: str = "training-run", run: object = "run-1") -> bytes:
+        statement = Statement((Subject("x", example.ADAPTER),), PREDICATES[kind], {"run": run})
+        return write_envelopes([sign_statement(statement, [example.key(signer)])])
+
+    assert provenance_member(signed("kohi"), roster, file="x") == "provenance/run-1.dsse.json"
+    for data in (signed("counsel-1"), signed("stranger"), signed("kohi", "evidence"), signed("kohi", run="a/b"),
+                 signed("kohi", run="../x"), signed("kohi", run=""), two[example.PROBE.member] * 2):
+        with pytest.raises(BadDocumentError) as caught:
+            provenance_member(data, roster, file="x")
+        assert caught.value.code == "EVIDENCE_PROVENANCE" and caught.value.hint and caught.value.file == "x"
+    for data in (b"", b"{}", b"\xff", b"hello\n"):
+        with pytest.raises(BadDocumentError) as caught:
+            provenance_member(data, roster, file="x")
+        assert caught.value.code == "SIGNATURES_UNREADABLE"

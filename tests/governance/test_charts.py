@@ -30,6 +30,9 @@ def samples() -> list[Svg]:
         lines("Budget", [Series("kohi", ((0.0, 0.0), (1.0, 3.0))), Series("wanko", ((0.0, 1.0), (2.0, 2.0)))],
               x_label="run", y_label="ε"),
         lines("Nothing", [], x_label="x", y_label="y"),
+        lines("AUC", [Series(f"line {n}", ((0.1, 0.6 + n / 20), (1.0, 0.7 + n / 20))) for n in range(4)],
+              x_label="share", y_label="AUC", low=0.6, x_ticks=[(0.1, "10 %"), (1.0, "100 %")],
+              y_ticks=[(0.6, "0.6"), (0.9, "0.9")]),
     ]
 
 
@@ -78,6 +81,34 @@ def test_intervals_never_leave_their_frame(value: float, low: float, high: float
     root = parsed(intervals("t", [Interval("x", value, low, high, "y", target)], low=0.0, high=1.0))
     for line in root.iter(NS + "line"):
         assert all(0 <= float(line.get(name, "")) <= WIDTH for name in ("x1", "x2"))
+
+
+@settings(max_examples=40)
+@given(points=st.lists(st.tuples(values, values), min_size=1, max_size=6), low=st.floats(0, 1e6))
+def test_lines_never_leave_their_frame(points: list[tuple[float, float]], low: float) -> None:
+    root = parsed(lines("t", [Series("a", tuple(points)), Series("b", tuple(points))], x_label="x", y_label="y",
+                        low=low))
+    height = float(root.get("viewBox", "").split()[3])
+    drawn = [place for line in root.iter(NS + "polyline") for place in line.get("points", "").split()]
+    assert drawn
+    for place in drawn:
+        x, y = map(float, place.split(","))
+        assert 0 <= x <= WIDTH and 0 <= y <= height
+
+
+def test_four_lines_can_be_told_apart_without_colour() -> None:
+    svg = samples()[-1]
+    for style in ("solid", "dashed", "dotted", "mixed"):
+        assert svg.count(f'class="line {style}"') == 2, "once in the chart, once in the legend"
+    marks = re.findall(r'<polygon class="mark" points="([^"]*)"', svg)
+    assert {len(points.split()) for points in marks} == {3, 4}
+    assert svg.count("<circle") == svg.count("<rect") == 3
+
+
+def test_an_axis_that_begins_above_zero_says_where_it_begins() -> None:
+    root = parsed(samples()[-1])
+    words = [text.text for text in root.iter(NS + "text")]
+    assert {"0.6", "0.9", "10 %", "100 %"} <= set(words) and "0" not in words
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])

@@ -81,6 +81,31 @@ def test_digests_of_the_wrong_form_are_refused(field: str, value: str) -> None:
     assert caught.value.code == "PROVENANCE_MALFORMED" and field in caught.value.sentence
 
 
+def test_the_adapter_is_the_first_subject_and_the_files_released_with_it_follow_by_name() -> None:
+    files = {"head.safetensors": "sha256:" + "2" * 64, "adapter_config.json": "sha256:" + "1" * 64}
+    assert [(one.name, one.digest) for one in statement(files=files).subjects] == [
+        ("adapter.safetensors", DIGEST), ("adapter_config.json", "sha256:" + "1" * 64),
+        ("head.safetensors", "sha256:" + "2" * 64)]
+    assert statement(files=files).to_bytes() == statement(files=dict(reversed(files.items()))).to_bytes()
+    assert [one.name for one in statement().subjects] == ["adapter.safetensors"]
+
+
+@pytest.mark.parametrize(("files", "code"), [
+    ({"head.safetensors": "0" * 64}, "PROVENANCE_MALFORMED"),
+    ({"head.safetensors": DIGEST.upper()}, "PROVENANCE_MALFORMED"),
+    ({"head.safetensors": DIGEST + "\n"}, "PROVENANCE_MALFORMED"),
+    ({"": DIGEST}, "PROVENANCE_MALFORMED"),
+    ({"../head.safetensors": DIGEST}, "PROVENANCE_MALFORMED"),
+    ({"a name": DIGEST}, "PROVENANCE_MALFORMED"),
+    ({"adapter.safetensors": DIGEST}, "PROVENANCE_INCONSISTENT"),
+    ({"adapter.safetensors": "sha256:" + "1" * 64}, "PROVENANCE_INCONSISTENT"),
+])
+def test_a_file_without_plain_name_and_digest_or_the_adapter_again_is_refused(files: dict[str, str], code: str) -> None:
+    with pytest.raises(BadDocumentError) as caught:
+        statement(files=files)
+    assert caught.value.code == code and caught.value.hint
+
+
 @pytest.mark.parametrize("changes", [
     {"steps": []},
     {"steps": [STEP, STEP]},

@@ -21,8 +21,9 @@ from ruamel.yaml import YAML
 from sekisho.governance.canonical import canonical_bytes, digest_bytes
 from sekisho.governance.evidence import verifier
 from sekisho.governance.evidence.verifier import verify
+from sekisho.governance.log.entries import Entry
 from sekisho.governance.log.merkle import leaf_hash, root_of
-from sekisho.governance.signing.envelope import Statement, read_envelopes, sign_statement, write_envelopes
+from sekisho.governance.signing.envelope import Envelope, Statement, read_envelopes, sign_statement, write_envelopes
 from sekisho.governance.signing.roster import Roster, roster_statement
 
 
@@ -36,6 +37,8 @@ def load_example() -> ModuleType:
 
 example = load_example()
 ROOT = digest_bytes(example.roster_yaml())
+BOTH_RUNS = (example.PROBE, example.LORA)
+FIRST, SECOND = example.PROBE.member, example.LORA.member
 SAMPLES = 40           # positions in each member, and as many in the archive's own structure
 
 
@@ -45,8 +48,19 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def bundle(members: dict[str, bytes]) -> bytes:
-    return example.sealed(members, example.key("kohi"))
+def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return example.members(tmp_path_factory.mktemp("two"), runs=BOTH_RUNS)
+
+
+@pytest.fixture(scope="module", params=[0, 1, 2], ids=lambda count: f"{count} statements")
+def each(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Members with no provenance statement, with one, and with two; what holds for a bundle holds for each."""
+    return example.members(tmp_path_factory.mktemp("each"), runs=BOTH_RUNS[:request.param])
+
+
+@pytest.fixture(scope="module")
+def bundle(each: dict[str, bytes]) -> bytes:
+    return example.sealed(each, example.key("kohi"))
 
 
 def spans(data: bytes) -> Iterator[tuple[str, int, int]]:
@@ -76,11 +90,16 @@ def test_every_verdict_is_one_sentence_in_both_languages(bundle: bytes) -> None:
         assert english.count(". ") == 0 and english.endswith(".") and japanese.endswith("。")
 
 
-def test_details_say_who_approved_what_and_where_the_adapter_was_logged(bundle: bytes) -> None:
-    text = "\n".join(verify(bundle, ROOT).details)
+def test_details_say_who_approved_what_and_where_each_adapter_was_logged(two: dict[str, bytes]) -> None:
+    text = "\n".join(verify(example.sealed(two, example.key("kohi")), ROOT).details)
     assert "study.yaml: approved by admin-1 (it), counsel-1 (legal)" in text
-    assert "log of hub: 4 entries" in text
+    assert "log of hub: 8 entries" in text
     assert f"adapter {example.ADAPTER}, run run-1, signed by kohi; logged: kohi entry 4" in text
+    assert f"adapter {example.LORA.adapter}, run run-2, signed by kohi; logged: kohi entry 9" in text
+    assert text.count("released with it in run") == len(example.LORA.files)
+    for name, digest in example.LORA.files.items():
+        assert f"released with it in run run-2: {name}, {digest}" in text
+    assert "none" not in text and "not in this bundle" not in text
 
 
 @pytest.mark.parametrize("root", ["", "sha256:", "SHA256:" + "0" * 64, "sha256:" + "0" * 63, ROOT.upper()])
@@ -109,8 +128,8 @@ def test_any_changed_byte_of_any_member_or_of_the_archive_itself_is_caught(bundl
     assert tried > 1500
 
 
-def test_any_changed_byte_is_caught_even_when_the_archive_is_rebuilt_around_it(members: dict[str, bytes]) -> None:
-    whole = verifier.read_container(example.sealed(members, example.key("kohi")))
+def test_any_changed_byte_is_caught_even_when_the_archive_is_rebuilt_around_it(each: dict[str, bytes]) -> None:
+    whole = verifier.read_container(example.sealed(each, example.key("kohi")))
     rng = random.Random(9)
     for name, data in whole.items():
         for position in {0, len(data) - 1, *rng.sample(range(len(data)), min(len(data), SAMPLES))}:
@@ -161,8 +180,12 @@ def test_noise_never_raises(data: bytes, head: bool, tail: bool) -> None:
 
 # --- dishonest exporters and signers -----------------------------------------------------------------------------
 
-def test_a_bundle_resigned_wholesale_under_another_roster_is_consistent_but_not_yours(tmp_path: Path) -> None:
-    forged = example.sealed(example.members(tmp_path, world="-evil"), example.key("kohi", "-evil"))
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_bundle_resigned_wholesale_under_another_roster_is_consistent_but_not_yours(
+    tmp_path: Path, count: int
+) -> None:
+    members = example.members(tmp_path, world="-evil", runs=BOTH_RUNS[:count])
+    forged = example.sealed(members, example.key("kohi", "-evil"))
     assert verify(forged).code == 1
     assert verify(forged, ROOT)[:2] == (4, "other-root")
 
@@ -271,7 +294,7 @@ def test_an_unsigned_statement_cannot_lend_a_paper_another_digest(members: dict[
     policies = {site: members[f"policies/{site}.yaml"] for site in example.SITES}
     run = sign_statement(example.statement(roster, b"another study", policies), [example.key("kohi")])
     verdict = tampered(members, **{"study.yaml.dsse.json": members["study.yaml.dsse.json"] + lent.to_bytes(),
-                                   "provenance.dsse.json": write_envelopes([run])})
+                                   FIRST: write_envelopes([run])})
     assert verdict.code == 5 and "another study" in verdict.details[-1]
 
 
@@ -285,8 +308,8 @@ def test_the_roster_needs_every_site(members: dict[str, bytes]) -> None:
     assert tampered(members, **{"roster.yaml.dsse.json": one_each}).code == 0
 
 
-def provenance(members: dict[str, bytes], old: bytes, new: bytes, signer: str = "kohi") -> bytes:
-    envelope, = read_envelopes(members["provenance.dsse.json"], name="x")
+def provenance(members: dict[str, bytes], old: bytes, new: bytes, signer: str = "kohi", name: str = FIRST) -> bytes:
+    envelope, = read_envelopes(members[name], name="x")
     assert old in envelope.payload
     statement = Statement.from_bytes(envelope.payload.replace(old, new))
     return write_envelopes([sign_statement(statement, [example.key(signer)])])
@@ -298,26 +321,144 @@ def provenance(members: dict[str, bytes], old: bytes, new: bytes, signer: str = 
     (ROOT.encode(), b"sha256:" + b"1" * 64, "names another roster"),
     (b'"id":"wanko"', b'"id":"okashi"', "not in the bundle"),
 ])
+@pytest.mark.parametrize("count", [1, 2])
 def test_a_provenance_statement_is_held_against_papers_and_logs(
-    members: dict[str, bytes], old: bytes, new: bytes, about: str
+    members: dict[str, bytes], two: dict[str, bytes], count: int, old: bytes, new: bytes, about: str
 ) -> None:
-    verdict = tampered(members, **{"provenance.dsse.json": provenance(members, old, new)})
+    whole = members if count == 1 else two
+    verdict = tampered(whole, **{FIRST: provenance(whole, old, new)})
     assert verdict.code == 5 and about in verdict.details[-1]
 
 
-def test_a_provenance_statement_nobody_logged_or_no_party_signed_is_refused(members: dict[str, bytes]) -> None:
-    later = provenance(members, b'"finished":"2026-11-23T10:03', b'"finished":"2026-11-23T10:04')
-    assert "no log mentions the provenance statement" in tampered(
-        members, **{"provenance.dsse.json": later}).details[-1]
-    person = provenance(members, b"2.3.4", b"2.3.5", signer="counsel-1")
-    assert tampered(members, **{"provenance.dsse.json": person}).code == 5
+@pytest.mark.parametrize("name", [FIRST, SECOND])
+def test_a_provenance_statement_nobody_logged_or_no_party_signed_is_refused(
+    two: dict[str, bytes], name: str
+) -> None:
+    later = provenance(two, b'"finished":"2026-11-23T10:03', b'"finished":"2026-11-23T10:04', name=name)
+    assert "no log mentions the provenance statement" in tampered(two, **{name: later}).details[-1]
+    for signer in ("counsel-1", "stranger"):
+        verdict = tampered(two, **{name: provenance(two, b"2.3.4", b"2.3.5", signer, name)})
+        assert verdict.code == 5 and f"{name} is not signed by a party" in verdict.details[-1]
 
 
 def test_a_bundle_without_an_adapter_says_so_and_what_is_not_enclosed(members: dict[str, bytes]) -> None:
-    verdict = tampered(members, **{"provenance.dsse.json": None})
+    verdict = tampered(members, **{FIRST: None})
     assert verdict.code == 0
     assert any("not in this bundle: the adapter that kohi released in run run-1" in line for line in verdict.details)
     assert any("no run that released" in line for line in verdict.details)
+
+
+def test_a_bundle_with_one_of_two_adapters_says_which_is_not_enclosed(two: dict[str, bytes]) -> None:
+    verdict = tampered(two, **{FIRST: None})
+    text = "\n".join(verdict.details)
+    assert verdict.code == 0 and "run run-2, signed by kohi" in text and "no run that released" not in text
+    assert "not in this bundle: the adapter that kohi released in run run-1 (its entry 4)" in text
+    assert "released in run run-2 (" not in text
+
+
+@pytest.mark.parametrize("name", [
+    "provenance.dsse.json", "provenance/run-1.json", "provenance/dsse.json", "provenance/x/run-1.dsse.json",
+    "provenance/run-3.dsse.json", "provenance/Run-1.dsse.json", "provenance/run-1.dsse.json.dsse.json", "provenance",
+])
+def test_a_statement_whose_file_is_not_named_after_its_run_is_refused(two: dict[str, bytes], name: str) -> None:
+    moved = tampered(two, **{FIRST: None, name: two[FIRST]})
+    again = tampered(two, **{name: two[FIRST]})        # a second file for a run that has one
+    for verdict in (moved, again):
+        assert verdict.code == 5 and name in verdict.details[-1]
+
+
+def test_statements_cannot_change_places_or_share_a_file(two: dict[str, bytes]) -> None:
+    swapped = tampered(two, **{FIRST: two[SECOND], SECOND: two[FIRST]})
+    assert swapped.code == 5 and "another run" in swapped.details[-1]
+    for both in (two[FIRST] + two[SECOND], two[FIRST] * 2, b""):
+        verdict = tampered(two, **{FIRST: both})
+        assert verdict.code == 5 and "it must hold the one of its run" in verdict.details[-1]
+
+
+def test_a_statement_of_a_run_that_no_log_knows_is_refused(two: dict[str, bytes]) -> None:
+    invented = provenance(two, b'"run":"run-1"', b'"run":"run-9"')
+    verdict = tampered(two, **{"provenance/run-9.dsse.json": invented})
+    assert verdict.code == 5 and "no log knows run run-9" in verdict.details[-1]
+
+
+@pytest.mark.parametrize(("mine", "others", "about"), [
+    (example.LORA.adapter, example.PROBE.adapter, "the adapter of run run-2"),
+    (example.LORA.sums[2], example.PROBE.sums[2], "the sum of step 3 of run run-2"),
+])
+def test_a_run_cannot_claim_the_adapter_or_a_sum_of_another_run(
+    two: dict[str, bytes], mine: str, others: str, about: str
+) -> None:
+    claimed = provenance(two, mine[7:].encode(), others[7:].encode(), name=SECOND)
+    verdict = tampered(two, **{SECOND: claimed})
+    assert verdict.code == 5 and f"no log mentions {about}" in verdict.details[-1]
+
+
+@pytest.mark.parametrize("kind", ["study", "policy"])
+def test_a_run_cannot_lean_on_what_was_decided_in_another_run(tmp_path: Path, kind: str) -> None:
+    # run-2 has its sums and its release in the logs; the offer, or a site's decision, stands under run-1 alone.
+    verdict = tampered(example.members(
+        tmp_path, runs=BOTH_RUNS, without=lambda entry: entry.refs["run"] == "run-2" and kind in entry.refs))
+    about = {"study": "no log mentions the study of run run-2", "policy": "does not mention, in run run-2, the policy"}
+    assert verdict.code == 5 and about[kind] in verdict.details[-1]
+
+
+@pytest.mark.parametrize("kind", ["study", "policy"])
+def test_a_paper_that_a_log_names_in_a_run_with_a_statement_must_be_in_the_bundle(tmp_path: Path, kind: str) -> None:
+    def decided(run: str) -> Entry:
+        return Entry(type="decision.permit", party="wanko", at=example.NOW,
+                     refs={"run": run, kind: "sha256:" + "5" * 64})
+
+    verdict = tampered(example.members(tmp_path / "run-2", runs=BOTH_RUNS, also=[decided("run-2")]))
+    assert verdict.code == 5 and f"of the log of wanko mentions a {kind} that is not in" in verdict.details[-1]
+    # papers change between runs: one that released nothing here may have had others
+    assert tampered(example.members(tmp_path / "run-7", runs=BOTH_RUNS, also=[decided("run-7")])).code == 0
+
+
+def test_a_log_that_names_another_statement_of_a_run_contradicts_it(tmp_path: Path) -> None:
+    def released(run: str) -> Entry:
+        return Entry(type="release.published", party="wanko", at=example.NOW,
+                     refs={"run": run, "provenance": "sha256:" + "5" * 64})
+
+    for run in ("run-1", "run-2"):
+        verdict = tampered(example.members(tmp_path / run, runs=BOTH_RUNS, also=[released(run)]))
+        assert verdict.code == 5 and "of the log of wanko names another provenance statement" in verdict.details[-1]
+    # of a run without a statement here, the same entry is only said
+    verdict = tampered(example.members(tmp_path / "run-7", runs=BOTH_RUNS, also=[released("run-7")]))
+    assert verdict.code == 0 and any("wanko released in run run-7" in line for line in verdict.details)
+
+
+ADAPTER = {"name": "adapter.safetensors", "digest": {"sha256": "1a" * 32}}
+HEAD = {"name": "head.safetensors", "digest": {"sha256": "4e" * 32}}
+
+
+@pytest.mark.parametrize("subject", [
+    [], [HEAD], [HEAD, ADAPTER], [ADAPTER, ADAPTER], [ADAPTER, HEAD, HEAD],
+    [ADAPTER, {**HEAD, "digest": ADAPTER["digest"]}, HEAD], [{**ADAPTER, "name": "adapter_model.safetensors"}, HEAD],
+    [ADAPTER, {**HEAD, "name": "../head"}], [ADAPTER, {**HEAD, "name": ""}], [ADAPTER, {**HEAD, "name": 1}],
+    [ADAPTER, {**HEAD, "digest": {"sha256": "4E" * 32}}], [ADAPTER, {**HEAD, "digest": {"sha512": "4e" * 64}}],
+])
+def test_a_statement_is_about_the_adapter_first_and_each_other_file_once(
+    tmp_path: Path, two: dict[str, bytes], subject: list[object]
+) -> None:
+    # Signed and logged as it stands, so that its subjects are all that is wrong with it.
+    def about(subjects: list[object], folder: str) -> verifier.Verdict:
+        envelope, = read_envelopes(two[SECOND], name="x")
+        payload = canonical_bytes({**json.loads(envelope.payload), "subject": subjects})
+        signed = write_envelopes([Envelope(envelope.payload_type, payload, ()).signed_by(example.key("kohi"))])
+        return tampered(example.members(tmp_path / folder, runs=BOTH_RUNS, instead={SECOND: signed}))
+
+    assert about([ADAPTER, HEAD], "right").code == 0
+    verdict = about(subject, "wrong")
+    assert verdict.code == 5, verdict
+    assert SECOND in verdict.details[-1] or "malformed" in verdict.details[-1]
+
+
+def test_evidence_of_another_form_is_unusable_and_not_called_changed(members: dict[str, bytes]) -> None:
+    whole = verifier.read_container(example.sealed(members, example.key("kohi")))
+    older = whole["manifest.json"].replace(verifier.SCHEMA.encode(), b"sekisho-evidence/1")
+    assert older != whole["manifest.json"]
+    verdict = verify(verifier.write_container({**whole, "manifest.json": older}), ROOT)
+    assert verdict.code == 6 and "verify.py that came with the bundle" in verdict.details[-1]
 
 
 def test_evidence_without_any_log_is_refused(members: dict[str, bytes]) -> None:
@@ -326,15 +467,15 @@ def test_evidence_without_any_log_is_refused(members: dict[str, bytes]) -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(data=st.data())
-def test_nonsense_signed_by_a_party_is_a_finding_never_a_crash(members: dict[str, bytes], data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from(sorted(members)))
+def test_nonsense_signed_by_a_party_is_a_finding_never_a_crash(two: dict[str, bytes], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(two)))
     value = data.draw(st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=8),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
             st.sampled_from(["payload", "payloadType", "signatures", "parties", "party", "refs", "x"]), inner),
         max_leaves=8))
     body = data.draw(st.sampled_from([json.dumps(value).encode() + b"\n", b"\n", b"\xff", b"[" * 5000, b"{}\n"]))
-    assert tampered(members, **{name: body}).code in (4, 5)
+    assert tampered(two, **{name: body}).code in (4, 5)
 
 
 # --- the parts ---------------------------------------------------------------------------------------------------

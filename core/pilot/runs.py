@@ -1,0 +1,189 @@
+"""One run's facts, gathered after it and before the next begins, which replaces what sites and coordinator hold.
+
+Order of calls: ``methods_of`` says which runs there are; after each, ``run_facts`` or ``failed_run_facts``, and
+``site_run`` for every site. The whole pilot: facts.py.
+
+``run_facts`` holds only what may be said beyond the sites; ``site_run`` holds what stays at one site.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from ...privacy.accounting.accountant import coalition_table
+from ...privacy.accounting.plan import Plan
+from ...privacy.budget import decimal_text
+from ..coordinator.coordinator import RunResult
+from ..site.joining import Considered
+from ..site.publish import Published
+from ..study import Study
+from .federation import Federation
+from .findings import GroupResult, MethodResult, RunFacts, StepRecord, Steps
+from .protections import protections_held, protections_of_failed
+from .site_report import SiteRun
+
+# A study's mapping of methods has no order of its own (what is signed is its canonical form, with sorted keys). The
+# lightest runs first, so that most is known before most is spent.
+LIGHTEST_FIRST = ("probe", "lora")
+
+
+def methods_of(study: Study) -> tuple[str, ...]:
+    """The study's methods in the order in which a pilot runs and shows them."""
+    known = [method for method in LIGHTEST_FIRST if method in study.methods]
+    return (*known, *(method for method in study.methods if method not in known))
+
+
+@dataclass(frozen=True)
+class Clocked:
+    """When a run began and ended (RFC 3339), and its seconds by stage."""
+
+    started: str
+    finished: str
+    seconds: Mapping[str, float]
+
+
+def run_facts(
+    federation: Federation,
+    result: RunResult,
+    published: Published,
+    scores: MethodResult,
+    groups: tuple[GroupResult, ...],
+    clocked: Clocked,
+    *,
+    cross_check: float | None = None,
+) -> RunFacts:
+    """A run that ended with an adapter. ``cross_check`` is its epsilon by another accountant."""
+    plan, state = result.plan, result.state
+    epsilon = {
+        name: round_up(site.tools.considered.epsilon)
+        for name, site in federation.sites.items()
+        if site.tools is not None
+    }
+    return RunFacts(
+        **_of_plan(plan, cohort=len(state.cohort)),
+        method=result.method,
+        run=result.run,
+        started=clocked.started,
+        finished=clocked.finished,
+        epsilon=epsilon,
+        cross_check=cross_check,
+        steps=Steps(planned=plan.steps, completed=state.completed, abandoned=state.abandoned),
+        history=tuple(
+            StepRecord(
+                step=outcome.step,
+                cohort=outcome.cohort,
+                outcome="completed" if outcome.status == "summed" else "abandoned",
+            )
+            for outcome in state.outcomes
+        ),
+        protections=protections_held(federation, result),
+        uplink_bytes_per_parameter=result.traffic.frame_bytes / plan.dimension,
+        step_bytes=result.traffic.frame_bytes,
+        seconds=shown(federation, clocked.seconds),
+        adapter=published.adapter.digest,
+        result=scores,
+        groups=groups,
+    )
+
+
+def failed_run_facts(
+    federation: Federation,
+    method: str,
+    run: str,
+    code: str,
+    considered: Mapping[str, Considered],
+    clocked: Clocked,
+    *,
+    states: Path,
+    adapter: str | None = None,
+) -> RunFacts:
+    """A run that ended without a result; ``states`` is where the coordinator keeps how far each run came."""
+    plan = federation.plan(method)
+    history = _history(states / f"{run}.json")
+    completed = sum(record.outcome == "completed" for record in history)
+    return RunFacts(
+        **_of_plan(plan, cohort=len(history[-1].cohort) if history else plan.sites),
+        method=method,
+        run=run,
+        started=clocked.started,
+        finished=clocked.finished,
+        epsilon={name: round_up(one.epsilon) for name, one in considered.items()},
+        steps=Steps(planned=plan.steps, completed=completed, abandoned=len(history) - completed),
+        history=history,
+        protections=protections_of_failed(federation, run, plan),
+        uplink_bytes_per_parameter=0.0,
+        step_bytes=0,
+        seconds=shown(federation, clocked.seconds),
+        adapter=adapter,
+        result=None,
+        failure=code,
+    )
+
+
+def _of_plan(plan: Plan, *, cohort: int) -> dict[str, Any]:
+    """What the plan alone says."""
+    settings = (
+        ("sampling-rate", decimal_text(plan.sampling_rate)),
+        ("clipping-norm", decimal_text(plan.clipping_norm)),
+        ("records-per-subject", str(plan.records_per_subject)),
+    )
+    return {
+        "epsilon_target": plan.epsilon,
+        "delta": plan.delta,
+        "coalition": tuple(coalition_table(plan, cohort)),
+        "parameters": plan.dimension,
+        "settings": settings,
+    }
+
+
+def _history(path: Path) -> tuple[StepRecord, ...]:
+    # written by the coordinator after every step; a run that ended before its first has none
+    try:
+        outcomes = json.loads(path.read_text("utf-8"))["outcomes"]
+        return tuple(
+            StepRecord(
+                step=one["step"],
+                cohort=tuple(one["cohort"]),
+                outcome="completed" if one["status"] == "summed" else "abandoned",
+            )
+            for one in outcomes
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def shown(federation: Federation, seconds: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by stage, where they may be shown."""
+    # only the example's data are public; elsewhere how long sites took is nobody else's business
+    return {stage: round(spent, 3) for stage, spent in seconds.items()} if federation.roster.demo else {}
+
+
+def site_run(federation: Federation, name: str, method: str, run: str) -> SiteRun | None:
+    """What stays at ``name`` of the run that has just ended; None where the site never joined it."""
+    site = federation.sites[name]
+    tools = site.tools
+    joined = any(row.run == run for row in site.folder.ledger.balance().runs)
+    if tools is None or tools.considered.offer.method != method or not joined:
+        return None
+    excluded = {str(reason): count for reason, count in tools.considered.excluded.items()}
+    without_budget = len(tools.considered.subjects) - len(tools.admitted)
+    if without_budget:
+        excluded["budget"] = without_budget
+    return SiteRun(
+        method=method,
+        run=run,
+        used_subjects=len(tools.admitted),
+        excluded=excluded,
+        epsilon=round_up(tools.considered.epsilon),
+        delta=tools.plan.delta,
+    )
+
+
+def round_up(epsilon: float) -> float:
+    """Four places, never below what it is."""
+    return float(Decimal(repr(epsilon)).quantize(Decimal("0.0001"), rounding="ROUND_CEILING"))

@@ -1,0 +1,41 @@
+"""After a run, at each site by itself: a head of its own on the common adapter. Nothing of it leaves.
+
+Not here: how it is trained (training/personal.py). No gate is passed, because nothing is sent: no budget is charged and
+no noise is added. It is a use of the records all the same: the policy decides, and who objects is left out.
+"""
+
+from __future__ import annotations
+
+from ...privacy.mechanism.randomness import SecretStream
+from ..data.eligible import still_eligible
+from ..errors import ProtocolError
+from ..parties import make_private_folder, replace_file
+from ..training.adapter import Adapter
+from ..training.personal import PersonalHead, train_personal_head
+from .site import Site
+
+
+def personalise(site: Site) -> PersonalHead | None:
+    """The site's own head, kept in its state folder; None where there are too few records. Raises ``Refused``."""
+    state, tools, data = site.state, site.tools, site.data
+    if state is None or tools is None or data is None or not state.finished:
+        raise ProtocolError("NOTHING_TO_PERSONALISE", "there is no finished run at this site")
+    folder = site.folder
+    # 1. decide: the same use of the same records as in a step of the run
+    tools.gate.decide(
+        folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=state.step_cohort)
+    )
+    # 2. who may still be used
+    subjects = still_eligible(
+        tools.admitted, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock()
+    )
+    # 3. train; who is kept aside to try it on is drawn afresh
+    found = train_personal_head(data, subjects, state.optimizer.vector, key=SecretStream().bytes(32))
+    if found is None:
+        return None
+    # 4. keep it, for the site alone
+    make_private_folder(folder.personal)
+    kept = Adapter.for_head(found.vector)
+    replace_file(folder.personal / f"{state.run}.safetensors", kept.to_safetensors())
+    folder.record("personal.trained", refs={"run": state.run})
+    return found

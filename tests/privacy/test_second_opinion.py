@@ -1,0 +1,52 @@
+"""Another accountant looks at every run: it agrees within its own error, and notices a certificate that is too low."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from sekisho.privacy.accounting.accountant import build_plan, certificate
+from sekisho.privacy.accounting.plan import Plan
+from sekisho.privacy.accounting.second_opinion import second_opinion
+from sekisho.privacy.budget import Unit
+from sekisho.privacy.errors import BadParametersError
+
+
+def plan(epsilon: str, rate: str, steps: int) -> Plan:
+    return build_plan(
+        unit=Unit.SUBJECT,
+        epsilon=Decimal(epsilon),
+        delta=Decimal("0.00001"),
+        steps=steps,
+        allowance=5,
+        sampling_rate=Decimal(rate),
+        clipping_norm=Decimal("0.4"),
+        dimension=385,
+        sites=5,
+        minimum_sites=3,
+        observers=1,
+        subjects=[300] * 5,
+        records_per_subject=6,
+    )
+
+
+@pytest.mark.parametrize(("epsilon", "rate", "steps"), [("3", "1", 60), ("8", "0.1", 40), ("1", "0.5", 30)])
+def test_both_accountants_agree_within_the_others_error(epsilon: str, rate: str, steps: int) -> None:
+    made = plan(epsilon, rate, steps)
+    for observers in (0, 1, 2):
+        own = certificate(made, cohort=5, observers=observers)
+        other = second_opinion(made, cohort=5, observers=observers)
+        assert abs(other.epsilon - own) <= other.slack and not other.contradicts(own)
+
+
+def test_a_certificate_that_forgot_a_tenth_of_the_steps_is_contradicted() -> None:
+    made = plan("3", "1", 60)
+    too_low = certificate(plan("3", "1", 60), cohort=5, observers=1) * (0.9**0.5)
+    assert second_opinion(made, cohort=5, observers=1).contradicts(too_low)
+
+
+def test_without_noise_there_is_no_opinion() -> None:
+    with pytest.raises(BadParametersError) as caught:
+        second_opinion(plan("3", "1", 60), cohort=5, observers=5)
+    assert caught.value.code == "NOISE_TOO_SMALL"
