@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..governance.signing.keys import SigningKey
 from .errors import BadInputError, Refused
+from .passphrases import unlock
 
 LOG_NAME = "log.sqlite"
 
@@ -25,17 +26,26 @@ def log_origin(study: str, party: str) -> str:
     return f"sekisho.example/{study}/{party}"
 
 
-def load_key(study_folder: Path, party: str, *, demo: bool) -> SigningKey:
-    """The signing key of a party: ``keys/<party>.demo.key`` under a demo roster, else ``keys/<party>.key``."""
-    path = study_folder / "keys" / (f"{party}.demo.key" if demo else f"{party}.key")
+def key_path(study_folder: Path, name: str, *, demo: bool = False) -> Path:
+    """Where the key of a party, or of a person who keeps it beside the study, lies."""
+    return study_folder / "keys" / (f"{name}.demo.key" if demo else f"{name}.key")
+
+
+def load_key(study_folder: Path, party: str, *, demo: bool, ask: bool = True) -> SigningKey:
+    """The signing key of a party: ``keys/<party>.demo.key`` under a demo roster, else ``keys/<party>.key``.
+
+    ``ask`` says whether a person may be asked for its passphrase (passphrases.py has where it may come from).
+    """
+    path = key_path(study_folder, party, demo=demo)
     if not path.exists():
         raise Refused(
             "KEY_MISSING",
             f"there is no signing key for '{party}'",
-            hint=f"put the key in keys/{path.name}; a demo key is accepted under a demo roster only",
+            hint=f"its owner puts it in keys/{path.name} (`sekisho study key {party}` made it); "
+            "a demo key is accepted under a demo roster only",
             site=party,
         )
-    return SigningKey.load(path)
+    return unlock(path, party, ask=ask)
 
 
 def make_private_folder(path: Path) -> None:

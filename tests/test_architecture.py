@@ -295,11 +295,11 @@ def coordinator_is_blind(tree: Tree) -> list[str]:
 
 
 def offices_are_light(tree: Tree) -> list[str]:
-    """4. Legal and compliance need nothing heavy, no record, vault, ledger, gate; a site's no torch."""
+    """4. Legal, compliance, signing need nothing heavy, no record, vault, ledger, gate; sites and drafts no torch."""
     return tree.cannot_reach(
-        ["core.cli.legal", "core.cli.compliance"],
+        ["core.cli.legal", "core.cli.compliance", "core.cli.signing"],
         (*SECRETS, "privacy.accounting", "tenseal", "dp_accounting", *TORCH),
-    ) + tree.cannot_reach(["core.cli.site", "core.cli.coordinator", "core.cli.console"], TORCH)
+    ) + tree.cannot_reach(["core.cli.site", "core.cli.study", "core.cli.coordinator", "core.cli.console"], TORCH)
 
 
 def site_and_coordinator_never_meet(tree: Tree) -> list[str]:
@@ -507,6 +507,8 @@ PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (offices_are_light, "core/cli/legal.py", "from ...privacy.accounting.accountant import certificate"),
     (offices_are_light, "core/cli/compliance.py", "from ...governance.consent.vault import Vault"),
     (offices_are_light, "core/cli/site.py", "import transformers"),
+    (offices_are_light, "core/paperwork/signing.py", "from ..data.dataset import Dataset"),
+    (offices_are_light, "core/paperwork/draft.py", "import torch"),
     (
         site_and_coordinator_never_meet,
         "core/site/site.py",
@@ -583,7 +585,9 @@ def test_rules_name_files_that_exist(sources: dict[str, str]) -> None:
     named |= {
         "core.cli.legal",
         "core.cli.compliance",
+        "core.cli.signing",
         "core.cli.site",
+        "core.cli.study",
         "core.gate.facts",
         "governance.evidence.verifier",
     }

@@ -15,9 +15,9 @@ from typer.core import TyperGroup
 # name -> (module beside this one, one line for --help); a module is imported when its command runs
 COMMANDS: dict[str, tuple[str, str]] = {
     "pilot": ("pilot", "Run a study, every site in this process; write its report."),
-    "study": ("study", "A study of your own: its state, and resetting a demo."),
-    "legal": ("legal", "Read and check policies; see what a study would be allowed."),
-    "site": ("site", "A site's own view: budget and consent."),
+    "study": ("study", "A study of your own: draft, keys, where it stands."),
+    "legal": ("legal", "Read, check, sign papers; see what a study would be allowed."),
+    "site": ("site", "A site's own view: roster, budget and consent."),
     "compliance": ("compliance", "Export evidence, and verify it."),
     "doctor": ("doctor", "Prove that each protection is on, by trying to break it."),
 }

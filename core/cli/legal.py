@@ -1,4 +1,4 @@
-"""sekisho legal: read and check policies, and see what every site's clauses say to a study.
+"""sekisho legal: read and check policies, sign papers, and see what every site's clauses say to a study.
 
 Loads no torch, no TenSEAL, no accountant, and touches no record, ledger or consent register. What a site alone can know
 (its budget left, its consents) is therefore assumed in ``decide`` and marked so; the site decides again, with its own
@@ -21,6 +21,7 @@ from ..errors import Refused
 from ..gate.facts import Standing, request_for
 from ..site.papers import Papers, read_file, read_papers, read_stop, read_study, requester_is_known
 from .console import DEFAULT_STUDY, REFUSED, Terminal, guarded
+from .signing import sign
 
 ASSUMED = ("consent.eligible", "budget.run_epsilon", "budget.run_delta", "budget.lifetime_fits")
 
@@ -29,7 +30,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.callback()
 def legal_commands() -> None:
-    """Read and check policies; see what a study would be allowed."""
+    """Read, check, sign papers; see what a study would be allowed."""
 
 
 @app.command()
@@ -55,6 +56,9 @@ def check(
             "enforced": [str(line) for line in lines],
         }
     )
+
+
+app.command("sign")(sign)
 
 
 @app.command("decide")

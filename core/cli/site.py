@@ -1,4 +1,4 @@
-"""sekisho site: a site's own view of its budget and of consent. What it prints stays at the site.
+"""sekisho site: a site accepts the roster; its own view of budget and consent. What it prints stays at the site.
 
 No torch here: training runs in the engine's own process.
 """
@@ -14,13 +14,17 @@ from ..errors import BadInputError
 from ..parties import state_folder
 from ..site.papers import read_file, read_study
 from .console import DEFAULT_STUDY, Terminal, guarded
+from .signing import sign_roster
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 
 @app.callback()
 def site_commands() -> None:
-    """A site's own view: budget and consent."""
+    """A site's own view: roster, budget and consent."""
+
+
+app.command("sign-roster")(sign_roster)
 
 
 @app.command()

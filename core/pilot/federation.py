@@ -221,7 +221,8 @@ def note_refusal(
     """Log at the site that its papers were refused, where it has the roster's key and its log can be written."""
     entry = Entry(type="decision.refuse", party=site, at=clock(), data={"codes": [error.code]})
     with suppress(CoreError, GovernanceError), ExitStack() as opened:
-        key = load_key(study_folder, site, demo=roster.demo)
+        # nobody is asked for a passphrase only to be refused
+        key = load_key(study_folder, site, demo=roster.demo, ask=False)
         roster.check_own_key(site, key)
         state = state_folder(study_folder, site)
         make_private_folder(state)

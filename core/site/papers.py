@@ -25,6 +25,8 @@ from ..errors import BadInputError, Refused
 from ..study import Study
 
 SIGNATURES = ".dsse.json"  # beside each signed file
+HOW_TO_SIGN = "its people sign it with `sekisho legal sign`; `sekisho study status` names who, and the command to type"
+HOW_TO_SIGN_THE_ROSTER = "every site signs it with `sekisho site sign-roster SITE`; people sign papers after that"
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def check_policy_signed(study_folder: Path, site: str, policy: Policy, roster: R
             raise Refused(
                 "POLICY_NOT_SIGNED",
                 f"{site}: policy.yaml lacks a valid signature, over its present bytes, of '{role}' acting for {site}",
-                hint="whoever the roster lets act for this site signs it as it stands; any change needs new signatures",
+                hint="whoever the roster lets act for this site signs it as it stands (`sekisho legal sign`; "
+                "`sekisho study status` names them); any change needs new signatures",
                 site=site,
             )
 
@@ -178,7 +181,7 @@ def read_base_model(study_folder: Path, roster: Roster, *, now: datetime) -> Bas
         raise Refused(
             "BASE_MODEL_NOT_SIGNED",
             "base-model.yaml lacks a valid signature of role 'legal' over its present bytes",
-            hint="legal reads what the model was trained on and signs the record as it stands",
+            hint="legal reads what the model was trained on and signs the record as it stands (`sekisho legal sign`)",
         )
     return record
 
@@ -197,7 +200,7 @@ def read_signatures(path: Path, name: str = "") -> tuple[Envelope, ...]:
         raise Refused(
             "SIGNATURE_MISSING",
             f"{name} has no signatures beside it",
-            hint=f"{name}{SIGNATURES} must hold the signed approvals of {path.name}",
+            hint=HOW_TO_SIGN_THE_ROSTER if path.name == "roster.yaml" else HOW_TO_SIGN,
         )
     return read_envelopes(read_file(beside), name=name + SIGNATURES)
 

@@ -108,7 +108,8 @@ def wilson_interval(correct: float, count: int) -> tuple[float, float]:
     square = Z_95**2
     centre = (share + square / (2 * count)) / (1 + square / count)
     reach = Z_95 / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    return max(0.0, centre - reach), min(1.0, centre + reach)
+    # floats may leave all right (or all wrong) one rounding outside its own bounds
+    return max(0.0, min(share, centre - reach)), min(1.0, max(share, centre + reach))
 
 
 def _variance(values: NDArray[np.float64]) -> float:

@@ -12,7 +12,8 @@ The learning rate is not tuned, for a search on private data would have to be pa
 figures (``public_learning_rate``): features have length √2 with the constant 1, a record's curvature is p(1 − p)·2, and
 clipping to C leaves a subject free to move only while the sum of its residuals |p − y| is at most C/√2. As
 p(1 − p) ≤ |p − y|, a subject's clipped gradient is Lipschitz with L = √2·C when its records pull one way, however many
-it has. Heavy ball is stable for η < 2(1 + μ)/L; the rule is half of that, η = (1 + μ)/(√2·C).
+it has. Heavy ball is stable for η < 2(1 + μ)/L; the rule is half of that, η = (1 + μ)/(√2·C). Adapters seen through
+their first-order model are the same problem with derivatives for features, bounded by tangent.RADIUS instead of √2.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from ..methods import Method
 from .schedule import PLAIN, Schedule
 
 DIGEST_LABEL = b"sekisho-optimizer-state-v2\x00"
+PROBE_RADIUS = Decimal(2).sqrt()  # a feature row of length one, and a 1
 RATE_PLACES = Decimal("0.01")  # rounded down: the rule promises stability, not a third digit
 
 
@@ -105,7 +107,10 @@ class Momentum:
         return OptimizerState(vector, velocity, reference, updates)
 
 
-def public_learning_rate(clipping_norm: Decimal, momentum: Decimal) -> Decimal:
-    """η = (1 + μ)/(√2·C), rounded down to two places; from public figures alone (see the module's docstring)."""
-    rate = (1 + momentum) / (Decimal(2).sqrt() * clipping_norm)
+def public_learning_rate(clipping_norm: Decimal, momentum: Decimal, radius: Decimal = PROBE_RADIUS) -> Decimal:
+    """η = (1 + μ)/(R·C), rounded down to two places; from public figures alone (see the module's docstring).
+
+    ``radius`` R bounds a record's derivative of the log odds: √2 for a probe, tangent.RADIUS for adapters.
+    """
+    rate = (1 + momentum) / (radius * clipping_norm)
     return rate.quantize(RATE_PLACES, rounding=ROUND_DOWN)

@@ -5,7 +5,7 @@ z(w) ≈ z(r) + ∂z(r)·(w − r), with r the reference of the schedule (schedu
 
 Why: a full pass through the layers costs seconds for every thousand records, this costs milliseconds, so that all
 subjects can take part in every step, which is what keeps the noise small; and noise lets adapters move so little that
-the difference to the model itself is small (docs/adr/0010). Scores are always those of the model itself.
+the difference to the model itself is small (docs/adr/0009). Scores are always those of the model itself.
 
 Order of calls: ``load(texts)`` -> each step ``linearise(rows, reference)``, then ``gradients(rows[places], ...)``;
 ``scores`` at last. Derivatives are as personal as the texts: in memory only, and dropped with the rows.
@@ -31,7 +31,7 @@ from .task import HeadedTask, StateSource
 
 # A record's derivative is scaled down to this norm, so that a public learning rate is stable for every record there may
 # be (optimizer.py: curvature below RADIUS times the residual). The head alone has √2; 1.6 leaves half of that to the
-# adapter, more of which would be more noise than a layer bears (docs/adr/0010).
+# adapter, more of which would be more noise than a layer bears (docs/adr/0009).
 RADIUS = 1.6
 
 

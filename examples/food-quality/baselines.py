@@ -196,7 +196,11 @@ class Bench:
             (("hashed words, ε = 3", "単語のみ・ε = 3"), self.words, True),
         )
         return [
-            {"name": {"en": name[0], "ja": name[1]}, "points": [self.point(task, private, share) for share in SHARES]}
+            {
+                "name": {"en": name[0], "ja": name[1]},
+                "foundation": task is self.model,
+                "points": [self.point(task, private, share) for share in SHARES],
+            }
             for name, task, private in ways
         ]
 

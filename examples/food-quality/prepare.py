@@ -8,8 +8,8 @@ nothing: every choice is a hash of the seed and of what is chosen for, there is 
 
 GENERATED, none of it describes a real person: which customer wrote which review, all consents and objections, the
 makers, the people of the roster, every key and every signature. REAL: texts, products and labels of the reviews.
-WRITTEN BY HAND and only signed here: study.yaml, base-model.yaml, sites/<site>/policy.yaml. After a change of one
-of them run this again: without new signatures the pilot refuses it.
+WRITTEN BY HAND and only signed here: study.yaml, study-full.yaml, base-model.yaml, sites/<site>/policy.yaml. After a
+change of one of them run this again: without new signatures the pilot refuses it.
 
 The keys are computed from published names, so anybody can sign with them: they protect nothing, and only a roster
 marked `demo: true` accepts them. For a study of your own make keys of your own.
@@ -208,9 +208,9 @@ def sign_everything() -> None:
     path = HERE / "base-model.yaml"
     model = BaseModelRecord.parse(path.read_bytes(), path.name)
     approve(roster, path, (model.bytes_digest, model.canonical_digest), "base-model", makers_of_the_study)
-    path = HERE / "study.yaml"
-    study = Study.parse(path.read_bytes(), path.name)
-    approve(roster, path, (study.digest, study.canonical_digest), "study-approval", makers_of_the_study)
+    for path in (HERE / "study.yaml", HERE / "study-full.yaml"):
+        study = Study.parse(path.read_bytes(), path.name)
+        approve(roster, path, (study.digest, study.canonical_digest), "study-approval", makers_of_the_study)
 
 
 def key_file(name: str) -> SigningKey:

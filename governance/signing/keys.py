@@ -39,6 +39,7 @@ MAX_KEY_FILE_BYTES = 4096   # an encrypted PKCS#8 Ed25519 key is about 350 bytes
 # scrypt for passphrases: five passes over 16 MiB, under the 32 MiB that the openssl command accepts.
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**14, 8, 5
 _SCRYPT_MEMORY = 64 * 2**20
+NO_KEY_YET = "NOT-MADE-YET"   # stands where a public key will, in a roster that is still being written
 _TEXT_PREFIX = "ed25519:"
 _DEMO_LABEL = b"sekisho demo key, published, protects nothing: "
 _FIELD_PRIME = 2**255 - 19
@@ -58,6 +59,7 @@ _PBES2 = bytes.fromhex("06092a864886f70d01050d")
 _SCRYPT = bytes.fromhex("06092b06010401da47040b")
 _AES_256_CBC = bytes.fromhex("060960864801650304012a")
 _SEQUENCE, _INTEGER, _OCTETS = 0x30, 0x02, 0x04
+_ENCRYPTED_BEGIN = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,13 @@ class PublicKey:
         """Read ``to_text``'s form, exactly: another spelling of the same key is refused.
 
         Raises:
-            BadSignatureError: KEY_MALFORMED, KEY_WEAK.
+            BadSignatureError: KEY_NOT_MADE, KEY_MALFORMED, KEY_WEAK.
         """
+        if text == NO_KEY_YET:
+            raise BadSignatureError(
+                "KEY_NOT_MADE", "a key has not been made yet",
+                "`sekisho study key NAME` makes it; `sekisho study status` says for whom",
+            )
         malformed = BadSignatureError(
             "KEY_MALFORMED", "a public key is not written as ed25519:<base64>", "copy the whole line again"
         )
@@ -252,6 +259,15 @@ def demo_key(label: str) -> SigningKey:
 def is_demo_file(path: Path) -> bool:
     """Whether the file's name says that its key is published."""
     return path.name.endswith(DEMO_SUFFIX)
+
+
+def is_encrypted_file(path: Path) -> bool:
+    """Whether the file holds a key that only a passphrase opens; False where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_ENCRYPTED_BEGIN)) == _ENCRYPTED_BEGIN
+    except OSError:
+        return False
 
 
 def _encrypted_pem(plain: bytes, passphrase: bytes) -> bytes:

@@ -29,7 +29,7 @@ from ..document import Document, DocumentModel, Path, read_document, validate_mo
 from ..errors import BadSignatureError, Refused
 from ..language import Text
 from .envelope import PREDICATES, Envelope, Statement, Subject, read_time, verified_keys, verify_envelope
-from .keys import PublicKey, SigningKey, demo_key
+from .keys import NO_KEY_YET, PublicKey, SigningKey, demo_key
 
 KNOWN_ROLES = frozenset({"legal", "it", "business", "compliance", "data-protection"})
 REQUIRED_ROLES = ("legal", "it")   # nothing touches data before both have approved
@@ -90,9 +90,8 @@ class Roster:
 
         Raises:
             BadDocumentError: with line and column: the codes of ``document``, and ROSTER_ID_TWICE,
-                ROSTER_KEY_TWICE, ROSTER_KEY_MALFORMED, ROSTER_DEMO_KEY, ROSTER_ROLE_UNKNOWN,
-                ROSTER_ROLE_TWICE, ROSTER_THRESHOLD_MISSING, ROSTER_THRESHOLD_UNREACHABLE, ROSTER_PARTIES,
-                ROSTER_TIMES.
+                ROSTER_KEY_TWICE, ROSTER_KEY_MALFORMED, ROSTER_KEY_NOT_MADE, ROSTER_DEMO_KEY, ROSTER_ROLE_UNKNOWN,
+                ROSTER_ROLE_TWICE, ROSTER_THRESHOLD_MISSING, ROSTER_THRESHOLD_UNREACHABLE, ROSTER_PARTIES, ROSTER_TIMES.
         """
         document = read_document(data, name=name)
         content = validate_model(document, _RosterModel)
@@ -211,7 +210,7 @@ def verify_first_roster(roster: Roster, envelopes: Sequence[Envelope], *, now: d
     if missing:
         raise BadSignatureError(
             "ROSTER_UNSIGNED", f"the roster is not signed by {', '.join(missing)}",
-            "each site listed signs the roster file as it is now",
+            "each site listed signs the roster file as it is now (`sekisho site sign-roster SITE`)",
         )
 
 
@@ -305,7 +304,8 @@ class _Reader:
         try:
             key = PublicKey.from_text(text)
         except BadSignatureError as error:
-            self._refuse("ROSTER_KEY_MALFORMED", error.sentence, error.hint, path)
+            code = "ROSTER_KEY_NOT_MADE" if text == NO_KEY_YET else "ROSTER_KEY_MALFORMED"
+            self._refuse(code, error.sentence, error.hint, path)
         if key in self._keys:
             self._refuse("ROSTER_KEY_TWICE", "one key stands in two places of the roster", "make another", path)
         if key in self._published:

@@ -22,10 +22,16 @@ from ..federation.command import Ended, one_line, sekisho, sekisho_here
 Capture = pytest.CaptureFixture[str]
 
 # Words that succeed on the small study, and words that do not, with their exit code and error code.
-# {study}, {site} and {out} are filled in; a pilot that succeeds takes long and is shown in tests/faults.
+# {study}, {site} and {out} are filled in; a pilot that succeeds takes long and is shown in tests/faults, and what
+# changes a study succeeds once: test_own_study.py.
 GOOD: dict[str, str | None] = {
     "pilot": None,
+    "study new": None,
+    "study status": "{study}",
+    "study key": None,
     "study reset-demo": "{study}",
+    "legal sign": None,
+    "site sign-roster": None,
     "legal check": "{study}/sites/{site}/policy.yaml",
     "legal decide": "{study}",
     "site budget": "{site} --study {study}",
@@ -36,7 +42,12 @@ GOOD: dict[str, str | None] = {
 }
 BAD: dict[str, tuple[str, int, str]] = {
     "pilot": ("{out}/nowhere --out {out}/out", 2, "FILE_UNREADABLE"),
+    "study new": ("{out}/new --sites one,two --from {out}/nowhere.csv", 2, "SITES_UNUSABLE"),
+    "study status": ("{out}/nowhere", 2, "FILE_UNREADABLE"),
+    "study key": ("nobody --study {study}", 3, "NAME_UNKNOWN"),
     "study reset-demo": ("{out}/nowhere", 2, "FILE_UNREADABLE"),
+    "legal sign": ("{study}/study.yaml --role legal --as nobody", 3, "PERSON_UNKNOWN"),
+    "site sign-roster": ("nobody --study {study}", 3, "NOT_A_SITE"),
     "legal check": ("{study}/study.yaml", 2, "SCHEMA_VERSION"),
     "legal decide": ("{out}/nowhere", 2, "FILE_UNREADABLE"),
     "site budget": ("nobody --study {study}", 2, "SITE_UNKNOWN"),

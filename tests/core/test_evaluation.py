@@ -71,6 +71,14 @@ def test_a_perfect_score_on_few_records_does_not_claim_certainty() -> None:
     assert (auc, high) == (1.0, 1.0) and low < 0.5
 
 
+def test_no_score_lies_outside_its_own_bounds() -> None:
+    """All right on 24 records once rounded to an upper bound below one: a run was charged and could not be reported."""
+    for count in range(2, 400):
+        for correct in {0, 1, count - 1, count}:
+            low, high = wilson_interval(correct, count)
+            assert 0 <= low <= correct / count <= high <= 1, (correct, count)
+
+
 def test_midranks_share_the_mean() -> None:
     assert midranks(np.array([3.0, 1.0, 3.0, 2.0])).tolist() == [3.5, 1.0, 3.5, 2.0]
 

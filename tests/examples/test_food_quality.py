@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 
 from sekisho.core.data.dataset import Dataset, TestSet
+from sekisho.core.data.intake import inspect, locate
 from sekisho.core.gate.facts import Standing, request_for
 from sekisho.core.pilot.roi import RoiInput, roi
 from sekisho.core.planning import plan_of
 from sekisho.core.study import Study
 from sekisho.core.training.optimizer import public_learning_rate
+from sekisho.core.training.tangent import RADIUS
+from sekisho.core.training.tasks import layout_of
 from sekisho.governance.consent.consent import ConsentRegister, Reason
 from sekisho.governance.errors import BadDocumentError, BadSignatureError, Refused
 from sekisho.governance.policy.decide import decide
@@ -64,6 +67,17 @@ STUDY, ROSTER = read_study(), read_roster()
 POLICIES = {site: read_policy(site) for site in SITES}
 RECORDS = {site: read_records(site) for site in SITES}
 PLAN = plan_of(STUDY, "probe", dimension=DIMENSION)
+BASE_MODEL = inspect(locate(STUDY.base_model, EXAMPLE))
+
+
+def plan(study, method):
+    settings = study.settings(method)
+    adapter = settings.adapter
+    size = DIMENSION if adapter is None else layout_of(BASE_MODEL, adapter, settings.seed).dimension
+    return plan_of(study, method, dimension=size)
+
+
+PLANS = {method: plan(STUDY, method) for method in STUDY.methods}
 
 
 @pytest.fixture
@@ -339,13 +353,36 @@ def lifetime(site):
 
 
 def test_one_pilot_keeps_the_epsilon_of_the_study():
-    assert worst_certificate(PLAN, STUDY.observers) <= 3.0
-    assert PLAN.total_steps == 65
+    assert set(PLANS) == {"probe", "lora"}
+    for made in PLANS.values():
+        assert worst_certificate(made, STUDY.observers) <= 3.0
+        assert made.total_steps == 65
 
 
-def test_the_learning_rate_follows_from_public_figures_and_was_tuned_on_nobodys_reviews():
-    method = STUDY.methods["probe"]
-    assert method.learning_rate == public_learning_rate(method.clipping_norm, method.momentum)
+def test_the_learning_rates_follow_from_public_figures_and_were_tuned_on_nobodys_reviews():
+    probe, lora = STUDY.methods["probe"], STUDY.methods["lora"]
+    assert probe.learning_rate == public_learning_rate(probe.clipping_norm, probe.momentum)
+    assert lora.learning_rate == public_learning_rate(lora.clipping_norm, lora.momentum, Decimal(str(RADIUS)))
+
+
+def test_the_full_study_is_the_same_study_with_other_training_and_every_policy_permits_it():
+    full = Study.parse((EXAMPLE / "study-full.yaml").read_bytes(), "study-full.yaml")
+    other = {"id", "methods", "measures", "digest", "canonical_digest"}
+    assert full.model_dump(exclude=other) == STUDY.model_dump(exclude=other) and list(full.methods) == ["lora"]
+    made = plan(full, "lora")
+    assert made.dimension == 74_113 and made.preset == "2x24" and worst_certificate(made, full.observers) <= 3.0
+    signed = approvals(
+        ROSTER,
+        signatures("study-full.yaml"),
+        subjects=frozenset({full.digest, full.canonical_digest}),
+        predicate_type=PREDICATES["study-approval"],
+        now=NOW,
+        requester=full.requester,
+    )
+    assert signed.by_role["legal"] == signed.by_role["it"] == 1
+    for policy in POLICIES.values():
+        request = request_for(full, standing(steps=made.total_steps, approvals=signed.by_role), method="lora")
+        assert decide(policy, request).permitted
 
 
 @pytest.mark.parametrize("site", SITES)
@@ -353,7 +390,7 @@ def test_the_learning_rate_follows_from_public_figures_and_was_tuned_on_nobodys_
 def test_every_lifetime_budget_admits_exactly_two_pilots(tmp_path, site, started):
     budget = lifetime(site)
     order = filter_order(budget)
-    cost = step_cost(PLAN, observers=PLAN.observers, order=order)
+    costs = {method: step_cost(made, observers=made.observers, order=order) for method, made in PLANS.items()}
     ledger = Ledger.open(
         tmp_path / "ledger",
         dataset=f"{site}/reviews",
@@ -363,15 +400,23 @@ def test_every_lifetime_budget_admits_exactly_two_pilots(tmp_path, site, started
         key=bytes(32),
     )
     subjects = [number.to_bytes(32, "big") for number in range(3)]
-    for run in ("first", "second"):
-        admitted = ledger.reserve(run, step_cost=cost, steps=PLAN.total_steps, subjects=subjects)
-        assert admitted == frozenset(subjects)
-        for step in range(1, started + 1):
-            ledger.start(run, step)
-        ledger.close(run)
-    with pytest.raises(BudgetExceededError) as error:
-        ledger.reserve("third", step_cost=cost, steps=PLAN.total_steps, subjects=subjects)
-    assert error.value.code == "BUDGET_EXHAUSTED"
+    whole = sum(cost * PLANS[method].total_steps for method, cost in costs.items())
+    for pilot in ("first", "second"):
+        balance = ledger.balance()
+        assert balance.spent_max + whole <= balance.cap, "a pilot must not begin that its budget cannot finish"
+        for method, cost in costs.items():
+            run = f"{pilot}-{method}"
+            admitted = ledger.reserve(run, step_cost=cost, steps=PLANS[method].total_steps, subjects=subjects)
+            assert admitted == frozenset(subjects)
+            for step in range(1, started + 1):
+                ledger.start(run, step)
+            ledger.close(run)
+    balance = ledger.balance()
+    assert balance.spent_min + whole > balance.cap
+    for method, cost in costs.items():
+        with pytest.raises(BudgetExceededError) as error:
+            ledger.reserve(f"third-{method}", step_cost=cost, steps=PLANS[method].total_steps, subjects=subjects)
+        assert error.value.code == "BUDGET_EXHAUSTED"
 
 
 def test_the_worth_can_be_computed_and_meets_its_threshold_on_the_owners_assumptions():

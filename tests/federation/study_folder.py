@@ -53,8 +53,10 @@ class HashedFeatures:
         return row / (float(np.sqrt((row * row).sum())) or 1.0)
 
 
-def build(folder: Path, *, steps: int = 4, allowance: int = 3, lifetime: str = "40.0") -> Path:
-    """A whole signed study below ``folder``."""
+def build(
+    folder: Path, *, steps: int = 4, allowance: int = 3, lifetime: str = "40.0", adapters: bool = False
+) -> Path:
+    """A whole signed study below ``folder``; with ``adapters`` it has the method lora, too."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "keys").mkdir()
     for name in (*SITES, "coordinator", *PEOPLE.values()):
@@ -68,7 +70,7 @@ def build(folder: Path, *, steps: int = 4, allowance: int = 3, lifetime: str = "
         write_records(home / "records.jsonl.gz", site)
         write_consents(home / "consent.jsonl", site)
     test = write_test(folder / "test.jsonl.gz")
-    (folder / "study.yaml").write_text(study_text(steps, allowance, test), "utf-8")
+    (folder / "study.yaml").write_text(study_text(steps, allowance, test, adapters), "utf-8")
     sign(folder)
     return folder
 
@@ -168,7 +170,12 @@ def policy_text(site: str, lifetime: str) -> str:
     return text.replace('lifetime: {epsilon: "8.5"', f'lifetime: {{epsilon: "{lifetime}"')
 
 
-def study_text(steps: int, allowance: int, test_digest: str) -> str:
+def study_text(steps: int, allowance: int, test_digest: str, adapters: bool = False) -> str:
+    lora = f"""
+  lora: {{epsilon: "3.0", delta: "0.00001", steps: {steps}, allowance: {allowance}, clipping_norm: "0.4",
+    sampling_rate: "1", learning_rate: "2.9", momentum: "0.9", seed: 1, adapter: {{layers: [2], targets: [intermediate],
+    rank: 2, alpha: 2, freeze_a: true, head_steps: 2, linear_steps: 2}}}}"""
+    too = """, {name: auc, method: lora, target: "0.60", text: {en: Order too, ja: 順序も}}"""
     sites = ", ".join(SITES)
     subjects = ", ".join(f"{site}: {SUBJECTS_PER_SITE}" for site in SITES)
     return f"""schema: sekisho-study/1
@@ -201,11 +208,11 @@ base_model:
 test_set: {{file: test.jsonl.gz, digest: "{test_digest}"}}
 methods:
   probe: {{epsilon: "3.0", delta: "0.00001", steps: {steps}, allowance: {allowance}, clipping_norm: "0.4",
-    sampling_rate: "1", learning_rate: "3.3", momentum: "0.9", seed: 1}}
+    sampling_rate: "1", learning_rate: "3.3", momentum: "0.9", seed: 1}}{lora if adapters else ""}
 recipients: [participants]
 downstream_uses: [internal-quality-triage]
 release_licence: internal use by the participants
-measures: [{{name: auc, method: probe, target: "0.60", text: {{en: Order, ja: 順序}}}}]
+measures: [{{name: auc, method: probe, target: "0.60", text: {{en: Order, ja: 順序}}}}{too if adapters else ""}]
 value: {{currency: JPY, reviews_per_year: 1000, minutes_saved_per_review: "1", cost_per_hour: "3000",
   share_handled: "0.5"}}
 cost: {{pilot: "100", yearly: "100"}}

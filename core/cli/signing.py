@@ -1,0 +1,135 @@
+"""The commands by which people and parties sign with their own keys; study.py, legal.py and site.py offer them.
+
+    sekisho study key NAME            a key of one's own, for a person, a site or the coordinator
+    sekisho site sign-roster SITE     a site accepts who takes part and who signs
+    sekisho legal sign FILE           a person approves a paper, in one role
+
+What is signed is shown first, and somebody says yes: at the terminal, or with ``--yes`` where there is none. No torch,
+no TenSEAL, no record, no ledger.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+
+from ...governance.language import Language
+from ..errors import Refused
+from ..parties import key_path
+from ..passphrases import new_passphrase, unlock, variable_of
+from ..site.papers import read_roster
+from .console import Terminal, guarded
+
+STUDY = typer.Option(Path("."), "--study", help="Folder of the study.")
+PASSPHRASE_FILE = typer.Option(None, "--passphrase-file", help="File whose first line is the key's passphrase.")
+YES = typer.Option(False, "--yes", help="Sign without being asked; for where there is no terminal.")
+LANGUAGE = typer.Option("en", "--language", help="en or ja.")
+JSON = typer.Option(False, "--json", help="Print one JSON object.")
+
+
+@guarded()
+def key(
+    name: str = typer.Argument(..., help="Who the key is for: a person, a site or the coordinator of roster.yaml."),
+    study: Path = STUDY,
+    passphrase_file: Path | None = PASSPHRASE_FILE,
+    as_json: bool = JSON,
+) -> None:
+    """Make a signing key under a passphrase, and write its public half into roster.yaml."""
+    from ..paperwork.keys import check_no_key, make_key
+
+    terminal = Terminal(as_json=as_json)
+    check_no_key(study, name)
+    public = make_key(study, name, passphrase=new_passphrase(name, passphrase_file))
+    path = key_path(study, name)
+    terminal.say(f"key of {name}: {path}, readable by you alone and locked by the passphrase; keep a copy of both")
+    terminal.say(f"public half, now in roster.yaml: {public.to_text()}")
+    terminal.say(f"where no terminal is, the passphrase is taken from {variable_of(name)}")
+    terminal.result({"name": name, "key": str(path), "public": public.to_text(), "key_id": public.key_id})
+
+
+@guarded()
+def sign_roster(
+    site: str = typer.Argument(..., help="Id of the site that signs."),
+    study: Path = STUDY,
+    passphrase_file: Path | None = PASSPHRASE_FILE,
+    yes: bool = YES,
+    language: Language = LANGUAGE,
+    as_json: bool = JSON,
+) -> None:
+    """Accept, for a site, the roster as it stands: who takes part, who signs in which role, with which keys."""
+    from ..paperwork.signing import add_acceptance, check_site, open_roster
+    from ..paperwork.summary import roster_summary
+
+    terminal = Terminal(as_json=as_json)
+    roster, signed = open_roster(study, now=_now())
+    check_site(roster, signed, site)
+    for line in roster_summary(roster, language):
+        terminal.say(line)
+    _confirm(terminal, f"sign this roster for {site}?", yes=yes)
+    own = unlock(key_path(study, site, demo=roster.demo), site, passphrase_file=passphrase_file)
+    add_acceptance(study, roster, site=site, key=own)
+    missing = [party.id for party in roster.sites if party.id not in (*signed, site)]
+    terminal.say(f"signed for {site}; still missing: {', '.join(missing) or 'nobody'}")
+    terminal.result({"site": site, "roster": roster.fingerprint, "missing": missing})
+
+
+@guarded()
+def sign(
+    file: Path = typer.Argument(..., help="study.yaml, base-model.yaml or sites/<site>/policy.yaml of a study."),
+    role: str = typer.Option(..., "--role", help="The role in which you sign: legal, it, …"),
+    person: str = typer.Option(..., "--as", help="Your pseudonym in the roster."),
+    key_file: Path | None = typer.Option(None, "--key", help="Your key file; else keys/<pseudonym>.key of the study."),
+    passphrase_file: Path | None = PASSPHRASE_FILE,
+    yes: bool = YES,
+    language: Language = LANGUAGE,
+    as_json: bool = JSON,
+) -> None:
+    """Approve a paper with your own key: it is shown, you say yes, the signature is written beside it."""
+    from ..paperwork.signing import add_approval, approved, check_signer, check_weights, open_paper
+    from ..paperwork.standing import signers_of
+    from ..paperwork.summary import summary
+
+    terminal = Terminal(as_json=as_json)
+    paper = open_paper(file)
+    roster = read_roster(paper.folder, now=_now())
+    signer = check_signer(paper, roster, person=person, role=role, now=_now())
+    check_weights(paper)
+    for line in summary(paper, roster, language):
+        terminal.say(line)
+    _confirm(terminal, f"sign {paper.name} as {person}, in the role {role}?", yes=yes)
+    path = key_file if key_file is not None else key_path(paper.folder, person, demo=roster.demo)
+    own = unlock(path, person, passphrase_file=passphrase_file)
+    add_approval(paper, roster, signer=signer, role=role, key=own, now=_now())
+    missing = approved(paper, roster, now=_now()).missing(signers_of(paper.name, roster))
+    terminal.say(f"{paper.name} signed as {person} ({role}); roles still missing: {', '.join(missing) or 'none'}")
+    terminal.result(
+        {
+            "paper": paper.name,
+            "person": person,
+            "role": role,
+            "bytes": paper.bytes_digest,
+            "canonical": paper.canonical_digest,
+            "missing": list(missing),
+        }
+    )
+
+
+def _confirm(terminal: Terminal, question: str, *, yes: bool) -> None:
+    """Return if somebody said yes. Raises ``Refused`` NOT_CONFIRMED."""
+    if yes:
+        return
+    if terminal.as_json or not sys.stdin.isatty():
+        raise Refused(
+            "NOT_CONFIRMED",
+            "nothing was signed: there is no terminal at which somebody could say yes",
+            hint="read the paper, then add --yes",
+        )
+    if not typer.confirm(question):
+        raise Refused("NOT_CONFIRMED", "nothing was signed", hint="sign when the paper says what you approve")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,148 @@
+"""What a person reads before signing: a paper in words, in one language, and the digests that the signature is about.
+
+For: ``sekisho legal sign`` and ``sekisho site sign-roster``. Not for: pages (governance/evidence/page.py) or the file
+itself, which is what is signed; a summary helps to see that it is the right one.
+
+A policy reads as ``sekisho legal check`` shows it: prose beside what the system will enforce.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from ...governance.language import Catalogue, Language
+from ...governance.policy.explain import explain
+from ...governance.policy.policy import Policy
+from ...governance.provenance.disclosure import BaseModelRecord
+from ...governance.signing.envelope import write_time
+from ...governance.signing.roster import Roster
+from ...governance.vocabulary import known, label
+from ..study import Study
+from .decisions import to_decide
+from .signing import Paper
+
+HOUSE = __name__.removesuffix(".paperwork.summary")
+
+
+@cache
+def _texts() -> Catalogue:
+    return Catalogue.load(HOUSE, "texts")
+
+
+def summary(paper: Paper, roster: Roster, language: Language) -> list[str]:
+    """The paper in words, then what is signed."""
+    content = paper.content
+    if isinstance(content, Study):
+        lines = _study(content, language)
+    elif isinstance(content, BaseModelRecord):
+        lines = _base_model(content, language)
+    else:
+        lines = _policy(content, language)
+    left = to_decide(paper.text)
+    if left:
+        lines.append(_say("sign.decide", language, number=left))
+    return [
+        *lines,
+        _say("sign.bytes", language, digest=paper.bytes_digest),
+        _say("sign.canonical", language, digest=paper.canonical_digest),
+        _say("sign.until", language, expires=write_time(roster.expires)),
+    ]
+
+
+def roster_summary(roster: Roster, language: Language) -> list[str]:
+    """Who takes part and who signs for what."""
+    times = {"created": write_time(roster.created), "expires": write_time(roster.expires)}
+    lines = [_say("roster.what", language, version=roster.version, **times)]
+    for party in roster.parties:
+        kind, name = _say(f"kind.{party.kind}", language), party.name[language]
+        lines.append(
+            _say(
+                "roster.party", language, kind=kind, id=party.id, name=name, controller=party.controller,
+                country=_term("countries", party.country, language),
+            )
+        )  # fmt: skip
+    for person in roster.people:
+        acts = _say("roster.acts", language, sites=", ".join(person.acts_for)) if person.acts_for else ""
+        roles = ", ".join(_term("roles", role, language) for role in person.roles)
+        lines.append(_say("roster.person", language, pseudonym=person.pseudonym, roles=roles, acts_for=acts))
+    needed = ", ".join(f"{_term('roles', role, language)} {number}" for role, number in roster.roles.items())
+    return [
+        *lines,
+        _say("roster.threshold", language, roles=needed),
+        _say("sign.bytes", language, digest=roster.fingerprint),
+    ]
+
+
+def _policy(policy: Policy, language: Language) -> list[str]:
+    return [f"{policy.id}, version {policy.version}", *explain(policy, language)]
+
+
+def _study(study: Study, language: Language) -> list[str]:
+    def terms(kind: str, values: tuple[str, ...]) -> str:
+        return ", ".join(_term(kind, value, language) for value in values) or "-"
+
+    model, value, cost = study.base_model, study.value, study.cost
+    people = ", ".join(f"{site} {study.subjects[site]}" for site in study.sites)
+    lines = [
+        _say("study.what", language, id=study.id, title=study.title[language]),
+        _say("study.question", language, question=study.question[language]),
+        _say("study.asked", language, requester=study.requester, stage=_term("stages", study.stage, language),
+             purpose=_term("purposes", study.purpose, language)),
+        _say("study.sites", language, sites=", ".join(study.sites), minimum=study.minimum_sites,
+             observers=study.observers),
+        _say("study.people", language, unit=_term("units", study.unit, language), subjects=people,
+             records=study.records_per_subject),
+        _say("study.once", language, number=study.max_sites_per_subject),
+        _say("study.test", language, file=study.test_set.file),
+        _say("study.model", language, name=model.name, licence=model.licence,
+             disclosure=_term("disclosure_levels", model.disclosure, language)),
+    ]  # fmt: skip
+    for name, method in study.methods.items():
+        lines.append(
+            _say("study.method", language, method=_term("methods", name, language), epsilon=method.epsilon,
+                 delta=f"{method.delta:f}", steps=method.steps, allowance=method.allowance)
+        )  # fmt: skip
+    lines.append(
+        _say("study.release", language, recipients=terms("recipients", study.recipients),
+             uses=terms("downstream_uses", study.downstream_uses), licence=study.release_licence)
+    )  # fmt: skip
+    lines += [
+        _say("study.measure", language, name=measure.name, method=measure.method, target=measure.target,
+             text=measure.text[language])
+        for measure in study.measures
+    ]  # fmt: skip
+    return [
+        *lines,
+        _say("study.money", language, count=value.reviews_per_year, minutes=value.minutes_saved_per_review,
+             share=value.share_handled, hour=value.cost_per_hour, currency=value.currency, pilot=cost.pilot,
+             yearly=cost.yearly, threshold=study.roi_threshold),
+        _say("study.kept", language, years=study.audit_years),
+    ]  # fmt: skip
+
+
+def _base_model(record: BaseModelRecord, language: Language) -> list[str]:
+    level = _term("disclosure_levels", str(record.disclosure), language)
+    answers = [
+        _say("model.answer", language, question=_say(f"question.{question}", language),
+             status=_say(f"status.{answer.status}", language), text=answer.text[language])
+        for question, answer in record.training_data.answers()
+    ]  # fmt: skip
+    times = {"reviewed": write_time(record.reviewed_at), "expires": write_time(record.review_expires)}
+    return [
+        _say("model.what", language, name=record.name, version=record.version, provider=record.provider,
+             source=record.source),
+        _say("model.digest", language, digest=record.digest),
+        _say("model.licence", language, licence=record.licence, disclosure=level),
+        *(_say("model.restriction", language, text=text[language]) for text in record.use_restrictions),
+        *answers,
+        *(_say("model.risk", language, text=text[language]) for text in record.known_risks),
+        _say("model.review", language, **times),
+    ]  # fmt: skip
+
+
+def _term(kind: str, term: str, language: Language) -> str:
+    return label(kind, term)[language] if known(kind, term) else term
+
+
+def _say(key: str, language: Language, **values: object) -> str:
+    return _texts().render(f"paperwork.{key}", language, **{name: str(value) for name, value in values.items()})
