@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from .lora import LoraTask
 
 
+FAMILY = "Bert"  # what lora.py knows, by the names of transformers; whether a model really fits is tried at loading
+
+
 class Tasks:
     """The tasks of a study's ``methods`` on one base model.
 
@@ -113,7 +116,17 @@ def lora_settings(settings: AdapterSettings, seed: int) -> LoraSettings:
 
 
 def layout_of(base_model: BaseModelFacts, settings: AdapterSettings, seed: int) -> LoraLayout:
-    """What an adapter of this base model consists of. Raises ``BadInputError`` LORA_SETTINGS."""
+    """What an adapter of this base model consists of.
+
+    Raises:
+        BadInputError: LORA_SETTINGS; LORA_ARCHITECTURE before anything is loaded or charged.
+    """
+    if not base_model.architecture.startswith(FAMILY):
+        raise BadInputError(
+            "LORA_ARCHITECTURE",
+            f"adapters are not known for a {base_model.architecture}",
+            "take an encoder of the BERT family, or leave the method lora out of study.yaml",
+        )
     return LoraLayout(base_model.width, base_model.inner, base_model.depth, lora_settings(settings, seed))
 
 

@@ -17,6 +17,7 @@ from sekisho.core.paperwork.division import divide, rounded_up
 from sekisho.core.paperwork.table import Columns, Table, read_table
 from sekisho.core.planning import plan_of
 from sekisho.core.site.papers import read_policy, read_study
+from sekisho.core.study import Study
 from sekisho.core.training.optimizer import public_learning_rate
 from sekisho.governance.consent.consent import ConsentRegister
 from sekisho.governance.provenance.disclosure import BaseModelRecord, DisclosureLevel
@@ -25,6 +26,7 @@ from sekisho.governance.signing.keys import NO_KEY_YET
 from .own_study import CANARY, NOW, PEOPLE, SITES, draft, rows, table, weights
 
 LABELS = ("bad", "good")
+EXAMPLE = Path(__file__).parents[2] / "examples" / "food-quality"
 
 
 @pytest.fixture(scope="module")
@@ -263,3 +265,14 @@ def test_declared_numbers_are_rounded_up(count: int, public: int) -> None:
 def test_a_table_shows_nothing_of_itself(tmp_path: Path) -> None:
     found = read_table(table(tmp_path), Columns())
     assert isinstance(found, Table) and CANARY not in repr(found) + str(found.rows[:3])
+
+
+def test_the_second_method_that_a_draft_offers_can_be_taken_as_it_stands(tmp_path: Path) -> None:
+    text = (draft(tmp_path / "tasting", table(tmp_path)).folder / "study.yaml").read_text("utf-8")
+    start = text.index("  # lora:\n")
+    end = text.index("\n\n", start)
+    offered = text[start:end].replace("  # ", "  ")
+    taken = Study.parse((text[:start] + offered + text[end:]).encode("utf-8"), "study.yaml")
+    assert set(taken.methods) == {"probe", "lora"}
+    example = Study.parse((EXAMPLE / "study.yaml").read_bytes(), "study.yaml")
+    assert taken.settings("lora") == example.settings("lora")
