@@ -62,6 +62,8 @@ SECRETS = (
     "core.training.rows",
     "core.training.lora",
     "core.training.tangent",
+    "core.training.causal",
+    "core.training.causal_model",
 )
 # site.py makes the gate of a run and tells refusals through it; ADR 0002 has the reason for each of the five.
 MAY_IMPORT_THE_GATE = {

@@ -49,6 +49,11 @@ PICKLES = frozenset(
 PROGRAMS = frozenset({".dll", ".dylib", ".ipynb", ".js", ".pth", ".py", ".pyc", ".pyd", ".pyx", ".sh", ".so"})
 CODE_ENTRIES = frozenset({"auto_map", "custom_pipelines"})  # fields of a JSON file by which a library loads code
 
+# What config.json calls the width, the inner width and the depth. GPT-2 and its kin write null for an inner width that
+# is four times the width.
+SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers")
+SIZES_OF_GPT2 = ("n_embd", "n_inner", "n_layer")
+
 ELEMENT_BYTES: Mapping[str, int] = MappingProxyType(
     {
         "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
@@ -293,7 +298,9 @@ def _config(config: Any) -> tuple[str, tuple[int, int, int]]:
     architectures = fields.get("architectures")
     if not isinstance(architectures, list) or len(architectures) != 1 or not isinstance(architectures[0], str):
         _refuse("BASE_MODEL_CONFIG", f"{CONFIG} does not name one architecture", "restore the model's own file")
-    sizes = [fields.get(key) for key in ("hidden_size", "intermediate_size", "num_hidden_layers")]
+    sizes = [fields.get(key) for key in (SIZES if "hidden_size" in fields else SIZES_OF_GPT2)]
+    if "hidden_size" not in fields and sizes[1] is None and type(sizes[0]) is int:
+        sizes[1] = 4 * sizes[0]
     whole = [size for size in sizes if type(size) is int and 1 <= size <= 2**16]
     if len(whole) != len(sizes):
         _refuse(

@@ -13,8 +13,6 @@ A record's gradient depends on that record, its label and the public state, to t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import as_completed
-from queue import SimpleQueue
 from threading import Lock
 from typing import Any
 
@@ -30,7 +28,7 @@ from .adapter import Adapter
 from .features import BUCKETS, ROWS, Progress, nothing_shown
 from .lora_layout import LoraLayout, LoraSettings
 from .model import Encoder
-from .passes import attention_bias, cores, groups, place_matters, workers
+from .passes import attention_bias, cores, fill, place_matters
 from .prefix import Prefix, shared_copy
 from .probe import probability
 from .rows import PrefixRows
@@ -117,25 +115,14 @@ class LoraTask(Differentiable):
         if vector.shape != (self.dimension,) or not wide:
             raise _shape()
         found = np.empty((len(rows), width))
-        free: SimpleQueue[_Top] = SimpleQueue()
 
-        def run(group: list[int], length: int) -> NDArray[np.float64]:
-            top = free.get()
-            try:
-                return compute(top, [rows.states[place] for place in group], length, self._rows)
-            finally:
-                free.put(top)
+        def run(top: _Top, group: list[int], length: int) -> NDArray[np.float64]:
+            return compute(top, [rows.states[place] for place in group], length, self._rows)
 
-        with self._lock, workers() as pool:
+        with self._lock:
             for top in self._tops:
                 top.take(vector)
-                free.put(top)
-            waiting = {
-                pool.submit(run, group, length): group
-                for length, group in groups([len(state) for state in rows.states], self._rows)
-            }
-            for future in as_completed(waiting):
-                found[waiting.pop(future)] = future.result()
+            fill(found, [len(state) for state in rows.states], self._rows, self._tops, run)
         return found
 
     def _check_whole(self, encoder: Encoder) -> None:

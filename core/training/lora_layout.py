@@ -1,7 +1,8 @@
 """What a LoRA adapter consists of: its arrays in order, where they start, and the files in which it is released.
 
-For: ``LoraLayout``. Not for: gradients and scores (lora.py); no torch here, so that a plan can be made and a release be
-written where no model is loaded.
+For: ``LoraLayout``, an encoder's; ``PeftLayout``, what it shares with a causal model's (causal_layout.py). Not for:
+gradients and scores (lora.py); no torch here, so that a plan can be made and a release be written where no model is
+loaded.
 
 An adapter adds (alpha / rank)·B·A to some matrices of some layers; a linear head on the mean-pooled, length-one output
 gives the log odds. B and the head start at zero, so the start is the base model; A starts at random numbers that follow
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -68,16 +70,9 @@ class LoraSettings:
             )
 
 
-@dataclass(frozen=True)
-class LoraLayout:
-    """The adapter of an encoder with ``depth`` layers of ``width`` numbers and ``inner`` between them.
+class PeftLayout(ABC):
+    """LoRA arrays under the names that peft gives them in a file, on some of the ``depth`` layers of one base model."""
 
-    Raises:
-        BadInputError: LORA_SETTINGS when there are not so many layers.
-    """
-
-    width: int
-    inner: int
     depth: int
     settings: LoraSettings
 
@@ -90,34 +85,19 @@ class LoraLayout:
             )
 
     @property
-    def first(self) -> int:
-        """Index of the lowest layer with an adapter; the layers below it are the frozen prefix."""
-        return self.adapted[0]
-
-    @property
     def adapted(self) -> tuple[int, ...]:
         """Indices of the layers with an adapter, from below."""
         return tuple(sorted(self.depth - layer for layer in self.settings.layers))
 
     @property
-    def targets(self) -> tuple[str, ...]:
-        """What peft matches: the adapted matrices of a layer, in the model's order."""
-        return tuple(place for name, place in PLACES.items() if name in self.settings.targets)
-
-    @property
     def arrays(self) -> Arrays:
         """Names (as in a peft file) and shapes of what trains, in the order of the vector."""
-        return tuple(part for part in self._all() if not (self.settings.freeze_a and _is_a(part[0])))
+        return tuple(part for part in self.every_array() if not (self.settings.freeze_a and _is_a(part[0])))
 
     @property
     def dimension(self) -> int:
         """d: numbers that train."""
         return sum(math.prod(shape) for _, shape in self.arrays)
-
-    @property
-    def head(self) -> int:
-        """Where the head begins in a state: it comes last."""
-        return self.dimension - self.width - 1
 
     def initial(self) -> NDArray[np.float64]:
         """float64 [d]: the same bits at every site."""
@@ -130,49 +110,41 @@ class LoraLayout:
             BadInputError: ADAPTER_SHAPE.
         """
         parts = self._drawn() | Adapter(self.arrays, vector).named()
-        return Adapter(self._all(), self._gathered(self._all(), parts))
+        return Adapter(self.every_array(), self._gathered(self.every_array(), parts))
 
     def released(self, vector: NDArray[np.float64], *, base_model: str) -> Mapping[str, bytes]:
-        """File name -> bytes of a folder that ``peft.PeftModel.from_pretrained`` loads onto the base model's encoder.
+        """File name -> bytes of a folder that ``peft.PeftModel.from_pretrained`` loads onto the base model.
 
-        peft reads ``adapter_config.json`` and ``adapter_model.safetensors``. The head is no part of the encoder and has
-        a file of its own: log odds = head.weight · mean / |mean| + head.bias, with mean the last hidden states averaged
-        under the attention mask. ``base_model`` is the model's name, never a path. The same bytes on every machine.
+        ``base_model`` is the model's name, never a path. The same bytes on every machine.
         """
-        whole = self.whole(vector).named()
-        adapters = tuple(part for part in self._all() if part[0] not in (HEAD_WEIGHT, HEAD_BIAS))
-        head = self._all()[len(adapters) :]
-        return {
-            CONFIG_FILE: json.dumps(self._peft_config(base_model), indent=2, sort_keys=True).encode("utf-8") + b"\n",
-            ADAPTER_FILE: Adapter(adapters, self._gathered(adapters, whole)).to_safetensors(),
-            HEAD_FILE: Adapter(head, self._gathered(head, whole)).to_safetensors(),
-        }
-
-    def _peft_config(self, base_model: str) -> dict[str, object]:
+        adapters = tuple(part for part in self.every_array() if ".lora_" in part[0])
         # fields that are left out have peft's defaults: no bias, no dropout, plain alpha / rank
-        return {
+        config = {
             "peft_type": "LORA",
-            "task_type": "FEATURE_EXTRACTION",
             "base_model_name_or_path": base_model,
             "inference_mode": True,
             "r": self.settings.rank,
             "lora_alpha": self.settings.alpha,
             "lora_dropout": 0.0,
             "bias": "none",
-            "target_modules": list(self.targets),
             "layers_to_transform": list(self.adapted),
-            "layers_pattern": "layer",
+            **self.peft_fields(),
+        }
+        return {
+            CONFIG_FILE: json.dumps(config, indent=2, sort_keys=True).encode("utf-8") + b"\n",
+            ADAPTER_FILE: self._file(adapters, vector),
         }
 
-    def _all(self) -> Arrays:
-        parts: list[tuple[str, tuple[int, ...]]] = []
-        for layer in self.adapted:
-            for place in self.targets:
-                stem = f"base_model.model.encoder.layer.{layer}.{place}"
-                high = self.inner if place == PLACES["intermediate"] else self.width
-                parts.append((f"{stem}.lora_A.weight", (self.settings.rank, self.width)))
-                parts.append((f"{stem}.lora_B.weight", (high, self.settings.rank)))
-        return (*parts, (HEAD_WEIGHT, (1, self.width)), (HEAD_BIAS, (1,)))
+    @abstractmethod
+    def every_array(self) -> Arrays:
+        """Every array, frozen ones too, in the order of the vector."""
+
+    @abstractmethod
+    def peft_fields(self) -> Mapping[str, object]:
+        """What the layers and matrices are called in this base model, in the fields of peft's configuration."""
+
+    def _file(self, arrays: Arrays, vector: NDArray[np.float64]) -> bytes:
+        return Adapter(arrays, self._gathered(arrays, self.whole(vector).named())).to_safetensors()
 
     def _drawn(self) -> dict[str, NDArray[np.float64]]:
         """Every array as it starts: A uniform within ±1/√width (LoRA's own start, He et al. 2015), the rest zero.
@@ -181,11 +153,11 @@ class LoraLayout:
         uniform number has a say.
         """
         words = np.random.PCG64(self.settings.seed)
-        bound = 1.0 / math.sqrt(self.width)
         parts: dict[str, NDArray[np.float64]] = {}
-        for name, shape in self._all():
+        for name, shape in self.every_array():
             parts[name] = np.zeros(shape)
             if _is_a(name):
+                bound = 1.0 / math.sqrt(shape[1])
                 drawn = np.asarray(words.random_raw(math.prod(shape)), dtype=np.uint64) >> np.uint64(11)
                 parts[name] = ((drawn.astype(np.float64) * 2.0**-52 - 1.0) * bound).reshape(shape)
         return parts
@@ -193,6 +165,64 @@ class LoraLayout:
     @staticmethod
     def _gathered(arrays: Arrays, parts: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         return np.concatenate([parts[name].reshape(-1) for name, _ in arrays])
+
+
+@dataclass(frozen=True)
+class LoraLayout(PeftLayout):
+    """The adapter of an encoder with ``depth`` layers of ``width`` numbers and ``inner`` between them.
+
+    Raises:
+        BadInputError: LORA_SETTINGS when there are not so many layers.
+    """
+
+    width: int
+    inner: int
+    depth: int
+    settings: LoraSettings
+
+    @property
+    def first(self) -> int:
+        """Index of the lowest layer with an adapter; the layers below it are the frozen prefix."""
+        return self.adapted[0]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What peft matches: the adapted matrices of a layer, in the model's order."""
+        return tuple(place for name, place in PLACES.items() if name in self.settings.targets)
+
+    @property
+    def head(self) -> int:
+        """Where the head begins in a state: it comes last."""
+        return self.dimension - self.width - 1
+
+    def released(self, vector: NDArray[np.float64], *, base_model: str) -> Mapping[str, bytes]:
+        """File name -> bytes of a folder that ``peft.PeftModel.from_pretrained`` loads onto the base model's encoder.
+
+        peft reads ``adapter_config.json`` and ``adapter_model.safetensors``. The head is no part of the encoder and has
+        a file of its own: log odds = head.weight · mean / |mean| + head.bias, with mean the last hidden states averaged
+        under the attention mask. ``base_model`` is the model's name, never a path. The same bytes on every machine.
+        """
+        head = {HEAD_FILE: self._file(self.every_array()[-2:], vector)}
+        return {**super().released(vector, base_model=base_model), **head}
+
+    def peft_fields(self) -> Mapping[str, object]:
+        """What the layers and matrices are called in this base model, in the fields of peft's configuration."""
+        return {
+            "task_type": "FEATURE_EXTRACTION",
+            "target_modules": list(self.targets),
+            "layers_pattern": "layer",
+        }
+
+    def every_array(self) -> Arrays:
+        """Every array, frozen ones and the head too, in the order of the vector."""
+        parts: list[tuple[str, tuple[int, ...]]] = []
+        for layer in self.adapted:
+            for place in self.targets:
+                stem = f"base_model.model.encoder.layer.{layer}.{place}"
+                high = self.inner if place == PLACES["intermediate"] else self.width
+                parts.append((f"{stem}.lora_A.weight", (self.settings.rank, self.width)))
+                parts.append((f"{stem}.lora_B.weight", (high, self.settings.rank)))
+        return (*parts, (HEAD_WEIGHT, (1, self.width)), (HEAD_BIAS, (1,)))
 
 
 def _is_a(name: str) -> bool:

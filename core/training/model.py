@@ -1,7 +1,8 @@
 """The frozen base model in memory: one encoder, loaded once in a process and shared by all sites in it.
 
-For: hidden states of token ids, mean-pooled. Not for: which texts, in which batches (features.py), or whether a folder
-may be loaded at all (data/intake.py looked at every file in it before).
+For: hidden states of token ids, mean-pooled; ``load_frozen``, by which every kind of base model is loaded
+(causal_model.py has the other). Not for: which texts, in which batches (features.py), or whether a folder may be loaded
+at all (data/intake.py looked at every file in it before).
 
 Order of calls: ``Encoder.load(base_model)`` -> ``tokens(texts)`` and ``pooled(ids, mask)``.
 
@@ -11,8 +12,9 @@ very bytes whose digest is checked here, so a file that changes after intake is 
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,30 +44,7 @@ class Encoder:
             Refused: BASE_MODEL_CHANGED when the weights are no longer those that were inspected.
             BadInputError: BASE_MODEL_NOT_LOADABLE when weights and configuration do not fit together.
         """
-        # 1. the bytes that are loaded are the bytes that were approved
-        data = (base_model.folder / WEIGHTS).read_bytes()
-        if "sha256:" + hashlib.sha256(data).hexdigest() != base_model.digest:
-            raise Refused(
-                "BASE_MODEL_CHANGED",
-                "the base model's weights are not those that were inspected",
-                "restore them, or have legal sign the model as it is now",
-            )
-        # 2. an architecture of the installed library; nothing is looked up elsewhere, nothing of the folder is run
-        library_messages.disable_progress_bar()
-        library_messages.set_verbosity_error()
-        offline = {"local_files_only": True, "trust_remote_code": False}
-        try:
-            config = AutoConfig.from_pretrained(base_model.folder, **offline)
-            model = AutoModel.from_config(config, trust_remote_code=False, attn_implementation="sdpa")
-            tokenizer = AutoTokenizer.from_pretrained(base_model.folder, **offline)
-            # 3. every weight of the architecture, in float32
-            missing, _ = model.load_state_dict(load_tensors(data), strict=False)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise _not_loadable(type(error).__name__) from error
-        if missing:
-            raise _not_loadable(f"{len(missing)} weights are missing")
-        model.to(torch.float32).eval().requires_grad_(False)
-        return cls(model, tokenizer)
+        return cls(*load_frozen(base_model, AutoModel))
 
     def tokens(self, texts: Sequence[str], *, longest: int) -> list[list[int]]:
         """Token ids of each text by itself, cut to ``longest``, unpadded."""
@@ -85,6 +64,55 @@ class Encoder:
             means = (hidden * counted).sum(dim=1) / counted.sum(dim=1)
         rows: NDArray[np.float32] = means.numpy()
         return rows
+
+
+def load_frozen(
+    base_model: BaseModelFacts, library: Any, check_config: Callable[[Mapping[str, Any]], object] | None = None
+) -> tuple[Any, Any]:
+    """Model and tokenizer. ``library`` is transformers' class that knows the architecture for what is asked of it.
+
+    ``check_config`` raises for a configuration that cannot be used, before anything is built from it.
+
+    Raises:
+        Refused: BASE_MODEL_CHANGED when the weights are no longer those that were inspected.
+        BadInputError: BASE_MODEL_NOT_LOADABLE when weights and configuration do not fit together.
+    """
+    # 1. the bytes that are loaded are the bytes that were approved
+    data = (base_model.folder / WEIGHTS).read_bytes()
+    if "sha256:" + hashlib.sha256(data).hexdigest() != base_model.digest:
+        raise Refused(
+            "BASE_MODEL_CHANGED",
+            "the base model's weights are not those that were inspected",
+            "restore them, or have legal sign the model as it is now",
+        )
+    # 2. an architecture of the installed library; nothing is looked up elsewhere, nothing of the folder is run
+    library_messages.disable_progress_bar()
+    library_messages.set_verbosity_error()
+    offline = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(base_model.folder, **offline)
+        if check_config is not None:
+            check_config(config.to_dict())
+        model = library.from_config(config, trust_remote_code=False, attn_implementation="sdpa")
+        tokenizer = AutoTokenizer.from_pretrained(base_model.folder, **offline)
+        # 3. every weight of the architecture, in float32
+        weights = load_tensors(data)
+        missing, _ = model.load_state_dict(weights, strict=False)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _not_loadable(type(error).__name__) from error
+    named = dict(model.named_parameters(remove_duplicate=False))
+    loaded = {id(part): name for name, part in named.items() if name in weights}
+    missing = [name for name in missing if id(named.get(name)) not in loaded]
+    if missing:
+        raise _not_loadable(f"{len(missing)} weights are missing")
+    model.to(torch.float32).eval().requires_grad_(False)
+    return model, tokenizer
+
+
+def copy_of_modules(model: Any) -> Any:
+    """A copy whose modules can be changed and whose numbers are those of ``model``, not copied."""
+    kept = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in kept})
 
 
 def _not_loadable(why: str) -> BadInputError:

@@ -1,7 +1,8 @@
 """Passes of a fixed shape: whoever shares a pass with a record must not change the record's numbers by a bit.
 
 For: ``groups`` (who shares a pass), ``attention_bias`` (what a record may see), ``workers`` (one pass per core, each
-on one thread), ``place_matters`` (is it true on this machine?). Not for: what a pass computes (prefix.py, lora.py).
+on one thread), ``fill`` (all passes of a call), ``place_matters`` (is it true on this machine?). Not for: what a pass
+computes (prefix.py, lora.py, causal.py).
 
 Every pass is ``ROWS`` records at one of three public lengths, filled with constants where records run short, and runs
 on one thread: what a kernel computes for a record then cannot depend on its neighbours' number or length, or on the
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import TypeVar
 
 import numpy as np
@@ -26,6 +28,7 @@ from .features import BUCKETS, ROWS
 MOST_CORES = 8  # a pass at the longest length holds some 100 MB while it runs backward
 
 Item = TypeVar("Item")
+Bench = TypeVar("Bench")
 
 
 def groups(lengths: Sequence[int], size: int) -> Iterator[tuple[int, list[int]]]:
@@ -71,6 +74,34 @@ def workers() -> Iterator[ThreadPoolExecutor]:
             yield pool
     finally:
         torch.set_num_threads(before)
+
+
+def fill(
+    found: NDArray[np.float64],
+    lengths: Sequence[int],
+    size: int,
+    benches: Sequence[Bench],
+    run: Callable[[Bench, list[int], int], NDArray[np.float64]],
+) -> None:
+    """Every row of ``found``: ``run(bench, places, length)`` computes those of one pass, on a bench that is free.
+
+    ``lengths`` are the records' own, ``benches`` the models that may compute at the same time.
+    """
+    free: SimpleQueue[Bench] = SimpleQueue()
+    for bench in benches:
+        free.put(bench)
+
+    def one(group: list[int], length: int) -> NDArray[np.float64]:
+        bench = free.get()
+        try:
+            return run(bench, group, length)
+        finally:
+            free.put(bench)
+
+    with workers() as pool:
+        waiting = {pool.submit(one, group, length): group for length, group in groups(lengths, size)}
+        for future in as_completed(waiting):
+            found[waiting.pop(future)] = future.result()
 
 
 def place_matters(

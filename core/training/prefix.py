@@ -9,7 +9,6 @@ on its own text and on nothing else, to the bit (passes.py).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from concurrent.futures import as_completed
 from typing import Any
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from ..errors import BadInputError
 from .features import LONGEST, ROWS, Progress, nothing_shown
-from .model import Encoder
+from .model import Encoder, copy_of_modules
 from .passes import attention_bias, groups, place_matters, workers
 from .rows import PrefixRows
 
@@ -88,5 +87,4 @@ def shared_copy(model: Any) -> Any:
             f"adapters are not known for a {type(model).__name__}",
             "take an encoder of the BERT family, or train a probe",
         )
-    kept = [*model.parameters(), *model.buffers()]
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in kept})
+    return copy_of_modules(model)

@@ -60,6 +60,19 @@ def test_the_installed_example_model_is_what_the_study_pins() -> None:
     assert facts.parameters == 22_713_728 and facts.files["model.safetensors"] == PINNED
 
 
+@pytest.mark.parametrize(("inner", "found"), [({"n_inner": None}, 8), ({}, 8), ({"n_inner": 5}, 5)])
+def test_a_model_of_gpt_2_s_kin_says_its_sizes_in_its_own_words(
+    folder: Path, inner: dict[str, Any], found: int
+) -> None:
+    own = {"architectures": ["GPT2LMHeadModel"], "n_embd": 2, "n_layer": 3} | inner
+    (folder / "config.json").write_text(json.dumps(own))
+    facts = inspect(folder)
+    assert (facts.width, facts.inner, facts.depth) == (2, found, 3)
+    for field in ("n_embd", "n_layer"):
+        (folder / "config.json").write_text(json.dumps(own | {field: None}))
+        assert refused(folder).code == "BASE_MODEL_CONFIG"
+
+
 def test_looking_at_a_model_imports_neither_its_package_nor_torch() -> None:
     script = (
         "import sys; from pathlib import Path\n"

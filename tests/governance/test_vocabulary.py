@@ -33,6 +33,11 @@ def test_scales_and_closed_sets_are_the_ones_that_the_code_uses() -> None:
     assert frozenset(terms("roles")) == KNOWN_ROLES
 
 
+def test_every_task_that_there_is_code_for_can_be_granted() -> None:
+    assert {"text-classification", "causal-lm"} <= set(terms("tasks"))
+    assert "言語モデル" in label("tasks", "causal-lm").ja
+
+
 def test_norway_is_a_country() -> None:
     assert label("countries", "NO").en == "Norway"
 
