@@ -122,7 +122,8 @@ def test_from_a_table_to_a_report_by_following_the_next_command(drafted: Path) -
     assert run("legal", "decide", drafted).exit == 0
     ended = run(*words[1:], "--json")
     assert ended.exit == 0, ended
-    assert 0.4 < ended.told["methods"]["probe"]["auc"] <= 1
+    (only,) = ended.told["runs"]
+    assert only["method"] == "probe" and 0.4 < only["result"]["auc"] <= 1
     out = drafted / "out"
     assert {"report.html", "summary.json", "adapter", "evidence.zip", "sites"} <= {path.name for path in out.iterdir()}
     root = Roster.parse((drafted / "roster.yaml").read_bytes(), "roster.yaml").fingerprint

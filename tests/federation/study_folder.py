@@ -221,10 +221,10 @@ stages: [{{name: pilot, cost: "100", gate: {{en: Approved, ja: 承認}}}}]
 """
 
 
-def write_records(path: Path, site: str, subjects: int = SUBJECTS_PER_SITE) -> None:
+def write_records(path: Path, site: str, subjects: int | None = None) -> None:
     """Two records for each subject; the label follows from a word, so that there is something to learn."""
     rows = []
-    for number in range(subjects):
+    for number in range(SUBJECTS_PER_SITE if subjects is None else subjects):
         for copy in range(2):
             good = (number + copy) % 2 == 0
             words = f"{'lovely tasty' if good else 'stale awful'} {site} item{number % 7}"

@@ -232,7 +232,7 @@ def test_evidence_of_two_runs_holds_each_released_adapter_under_its_run(twice: R
 
 def test_export_takes_one_statement_or_a_folder_of_adapters(twice: Ran, tmp_path: Path, capsys: Capture) -> None:
     folder, out = twice.out / "adapter", tmp_path / "evidence.zip"
-    for given, count in ((folder, 2), (folder / "first", 1), (folder / "second" / "provenance.dsse.json", 1)):
+    for given, count in ((folder, 2), (folder / "first", 1), (folder / "second" / "probe" / "provenance.dsse.json", 1)):
         words = ("compliance", "export", twice.study, "--out", out, "--provenance", given, "--json")
         ended = sekisho_here(capsys, *words)
         assert ended.exit == 0, ended
@@ -255,7 +255,7 @@ def test_export_finds_the_adapters_below_the_default_folder(
 def test_a_second_or_foreign_statement_is_refused_and_nothing_is_written(
     twice: Ran, tmp_path: Path, capsys: Capture
 ) -> None:
-    first = (twice.out / "adapter" / "first" / "provenance.dsse.json").read_bytes()
+    first = (twice.out / "adapter" / "first" / "probe" / "provenance.dsse.json").read_bytes()
     (envelope,) = read_envelopes(first, name="first")
     statement = Statement.from_bytes(envelope.payload)
     site = demo_key(SITES[1])

@@ -36,7 +36,9 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "food-quality"
 
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return study_folder.build(tmp_path_factory.mktemp("both") / "study", adapters=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_folder, "SUBJECTS_PER_SITE", 90)  # enough that every site can keep some aside
+        return study_folder.build(tmp_path_factory.mktemp("both") / "study", adapters=True)
 
 
 @pytest.fixture
