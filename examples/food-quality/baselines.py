@@ -19,6 +19,7 @@ import itertools
 import json
 import re
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -241,6 +242,7 @@ def regression(data: Sequence[TrainingData]) -> Callable[[NDArray[np.float64]], 
             labels.append(one.labels[places])
             groups += [f"{number}/{subject}"] * len(places)
     features, said = np.concatenate(inputs), np.concatenate(labels)
+    warnings.simplefilter("ignore", FutureWarning)  # of names that change in a later scikit-learn
     folds = list(GroupKFold(FOLDS).split(features, said, groups))
     fitted = LogisticRegressionCV(Cs=STRENGTHS, cv=folds, scoring="roc_auc", max_iter=2000).fit(features, said)
     scores: Callable[[NDArray[np.float64]], NDArray[np.float64]] = fitted.decision_function

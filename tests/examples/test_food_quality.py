@@ -11,11 +11,14 @@ from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from sekisho.benchmarks.food_reviews import share_of
 from sekisho.core.data.dataset import Dataset, TestSet
 from sekisho.core.data.intake import inspect, locate
 from sekisho.core.gate.facts import Standing, request_for
+from sekisho.core.pilot.baselines import read_baselines
 from sekisho.core.pilot.roi import RoiInput, roi
 from sekisho.core.planning import plan_of
 from sekisho.core.study import Study
@@ -436,3 +439,38 @@ def test_the_worth_can_be_computed_and_meets_its_threshold_on_the_owners_assumpt
     assert found.payback_months < 12
     assert [stage.name for stage in STUDY.stages] == ["pilot", "next", "production"]
     assert STUDY.stages[0].cost == STUDY.cost.pilot
+
+
+# --------------------------------------------------------------------------------------------- baselines
+
+
+def load_baselines_script():
+    spec = importlib.util.spec_from_file_location("food_quality_baselines", EXAMPLE / "baselines.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_committed_baselines_are_of_this_study_and_its_test_set():
+    found = read_baselines(EXAMPLE, STUDY)
+    ids = [row.id for row in found.rows]
+    assert len(set(ids)) == len(ids)
+    # each maker alone, adapters for the largest and the smallest, on one pile, without a foundation model, own noise
+    assert {f"alone-{site}" for site in SITES} | {"alone-lora-shokuhin", "alone-lora-wanko"} <= set(ids)
+    assert {"pooled-probe", "pooled-lora", "pooled-words", "words-probe", "own-noise"} <= set(ids)
+    assert [[point.share for point in line.points] for line in found.curve.series] == [[0.1, 0.3, 1.0]] * 4
+    assert [line.foundation for line in found.curve.series] == [True, False, True, False]
+
+
+def test_hashed_words_know_no_model_and_give_rows_of_length_one():
+    words = load_baselines_script().HashedWords()
+    rows = words.of(["Not good at all", "not GOOD, at all!", "A lovely cup", ""])
+    assert rows.shape == (4, 384) and (rows[0] == rows[1]).all() and not (rows[0] == rows[2]).all()
+    assert np.allclose(np.linalg.norm(rows[:3], axis=1), 1) and not rows[3].any()
+
+
+def test_a_smaller_maker_is_made_of_whole_customers():
+    whole = RECORDS["kohi"]
+    tenth = share_of(whole, 0.1)
+    assert tenth.subjects == whole.subjects[: round(len(whole.subjects) / 10)]
+    assert all(tenth.records[subject] == whole.records[subject] for subject in tenth.subjects)
