@@ -92,7 +92,7 @@ class Federation:
             base_model,
             study.methods.values(),
             features,
-            progress=lambda done, total: progress("frozen layers", done, total),
+            progress=progress,
         )
         # 2. each site by itself; one site's trouble does not hide another's
         sites: dict[str, Site] = {}

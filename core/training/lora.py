@@ -13,6 +13,7 @@ A record's gradient depends on that record, its label and the public state, to t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -37,7 +38,12 @@ from .tangent import Differentiable
 # Prefix and top together against the whole base model: float32 differs by 1e-6, a forgotten part of it by 1 or so.
 SAME_MODEL = 1e-3
 
+StageProgress = Callable[[str, int, int], None]
 _Compute = Callable[["_Top", Sequence[NDArray[np.float32]], int, int], NDArray[np.float64]]
+
+
+def no_stage_shown(stage: str, done: int, total: int) -> None:
+    """A progress that shows nothing."""
 
 
 class LoraTask(Differentiable):
@@ -47,11 +53,12 @@ class LoraTask(Differentiable):
         BadInputError: LORA_SETTINGS, LORA_ARCHITECTURE.
     """
 
-    def __init__(self, encoder: Encoder, settings: LoraSettings, *, progress: Progress = nothing_shown) -> None:
+    def __init__(self, encoder: Encoder, settings: LoraSettings, *, progress: StageProgress = no_stage_shown) -> None:
         config = encoder.model.config
         inner = getattr(config, "intermediate_size", 0)  # what has none is not built as BERT, and refused below
         self.layout = LoraLayout(config.hidden_size, inner, config.num_hidden_layers, settings)
-        self._prefix = Prefix(encoder, self.layout.first, progress=progress)
+        self._prefix = Prefix(encoder, self.layout.first)
+        self._progress = progress
         self._tops = [_Top(encoder, self.layout) for _ in range(cores())]
         self._lock = Lock()
         self._check_whole(encoder)
@@ -73,7 +80,7 @@ class LoraTask(Differentiable):
 
     def load(self, texts: Sequence[str]) -> PrefixRows:
         """What the frozen layers make of each text; in memory only."""
-        return self._prefix.of(texts)
+        return self._prefix.of(texts, partial(self._progress, "frozen layers"))
 
     def gradients(
         self, rows: PrefixRows, labels: NDArray[np.float64], vector: NDArray[np.float64]
@@ -96,7 +103,7 @@ class LoraTask(Differentiable):
         self, rows: PrefixRows, vector: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Each record's log odds, float64 [n], and their derivative by every number that trains, float64 [n, d]."""
-        found = self._filled(rows, vector, _derivatives, self.dimension + 1)
+        found = self._filled(rows, vector, _derivatives, self.dimension + 1, partial(self._progress, "derivatives"))
         return found[:, 0], found[:, 1:]
 
     def pooled(self, rows: PrefixRows, vector: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -108,7 +115,12 @@ class LoraTask(Differentiable):
         return self._filled(rows, vector, _scores, 1)[:, 0]
 
     def _filled(
-        self, rows: PrefixRows, vector: NDArray[np.float64], compute: _Compute, width: int
+        self,
+        rows: PrefixRows,
+        vector: NDArray[np.float64],
+        compute: _Compute,
+        width: int,
+        progress: Progress = nothing_shown,
     ) -> NDArray[np.float64]:
         """float64 [n, width]: what ``compute`` makes of each record."""
         wide = all(state.ndim == 2 and state.shape[1] == self.layout.width for state in rows.states)
@@ -122,7 +134,7 @@ class LoraTask(Differentiable):
         with self._lock:
             for top in self._tops:
                 top.take(vector)
-            fill(found, [len(state) for state in rows.states], self._rows, self._tops, run)
+            fill(found, [len(state) for state in rows.states], self._rows, self._tops, run, progress)
         return found
 
     def _check_whole(self, encoder: Encoder) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .features import BUCKETS, ROWS
+from .features import BUCKETS, ROWS, Progress, nothing_shown
 
 MOST_CORES = 8  # a pass at the longest length holds some 100 MB while it runs backward
 
@@ -82,10 +82,12 @@ def fill(
     size: int,
     benches: Sequence[Bench],
     run: Callable[[Bench, list[int], int], NDArray[np.float64]],
+    progress: Progress = nothing_shown,
 ) -> None:
     """Every row of ``found``: ``run(bench, places, length)`` computes those of one pass, on a bench that is free.
 
-    ``lengths`` are the records' own, ``benches`` the models that may compute at the same time.
+    ``lengths`` are the records' own, ``benches`` the models that may compute at the same time; ``progress`` is told
+    (done, total) records.
     """
     free: SimpleQueue[Bench] = SimpleQueue()
     for bench in benches:
@@ -100,8 +102,13 @@ def fill(
 
     with workers() as pool:
         waiting = {pool.submit(one, group, length): group for length, group in groups(lengths, size)}
+        done = 0
+        progress(done, len(lengths))
         for future in as_completed(waiting):
-            found[waiting.pop(future)] = future.result()
+            group = waiting.pop(future)
+            found[group] = future.result()
+            done += len(group)
+            progress(done, len(lengths))
 
 
 def place_matters(

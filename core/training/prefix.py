@@ -32,9 +32,8 @@ class Prefix:
         BadInputError: LORA_ARCHITECTURE when the base model is no encoder of the BERT family.
     """
 
-    def __init__(self, encoder: Encoder, first: int, *, progress: Progress = nothing_shown) -> None:
+    def __init__(self, encoder: Encoder, first: int) -> None:
         self._encoder = encoder
-        self._progress = progress
         self._model = shared_copy(encoder.model)
         self._model.encoder.layer = self._model.encoder.layer[:first]
         self._model.pooler = None
@@ -42,11 +41,11 @@ class Prefix:
         matters = place_matters(lambda items, length: self._pass(items, length, ROWS), lambda count: spoken[:count])
         self._rows = 1 if matters else ROWS
 
-    def of(self, texts: Sequence[str]) -> PrefixRows:
+    def of(self, texts: Sequence[str], progress: Progress = nothing_shown) -> PrefixRows:
         """One row a text, in the order of the texts. Reports progress as (done, total)."""
         tokens = self._encoder.tokens(texts, longest=LONGEST)
         states: dict[int, NDArray[np.float32]] = {}
-        self._progress(0, len(texts))
+        progress(0, len(texts))
         with workers() as pool:
             waiting = {
                 pool.submit(self._pass, [tokens[place] for place in group], length, self._rows): group
@@ -54,7 +53,7 @@ class Prefix:
             }
             for future in as_completed(waiting):
                 states |= zip(waiting.pop(future), future.result(), strict=True)
-                self._progress(len(states), len(texts))
+                progress(len(states), len(texts))
         return PrefixRows(tuple(states[place] for place in range(len(texts))))
 
     def _pass(self, tokens: Sequence[Sequence[int]], length: int, rows: int) -> list[NDArray[np.float32]]:

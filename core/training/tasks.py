@@ -8,7 +8,7 @@ Order of calls: ``dimension`` / ``schedule`` for a plan -> ``of(settings)``, whi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from ..data.intake import BaseModelFacts
 from ..errors import BadInputError
 from ..methods import AdapterSettings, Method
 from .adapter import Adapter
-from .features import Features, Progress, nothing_shown
+from .features import Features
 from .lora_layout import LoraLayout, LoraSettings
 from .schedule import PLAIN, Schedule
 from .task import FeatureSource, TextProbe, TrainingTask
@@ -44,7 +44,7 @@ class Tasks:
         methods: Iterable[Method],
         features: FeatureSource,
         *,
-        progress: Progress = nothing_shown,
+        progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     ) -> None:
         self._base_model = base_model
         self._adapted = next((settings for settings in methods if settings.adapter is not None), None)
