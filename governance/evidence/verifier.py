@@ -604,9 +604,11 @@ def _check_statement(name: str, run: str, data: bytes, roster: Roster, known: Ma
     if len(envelopes) != 1:
         changed(f"{name} holds {len(envelopes)} statements; it must hold the one of its run")
     statement, signers = open_envelope(envelopes[0], roster.keys)
-    if statement["predicateType"] != ATTESTATION + "training-run:v1" or not any(one.is_party for one in signers):
-        changed(f"the provenance statement {name} is not signed by a party of the roster")
     said, files = statement["predicate"], _released(name, statement)
+    sites = {site["id"] for site in said["sites"]}
+    publishers = [one.name for one in signers if one.is_party and one.name in sites]
+    if statement["predicateType"] != ATTESTATION + "training-run:v1" or not publishers:
+        changed(f"the provenance statement {name} is not signed by a site of the roster that took part in its run")
     if said["run"] != run:
         changed(f"{name} holds the statement of another run")
     if (run, "run", run) not in mentions:
@@ -618,6 +620,8 @@ def _check_statement(name: str, run: str, data: bytes, roster: Roster, known: Ma
     if BASE_MODEL in known and said["base_model"]["record"] not in known[BASE_MODEL]:
         changed(f"the provenance statement {name} names another record of the base model")
     _check_policies(name, said, known, mentions)
+    if not said["steps"] or not all(step["cohort"] and set(step["cohort"]) <= sites for step in said["steps"]):
+        changed(f"{name} tells of no step, or of a step with somebody who took no part")
     logged = [("adapter", "adapter", files[ADAPTER]), ("study", "study", said["study"])]
     logged += [(f"sum of step {one['step']}", "sum", one["sum"]) for one in said["steps"]
                if one["outcome"] == "completed"]
@@ -625,8 +629,11 @@ def _check_statement(name: str, run: str, data: bytes, roster: Roster, known: Ma
     for what, kind, value in logged:
         if (run, kind, value) not in mentions:
             changed(f"no log mentions the {what} of run {run} that {name} names")
+    for what, kind, value in (("adapter", "adapter", files[ADAPTER]), ("statement", "provenance", digest(data))):
+        if not {party for party, _ in mentions[run, kind, value]} & set(publishers):
+            changed(f"no site that signed {name} has its {what} in its own log")
     places = ", ".join(f"{party} entry {index}" for party, index in mentions[run, "adapter", files[ADAPTER]])
-    details.append(f"provenance: adapter {files[ADAPTER]}, run {run}, signed by {signers[0].name}; logged: {places}")
+    details.append(f"provenance: adapter {files[ADAPTER]}, run {run}, signed by {publishers[0]}; logged: {places}")
     details += [f"released with it in run {run}: {file}, {files[file]}" for file in files if file != ADAPTER]
 
 

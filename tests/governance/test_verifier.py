@@ -336,9 +336,34 @@ def test_a_provenance_statement_nobody_logged_or_no_party_signed_is_refused(
 ) -> None:
     later = provenance(two, b'"finished":"2026-11-23T10:03', b'"finished":"2026-11-23T10:04', name=name)
     assert "no log mentions the provenance statement" in tampered(two, **{name: later}).details[-1]
-    for signer in ("counsel-1", "stranger"):
+    for signer in ("counsel-1", "hub"):  # a person; the coordinator, which holds no adapter
         verdict = tampered(two, **{name: provenance(two, b"2.3.4", b"2.3.5", signer, name)})
-        assert verdict.code == 5 and f"{name} is not signed by a party" in verdict.details[-1]
+        assert verdict.code == 5 and f"{name} is not signed by a site" in verdict.details[-1]
+    assert tampered(two, **{name: provenance(two, b"2.3.4", b"2.3.5", "stranger", name)}).code == 5
+
+
+@pytest.mark.parametrize("signer", ["hub", "kohi"])
+@pytest.mark.parametrize("emptied", ["sites", "steps", "both"])
+def test_a_run_that_nobody_took_part_in_is_no_run_whoever_says_so(
+    members: dict[str, bytes], signer: str, emptied: str
+) -> None:
+    envelope, = read_envelopes(members[FIRST], name="x")
+    told = json.loads(envelope.payload)
+    for field in ("sites", "steps") if emptied == "both" else (emptied,):
+        told["predicate"][field] = []
+    forged = sign_statement(Statement.from_bytes(canonical_bytes(told)), [example.key(signer)])
+    verdict = tampered(members, **{FIRST: write_envelopes([forged])})
+    about = "not signed by a site" if signer == "hub" or emptied != "steps" else "tells of no step"
+    assert verdict.code == 5 and about in verdict.details[-1]
+
+
+def test_a_step_with_somebody_who_took_no_part_is_refused(members: dict[str, bytes]) -> None:
+    envelope, = read_envelopes(members[FIRST], name="x")
+    told = json.loads(envelope.payload)
+    told["predicate"]["steps"][0]["cohort"].append("hub")
+    forged = sign_statement(Statement.from_bytes(canonical_bytes(told)), [example.key("kohi")])
+    verdict = tampered(members, **{FIRST: write_envelopes([forged])})
+    assert verdict.code == 5 and "somebody who took no part" in verdict.details[-1]
 
 
 def test_a_bundle_without_an_adapter_says_so_and_what_is_not_enclosed(members: dict[str, bytes]) -> None:
