@@ -90,16 +90,33 @@ class StateLock:
             self._descriptor = -1
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Replace a small private file atomically and durably. Raises ``BadInputError`` (disk full, read-only)."""
+PRIVATE, READABLE = 0o600, 0o644
+
+
+def write_whole(path: Path, data: bytes, mode: int) -> None:
+    """Replace a small file atomically and durably, whatever lay at its place or at the draft's. Raises ``OSError``.
+
+    The draft is always a new file: a link that somebody left there, in a folder that is shared or came from a
+    repository, must not lead the writer to another file.
+    """
     partial = path.with_name(path.name + ".part")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace a small private file atomically and durably. Raises ``BadInputError`` (disk full, read-only)."""
+    try:
+        write_whole(path, data, PRIVATE)
     except OSError as error:
         raise BadInputError(
             "STATE_UNWRITABLE",

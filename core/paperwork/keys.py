@@ -8,18 +8,19 @@ The roster is changed at one place, found by line and column, and stays as peopl
 
 from __future__ import annotations
 
-import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...governance.document import Document, read_document
 from ...governance.signing.keys import NO_KEY_YET, PublicKey, SigningKey
 from ..errors import BadInputError, Refused
-from ..parties import key_path, make_private_folder
+from ..parties import READABLE, key_path, make_private_folder, write_whole
 from ..site.papers import SIGNATURES, read_file
 from .signing import ROSTER
 
 Where = tuple[str | int, ...]
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")  # as a roster's own reader has it
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,16 @@ def entries(study_folder: Path) -> tuple[Document, tuple[Entry, ...]]:
     value = document.value if isinstance(document.value, dict) else {}
     for index, party in enumerate(_listed(value.get("parties"))):
         if {"id", "kind", "key"} <= party.keys():
-            found.append(Entry(str(party["id"]), str(party["kind"]), str(party["key"]), ("parties", index, "key")))
+            place: Where = ("parties", index, "key")
+            name = _name(document, party["id"], ("parties", index, "id"))
+            found.append(Entry(name, str(party["kind"]), str(party["key"]), place))
     for index, person in enumerate(_listed(value.get("people"))):
         if "pseudonym" in person:
             keys = person.get("keys")
+            name = _name(document, person["pseudonym"], ("people", index, "pseudonym"))
             for number, key in enumerate(keys if isinstance(keys, list) else ()):
-                place: Where = ("people", index, "keys", number)
-                found.append(Entry(str(person["pseudonym"]), "person", str(key), place))
+                place = ("people", index, "keys", number)
+                found.append(Entry(name, "person", str(key), place))
     return document, tuple(found)
 
 
@@ -73,10 +77,8 @@ def make_key(study_folder: Path, name: str, *, passphrase: bytes) -> PublicKey:
     before, after = lines[line - 1][: column - 1], lines[line - 1][column - 1 :]
     text = key.public.to_text() if after[:1] in ('"', "'") else f'"{key.public.to_text()}"'
     lines[line - 1] = before + after.replace(NO_KEY_YET, text, 1)
-    partial = study_folder / f"{ROSTER}.part"
     try:
-        partial.write_bytes("\n".join(lines).encode("utf-8"))
-        os.replace(partial, study_folder / ROSTER)
+        write_whole(study_folder / ROSTER, "\n".join(lines).encode("utf-8"), READABLE)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise BadInputError(
@@ -107,6 +109,19 @@ def check_no_key(study_folder: Path, name: str) -> tuple[Document, Entry]:
             f"and have every site sign again (remove {ROSTER}{SIGNATURES})",
         )
     return document, missing
+
+
+def _name(document: Document, value: object, place: Where) -> str:
+    """A name becomes a file's name and a word of a command; so it is a plain one before anything is made of it."""
+    name = str(value)
+    if not NAME.fullmatch(name):
+        document.refuse(
+            "ROSTER_NAME",
+            "a name of the roster is not a plain one",
+            "write small letters, digits and hyphens, at most forty",
+            place,
+        )
+    return name
 
 
 def _listed(value: object) -> list[dict[str, object]]:

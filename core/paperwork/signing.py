@@ -14,7 +14,6 @@ written. What was shown is what is signed: the file is read once more and must h
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +35,7 @@ from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Person, Roster, roster_statement
 from ..data.intake import inspect, locate
 from ..errors import BadInputError, Refused
+from ..parties import READABLE, write_whole
 from ..site.papers import SIGNATURES, read_file, read_study
 from ..study import Study
 
@@ -299,16 +299,10 @@ def _append(path: Path, name: str, envelope: Envelope) -> None:
     """Add one line to the signatures beside a file, whole or not at all."""
     beside = path.with_name(path.name + SIGNATURES)
     data = write_envelopes((*signatures_of(path, name), envelope))
-    partial = beside.with_name(beside.name + ".part")
     try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         read_envelopes(data, name=beside.name)
-        os.replace(partial, beside)
+        write_whole(beside, data, READABLE)
     except (OSError, BadDocumentError) as error:
-        partial.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or str(error)
         raise BadInputError(
             "SIGNATURES_UNWRITABLE",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 
 from ...governance.errors import GovernanceError
 from ...governance.signing.roster import Roster
@@ -59,7 +60,7 @@ def standing(study_folder: Path, *, now: datetime) -> Standing:
     items = tuple(_items(study_folder, study, now))
     first = next((item for item in items if not item.done), None)
     if first is None:
-        following = f"sekisho pilot {study_folder} --out {study_folder}/out"
+        following = f"sekisho pilot {quote(str(study_folder))} --out {quote(str(study_folder / 'out'))}"
     else:
         following = first.next[0] if first.next else f"mend {first.about}"
     return Standing(study.id, items, following)
@@ -90,7 +91,7 @@ def _keys(folder: Path) -> Item:
     missing = list(dict.fromkeys(entry.name for entry in found if not entry.made))
     if not missing:
         return Item(ROSTER, True, f"{len(found)} keys made")
-    commands = tuple(f"sekisho study key {name} --study {folder}" for name in missing)
+    commands = tuple(f"sekisho study key {name} --study {quote(str(folder))}" for name in missing)
     return Item(ROSTER, False, f"no key yet: {', '.join(missing)}", commands)
 
 
@@ -99,7 +100,7 @@ def _acceptance(folder: Path, roster: Roster, signed: tuple[str, ...]) -> Item:
     found = f"signed by {', '.join(signed) or 'nobody'}"
     if not missing:
         return Item(ROSTER, True, found)
-    commands = tuple(f"sekisho site sign-roster {site} --study {folder}" for site in missing)
+    commands = tuple(f"sekisho site sign-roster {site} --study {quote(str(folder))}" for site in missing)
     return Item(ROSTER, False, f"{found}; missing: {', '.join(missing)}", commands)
 
 
@@ -140,7 +141,7 @@ def _signer(paper: Paper, roster: Roster, role: str, people: tuple[tuple[str, st
 
 
 def _sign(folder: Path, name: str, role: str, person: str) -> str:
-    return f"sekisho legal sign {folder / name} --role {role} --as {person}"
+    return f"sekisho legal sign {quote(str(folder / name))} --role {role} --as {person}"
 
 
 def _weights(folder: Path, study: Study) -> Item:

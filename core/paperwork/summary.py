@@ -58,16 +58,24 @@ def roster_summary(roster: Roster, language: Language) -> list[str]:
         lines.append(
             _say(
                 "roster.party", language, kind=kind, id=party.id, name=name, controller=party.controller,
-                country=_term("countries", party.country, language),
+                country=_term("countries", party.country, language), public=party.key.to_text(),
+                demo=_say("roster.demo", language) if party.demo else "",
             )
         )  # fmt: skip
     for person in roster.people:
         acts = _say("roster.acts", language, sites=", ".join(person.acts_for)) if person.acts_for else ""
         roles = ", ".join(_term("roles", role, language) for role in person.roles)
-        lines.append(_say("roster.person", language, pseudonym=person.pseudonym, roles=roles, acts_for=acts))
+        demo = _say("roster.demo", language) if person.demo else ""
+        keys = ", ".join(key.to_text() for key in person.keys)
+        lines.append(
+            _say(
+                "roster.person", language, pseudonym=person.pseudonym, roles=roles, acts_for=acts, public=keys, demo=demo
+            )
+        )
     needed = ", ".join(f"{_term('roles', role, language)} {number}" for role, number in roster.roles.items())
     return [
         *lines,
+        _say("roster.keys", language),
         _say("roster.threshold", language, roles=needed),
         _say("sign.bytes", language, digest=roster.fingerprint),
     ]

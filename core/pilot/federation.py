@@ -186,7 +186,8 @@ class Federation:
         return self.coordinator.run(run or new_run_id(method), offer, plan)
 
     def close(self) -> None:
-        """Close every party's databases."""
+        """Close every party's databases, and drop what was computed of texts."""
+        self.tasks.forget()
         for site in self.sites.values():
             site.folder.close()
         self.coordinator_log.close()

@@ -25,9 +25,10 @@ from ...governance.errors import BadDocumentError, GovernanceError
 from ...governance.signing.envelope import write_time
 from ...privacy.accounting.second_opinion import second_opinion
 from ...privacy.errors import PrivacyError
+from ..coordinator.coordinator import RunResult
 from ..data.dataset import TestSet
 from ..errors import BadInputError, CoreError, Refused
-from ..parties import replace_file, state_folder
+from ..parties import make_private_folder, replace_file, state_folder
 from ..site.publish import Published, publish
 from ..training.features import Features
 from .baselines import Baselines, read_baselines
@@ -150,11 +151,19 @@ def _run_one(pilot: _Pilot, method: str) -> bool:
     with _room(pilot):
         shutil.copytree(kept, pilot.out / "adapter" / method, dirs_exist_ok=True)
     clocked = Clocked(began, write_time(utc_now()), seconds)
-    opinion = second_opinion(result.plan, cohort=len(result.state.cohort), observers=result.plan.observers)
-    pilot.note(run_facts(federation, result, published, scores, groups, clocked, cross_check=opinion.epsilon))
-    if method == methods_of(federation.study)[-1]:
+    pilot.note(run_facts(federation, result, published, scores, groups, clocked, cross_check=_cross_check(result)))
+    if federation.study.personal_heads and method == methods_of(federation.study)[-1]:
         pilot.personal = personal_facts(federation, method)
     return True
+
+
+def _cross_check(result: RunResult) -> float | None:
+    """The run's ε by another accountant, where that has one."""
+    try:
+        cohort = len(result.state.cohort)
+        return second_opinion(result.plan, cohort=cohort, observers=result.plan.observers).epsilon
+    except PrivacyError:
+        return None
 
 
 @contextmanager
@@ -187,7 +196,9 @@ def _write_files(
         # an adapter of an earlier pilot would be taken for this one's
         if not any(run.method == method and run.failure is None for run in pilot.runs):
             shutil.rmtree(out / "adapter" / method, ignore_errors=True)
-    evidence = export_evidence(pilot.study_folder, out / "evidence.zip", provenance=statements_at(out / "adapter"))
+    # of this pilot's runs alone, as the publishing site kept them: whatever else lies under ``out`` is not looked at
+    statements = [statement for kept in pilot.kept for statement in statements_at(kept)]
+    evidence = export_evidence(pilot.study_folder, out / "evidence.zip", provenance=statements)
     seconds["evidence"] = time.monotonic() - writing
     facts = summary_facts(
         federation, pilot.runs, before=before, seconds=seconds, started=began, finished=ended, baselines=baselines
@@ -197,12 +208,12 @@ def _write_files(
     (out / "report.html").write_text(pilot_report(facts, summary), "utf-8")
     for name in federation.sites:
         folder = out / "sites" / name
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)  # exact counts and balances: for this site's eyes
         own = site_facts(
             federation, name, pilot.at_sites.get(name, ()), started=began, personal=pilot.personal.get(name)
         )
         if own is not None:
-            (folder / "report.html").write_text(site_report(own), "utf-8")
+            replace_file(folder / "report.html", site_report(own).encode("utf-8"))
     replace_file(
         state_folder(pilot.study_folder, "", coordinator=True) / LAST_REPORT,
         json.dumps({"report": str((out / "report.html").resolve()), "runs": [run.run for run in pilot.runs]}).encode(),

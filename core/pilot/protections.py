@@ -14,6 +14,7 @@ from ...privacy.accounting.plan import Plan
 from ...privacy.accounting.second_opinion import second_opinion
 from ...privacy.encryption import frame
 from ...privacy.encryption.presets import PRESETS, SEED_BYTES
+from ...privacy.errors import PrivacyError
 from ..coordinator.coordinator import RunResult
 from .federation import Federation
 from .findings import Protection
@@ -91,7 +92,10 @@ def _contradicted(federation: Federation, name: str, result: RunResult) -> bool:
     tools, cohort = federation.sites[name].tools, len(result.state.cohort)
     if tools is None or tools.considered.plan != result.plan:
         return True
-    opinion = second_opinion(result.plan, cohort=cohort, observers=result.plan.observers)
+    try:
+        opinion = second_opinion(result.plan, cohort=cohort, observers=result.plan.observers)
+    except PrivacyError:
+        return False  # no figure is no contradiction: the certificate is the proven one
     return opinion.contradicts(tools.considered.epsilon)
 
 

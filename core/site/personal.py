@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ...privacy.mechanism.randomness import SecretStream
 from ..data.eligible import still_eligible
-from ..errors import ProtocolError
+from ..errors import ProtocolError, Refused
 from ..parties import make_private_folder, replace_file
 from ..training.adapter import Adapter
 from ..training.personal import PersonalHead, train_personal_head
@@ -16,11 +16,23 @@ from .site import Site
 
 
 def personalise(site: Site) -> PersonalHead | None:
-    """The site's own head, kept in its state folder; None where there are too few records. Raises ``Refused``."""
+    """The site's own head, kept in its state folder; None where there are too few records.
+
+    Raises:
+        Refused: PERSONAL_NOT_APPROVED where the study that was signed does not say so, and the policy's own codes.
+    """
     state, tools, data = site.state, site.tools, site.data
     if state is None or tools is None or data is None or not state.finished:
         raise ProtocolError("NOTHING_TO_PERSONALISE", "there is no finished run at this site")
     folder = site.folder
+    # 0. the study that legal and IT signed says that sites do this
+    if not folder.study.personal_heads:
+        raise Refused(
+            "PERSONAL_NOT_APPROVED",
+            f"{folder.site}: the approved study has no personal heads",
+            hint="write personal_heads: true in study.yaml, and have it approved again",
+            site=folder.site,
+        )
     # 1. decide: the same use of the same records as in a step of the run
     tools.gate.decide(
         folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=state.step_cohort)
@@ -29,13 +41,17 @@ def personalise(site: Site) -> PersonalHead | None:
     subjects = still_eligible(
         tools.admitted, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock()
     )
-    # 3. train; who is kept aside to try it on is drawn afresh
+    # 3. log that the records are used once more; whether a head comes of it would tell of them, so nothing follows
+    folder.record("personal.asked", refs={"run": state.run})
+    # 4. one head at a time: an older one may hold somebody who has withdrawn
+    make_private_folder(folder.personal)
+    for older in folder.personal.glob("*.safetensors"):
+        older.unlink()
+    # 5. train; who is kept aside to try it on is drawn afresh
     found = train_personal_head(data, subjects, state.optimizer.vector, key=SecretStream().bytes(32))
     if found is None:
         return None
-    # 4. keep it, for the site alone
-    make_private_folder(folder.personal)
+    # 6. keep it, for the site alone
     kept = Adapter.for_head(found.vector)
     replace_file(folder.personal / f"{state.run}.safetensors", kept.to_safetensors())
-    folder.record("personal.trained", refs={"run": state.run})
     return found

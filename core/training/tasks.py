@@ -79,6 +79,12 @@ class Tasks:
             self._made[key] = self._make(key)
         return self._made[key]
 
+    def forget(self) -> None:
+        """Drop what the base model made of texts; tasks are made anew when they are asked for."""
+        if self._shared is not None:
+            self._shared[1].forget()
+        self._made.clear()
+
     def _make(self, adapter: AdapterSettings | None) -> TrainingTask[Any]:
         if adapter is None:
             shares = self._adapted is not None and isinstance(self._features, Features)

@@ -46,7 +46,9 @@ def write_bundle(path: Path, *, members: Mapping[str, bytes], key: SigningKey) -
     data = bundle_bytes(members, key)
     partial = path.with_name(path.name + ".part")
     try:
-        with partial.open("wb") as file:
+        # always a new file: a link that lies at the draft's place must not lead to another one
+        partial.unlink(missing_ok=True)
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

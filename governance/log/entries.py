@@ -64,7 +64,7 @@ class EntryType(StrEnum):
     STEP_ABANDONED = "step.abandoned"
     CONTROL_TOLD = "control.told"
     RELEASE_PUBLISHED = "release.published"
-    PERSONAL_TRAINED = "personal.trained"
+    PERSONAL_ASKED = "personal.asked"
 
 
 ENTRY_TYPES = frozenset(str(kind) for kind in EntryType)

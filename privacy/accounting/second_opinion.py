@@ -38,7 +38,8 @@ def second_opinion(plan: Plan, *, cohort: int, observers: int) -> SecondOpinion:
     """ε of the whole run (allowance included) at the plan's δ by Opacus, for a cohort of ``cohort`` sites.
 
     Raises:
-        BadParametersError: ``NO_SUCH_COHORT``; ``NOISE_TOO_SMALL`` when no noise is left beside the observers' own.
+        BadParametersError: ``NO_SUCH_COHORT``; ``NOISE_TOO_SMALL`` when no noise is left beside the observers' own;
+            ``NO_SECOND_OPINION`` where the other accountant's grid fails, as it is known to on some inputs.
     """
     variance = (cohort - observers) * plan.share_variance(cohort) - CERTIFICATE_VARIANCE
     if variance <= 0:
@@ -50,7 +51,11 @@ def second_opinion(plan: Plan, *, cohort: int, observers: int) -> SecondOpinion:
     accountant.history = [(noise, float(plan.sampling_rate), plan.total_steps)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of its own coarse grid; the error is stated above
-        epsilon = float(
-            accountant.get_epsilon(float(plan.delta), eps_error=ERROR, delta_error=float(plan.delta) * DELTA_ERROR)
-        )
+        delta = float(plan.delta)
+        try:
+            epsilon = float(accountant.get_epsilon(delta, eps_error=ERROR, delta_error=delta * DELTA_ERROR))
+        except (RuntimeError, ValueError):
+            raise BadParametersError(
+                "NO_SECOND_OPINION", "the other accountant has no figure for this plan", "the certificate stands alone"
+            ) from None
     return SecondOpinion(epsilon, 2 * ERROR)

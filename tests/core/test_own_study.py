@@ -7,6 +7,7 @@ is charged. The whole path runs the real pilot on the installed base model, thre
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -419,3 +420,42 @@ def test_status_of_the_demo_asks_for_nothing() -> None:
     example = Path(__file__).parents[2] / "examples" / "food-quality"
     told = json.loads(run("study", "status", example, "--json").out)
     assert told["ready"], told
+
+
+# ------------------------------------------------------------------------- folders that somebody else prepared
+
+
+def test_a_roster_with_another_key_under_the_same_name_shows_itself_before_a_site_signs(drafted: Path) -> None:
+    make_keys(drafted)
+    honest = run("site", "sign-roster", SITES[0], "--study", drafted)  # shown, and not confirmed: there is no terminal
+    roster = Roster.parse((drafted / "roster.yaml").read_bytes(), "roster.yaml")
+    stolen = next(person for person in roster.people if "legal" in person.roles)
+    change(drafted / "roster.yaml", stolen.keys[0].to_text(), SigningKey.generate().public.to_text())
+    swapped = run("site", "sign-roster", SITES[0], "--study", drafted)
+    assert honest.exit != 0 and swapped.exit != 0 and not (drafted / "roster.yaml.dsse.json").exists()
+    told = [(ended.out + ended.err).splitlines() for ended in (honest, swapped)]
+    differing = {line for lines in told for line in lines if line not in told[0] or line not in told[1]}
+    assert any(stolen.pseudonym in line for line in differing), differing
+
+
+@pytest.mark.parametrize("name", ["x;touch${IFS}INJECTED;#", "../../x", "a b"])
+def test_a_name_that_is_no_plain_word_becomes_neither_a_command_nor_a_path(drafted: Path, name: str) -> None:
+    path = drafted / "roster.yaml"
+    text = re.sub(r'pseudonym: "?study-legal"?', lambda _: f"pseudonym: '{name}'", path.read_text("utf-8"))
+    assert name in text
+    path.write_text(text, "utf-8")
+    for words in (("study", "status", drafted), ("study", "key", name, "--study", drafted)):
+        ended = run(*words, "--json")
+        assert name not in ended.told.get("next", ""), ended
+    assert not (drafted / "keys").exists() or not list((drafted / "keys").glob("*"))
+
+
+def test_a_link_left_where_a_draft_is_written_leads_nowhere(drafted: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own-file"
+    own.write_text("mine", "utf-8")
+    (drafted / "roster.yaml.part").symlink_to(own)
+    make_keys(drafted)
+    (drafted / "roster.yaml.dsse.json.part").symlink_to(own)
+    sign_roster(drafted)
+    assert own.read_text("utf-8") == "mine"
+    assert not (drafted / "roster.yaml").is_symlink() and not (drafted / "roster.yaml.dsse.json").is_symlink()

@@ -218,6 +218,7 @@ value: {{currency: JPY, reviews_per_year: 1000, minutes_saved_per_review: "1", c
 cost: {{pilot: "100", yearly: "100"}}
 roi_threshold: "0"
 stages: [{{name: pilot, cost: "100", gate: {{en: Approved, ja: 承認}}}}]
+personal_heads: true
 """
 
 
