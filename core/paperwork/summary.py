@@ -69,9 +69,10 @@ def roster_summary(roster: Roster, language: Language) -> list[str]:
         keys = ", ".join(key.to_text() for key in person.keys)
         lines.append(
             _say(
-                "roster.person", language, pseudonym=person.pseudonym, roles=roles, acts_for=acts, public=keys, demo=demo
+                "roster.person", language, pseudonym=person.pseudonym, roles=roles, acts_for=acts,
+                public=keys, demo=demo,
             )
-        )
+        )  # fmt: skip
     needed = ", ".join(f"{_term('roles', role, language)} {number}" for role, number in roster.roles.items())
     return [
         *lines,
