@@ -158,7 +158,7 @@ def half_a_megabyte() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))
 
 
-@pytest.mark.parametrize("name", ["evidence.zip.part", "adapter/probe/adapter.safetensors"])
+@pytest.mark.parametrize("name", ["summary.json", "adapter/probe/adapter.safetensors"])
 def test_a_report_that_finds_no_room_at_the_end_loses_no_adapter(name: str, study: Path, tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.is_char_device():
