@@ -150,6 +150,7 @@ class StudyFile(DocumentModel):
     roi_threshold: Exact
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=20)]
     disclaimer: Text | None = None
+    personal_heads: bool = False
 
 
 class Study(StudyFile):
