@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from ...governance.language import Language
+from ...governance.language import Catalogue, Language
 from ...governance.policy.decide import Decision, decide
 from ...governance.policy.explain import denials, explain
 from ...governance.policy.policy import Policy
@@ -23,7 +23,7 @@ from ..site.papers import Papers, read_file, read_papers, read_stop, read_study,
 from .console import DEFAULT_STUDY, REFUSED, Terminal, guarded
 from .signing import sign
 
-ASSUMED = ("consent.eligible", "budget.run_epsilon", "budget.run_delta", "budget.lifetime_fits")
+HOUSE = __name__.removesuffix(".cli.legal")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -44,7 +44,8 @@ def check(
     terminal = Terminal(as_json=as_json)
     parsed = Policy.parse(read_file(policy), str(policy))
     lines = explain(parsed, language)
-    terminal.say(f"{policy.name}: {parsed.id}, version {parsed.version}, reads as follows")
+    heading = _texts().render("legal.check.reads", language, id=parsed.id, version=str(parsed.version))
+    terminal.say(f"{policy.name}: {heading}")
     for line in lines:
         terminal.say(f"  {line}")
     terminal.result(
@@ -68,7 +69,7 @@ def decide_study(
     language: Language = typer.Option("en", "--language", help="en or ja."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """Hold the study against every site's policy: one row a site, one column a clause type."""
+    """Hold the study against every site's policy: two rows (train, release) a site and method."""
     terminal = Terminal(as_json=as_json)
     content = read_study(study)
     base_model = inspect(locate(content.base_model, study))
@@ -116,12 +117,18 @@ def _assumed(
 
 
 def _print_table(terminal: Terminal, table: dict[str, tuple[Policy, Decision]], language: Language) -> None:
+    texts = _texts()
     width = max(len(name) for name in table)
     for name, (policy, decision) in table.items():
-        terminal.say(f"{name.ljust(width)}  {'permitted' if decision.permitted else 'DENIED'}")
+        verdict = texts[f"legal.decide.{'permitted' if decision.permitted else 'denied'}"]
+        terminal.say(f"{name.ljust(width)}  {verdict[language]}")
         for denial in denials(policy, decision):
             words = denial.name, denial.reason, denial.fix
             called, reason, fix = (text.ja if language == "ja" else text.en for text in words)
             terminal.say(f"{' ' * width}    {denial.clause} {called} [{denial.code}]: {reason}")
             terminal.say(f"{' ' * width}      -> {fix}")
-    terminal.say(f"assumed, because only a site can know them: {', '.join(ASSUMED)}")
+    terminal.say(texts["legal.decide.assumed"][language])
+
+
+def _texts() -> Catalogue:
+    return Catalogue.load(HOUSE, "texts")

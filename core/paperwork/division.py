@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..errors import BadInputError
+from ..study import LEAST_SITES
 from .table import Row, Table
 
 DEFAULT_TEST_SHARE = 20  # per cent of the subjects: the usual fifth
@@ -64,17 +65,22 @@ def divide(table: Table, sites: Sequence[str], *, share: int, test: Table | None
     division = Division(
         MappingProxyType({site: tuple(rows) for site, rows in records.items()}), kept, len(chosen) - len(kept)
     )
-    _check_sizes(division, table.labels)
+    _check_sizes(division, table.labels, given=test is not None)
     return division
 
 
-def _check_sizes(division: Division, labels: Sequence[str]) -> None:
+def _check_sizes(division: Division, labels: Sequence[str], *, given: bool) -> None:
+    ways = ["take more data"]
+    if not given:
+        ways.append("give public test records with --test: then nobody is taken out")
+    if len(division.records) > LEAST_SITES:
+        ways.append(f"name fewer sites ({LEAST_SITES} at least)")
     for site in division.records:
         if division.subjects(site) < LEAST_SUBJECTS:
             raise BadInputError(
                 "SITE_TOO_FEW_SUBJECTS",
                 f"{site}: {division.subjects(site)} subjects are left for training and a site needs {LEAST_SUBJECTS}",
-                "take more data, fewer sites (three at least), or a smaller --test-share",
+                ", or ".join(ways),
             )
     count = Counter(row.label for row in division.test)
     least = min(count[label] for label in labels)

@@ -33,6 +33,7 @@ from ...governance.signing.envelope import (
 )
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Person, Roster, roster_statement
+from ...governance.vocabulary import known, label
 from ..data.intake import inspect, locate
 from ..errors import BadInputError, Refused
 from ..parties import READABLE, write_whole
@@ -147,15 +148,21 @@ def check_signer(paper: Paper, roster: Roster, *, person: str, role: str, now: d
             f"it lists {', '.join(one.pseudonym for one in roster.people)}; sites sign the roster, people sign papers",
         )
     # 2. in a role of theirs
+    may = [
+        one.pseudonym
+        for one in (roster.acting_for(paper.site) if paper.site else roster).people
+        if role in one.roles and one.pseudonym != paper.requester
+    ]
     if role not in found.roles:
+        held = ", ".join(f"{label('roles', one).en} ({one})" if known("roles", one) else one for one in found.roles)
         raise Refused(
             "ROLE_NOT_HELD",
             f"'{person}' does not hold the role '{role[:40]}'",
-            f"the roster gives {person} {', '.join(found.roles) or 'no role'}; a signature in another would not count",
+            f"by the roster '{person}' signs as {held or 'nothing'}; "
+            f"in the role {role[:40]} this paper is signed by {' or '.join(may) or 'nobody in the roster'}",
         )
     # 3. for the site whose paper it is
     if paper.site and paper.site not in found.acts_for:
-        may = [one.pseudonym for one in roster.acting_for(paper.site).people if role in one.roles]
         raise Refused(
             "NOT_ACTING_FOR",
             f"'{person}' does not act for {paper.site}, whose policy this is",

@@ -116,11 +116,18 @@ def _paper(folder: Path, name: str, study: Study, roster: Roster | None, now: da
     wanted = signers_of(name, roster)
     missing = counted.missing(wanted)
     by = ", ".join(f"{person} ({role})" for person, role in counted.people) or "nobody"
-    void = sorted({one.code for one in counted.ignored})
-    not_counted = f"; {len(counted.ignored)} do not count ({', '.join(void)})" if void else ""
+    not_counted = _not_counted([one.code for one in counted.ignored])
     commands = tuple(_sign(folder, name, role, _signer(paper, roster, role, counted.people)) for role in missing)
     lacking = f"; missing: {', '.join(missing)}" if missing else ""
     return Item(name, not missing, f"signed by {by}{lacking}{not_counted}{open_marks}", commands)
+
+
+def _not_counted(codes: list[str]) -> str:
+    """Signatures beside the paper that count for nothing; most often because the file is another one by now."""
+    changed = codes.count("SUBJECT_OTHER")
+    others = [code for code in codes if code != "SUBJECT_OTHER"]
+    told = f"; {changed} no longer count: the file changed after they signed (SUBJECT_OTHER)" if changed else ""
+    return told + (f"; {len(others)} do not count ({', '.join(sorted(set(others)))})" if others else "")
 
 
 def signers_of(name: str, roster: Roster) -> Mapping[str, int]:

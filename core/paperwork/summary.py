@@ -92,6 +92,7 @@ def _study(study: Study, language: Language) -> list[str]:
 
     model, value, cost = study.base_model, study.value, study.cost
     people = ", ".join(f"{site} {study.subjects[site]}" for site in study.sites)
+    drop = {"minimum": study.minimum_sites} if study.on_drop == "continue" else {}
     lines = [
         _say("study.what", language, id=study.id, title=study.title[language]),
         _say("study.question", language, question=study.question[language]),
@@ -102,22 +103,18 @@ def _study(study: Study, language: Language) -> list[str]:
         _say("study.people", language, unit=_term("units", study.unit, language), subjects=people,
              records=study.records_per_subject),
         _say("study.once", language, number=study.max_sites_per_subject),
-        _say("study.test", language, file=study.test_set.file),
-        _say("study.model", language, name=model.name, licence=model.licence,
+        _say("study.consents", language, scope=study.legal_basis_scope),
+        _say(f"study.drop-{study.on_drop}", language, **drop),
+        _say("study.test", language, file=study.test_set.file, digest=study.test_set.digest),
+        _say("study.model", language, name=model.name, licence=model.licence, digest=model.digest,
              disclosure=_term("disclosure_levels", model.disclosure, language)),
-    ]  # fmt: skip
-    for name, method in study.methods.items():
-        lines.append(
-            _say("study.method", language, method=_term("methods", name, language), epsilon=method.epsilon,
-                 delta=f"{method.delta:f}", steps=method.steps, allowance=method.allowance)
-        )  # fmt: skip
-    lines.append(
+        *_study_runs(study, language),
         _say("study.release", language, recipients=terms("recipients", study.recipients),
-             uses=terms("downstream_uses", study.downstream_uses), licence=study.release_licence)
-    )  # fmt: skip
+             uses=terms("downstream_uses", study.downstream_uses), licence=study.release_licence),
+    ]  # fmt: skip
     lines += [
-        _say("study.measure", language, name=measure.name, method=measure.method, target=measure.target,
-             text=measure.text[language])
+        _say("study.measure", language, name=_say(f"metric.{measure.name}", language),
+             method=_term("methods", measure.method, language), target=measure.target, text=measure.text[language])
         for measure in study.measures
     ]  # fmt: skip
     return [
@@ -127,6 +124,23 @@ def _study(study: Study, language: Language) -> list[str]:
              yearly=cost.yearly, threshold=study.roi_threshold),
         _say("study.kept", language, years=study.audit_years),
     ]  # fmt: skip
+
+
+def _study_runs(study: Study, language: Language) -> list[str]:
+    """What each method may cost, what they may cost together, and what every site trains for itself afterwards."""
+    unit = _say(f"study.each-{study.unit}", language)
+    methods = study.methods.values()
+    lines = [
+        _say("study.method", language, method=_term("methods", name, language), epsilon=method.epsilon,
+             delta=f"{method.delta:f}", steps=method.steps, allowance=method.allowance, unit=unit)
+        for name, method in study.methods.items()
+    ]  # fmt: skip
+    if len(methods) > 1:
+        lines.append(
+            _say("study.together", language, unit=unit, sum=sum(method.epsilon for method in methods),
+                 sum_delta=f"{sum(method.delta for method in methods):f}")
+        )  # fmt: skip
+    return [*lines, _say("study.personal" if study.personal_heads else "study.no-personal", language)]
 
 
 def _base_model(record: BaseModelRecord, language: Language) -> list[str]:

@@ -39,7 +39,9 @@ HOUSE = (__package__ or "").rpartition(".")[0]      # the installed name of core
 TEMPLATES = Path(__file__).parent.parent / "templates"
 VERDICT_SPEAKS = {"met": "for", "missed": "against", "open": "open"}
 PROMISED = ("yes-records", "yes-coordinator", "yes-sites", "yes-person")
-NOT_PROMISED = ("no-review", "no-pretraining", "no-keys", "no-poison", "no-organisation", "no-recall")
+NOT_PROMISED = (
+    "no-review", "no-pretraining", "no-test-set", "no-keys", "no-poison", "no-organisation", "no-recall"
+)  # fmt: skip
 
 
 def pilot_report(facts: SummaryInput, summary: Summary) -> str:
@@ -155,7 +157,7 @@ def _budget_words(facts: SummaryInput, summary: Summary, t: Words) -> list[str]:
     """What each run may reveal, and what they amount to together."""
     words = [t(f"budget.explain-{facts.unit}", each=_each_run(summary, t), observers=facts.observers)]
     if len(summary.runs) > 1:
-        words.append(t("budget.together", epsilon=epsilon_text(summary.together.epsilon),
+        words.append(t(f"budget.together-{facts.unit}", epsilon=epsilon_text(summary.together.epsilon),
                        delta=delta_text(summary.together.delta)))
     return words
 

@@ -142,7 +142,16 @@ def test_a_denied_study_is_one_object_with_every_decision(study: Path, tmp_path:
     assert all(decision["decision"] == "deny" for decision in decisions.values())
     prose = here(capsys, "legal decide {study} --language ja", study, tmp_path)
     assert prose.exit == 3
-    assert "[PURPOSE_NOT_GRANTED]" in prose.out and "DENIED" in prose.out
+    assert "[PURPOSE_NOT_GRANTED]" in prose.out and "  拒否" in prose.out and "DENIED" not in prose.out
+    assert "ここでは仮定し、後に各拠点が判断する事項" in prose.out and "assumed here" not in prose.out
+
+
+def test_a_policy_is_read_out_in_one_language(study: Path, tmp_path: Path, capsys: Capture) -> None:
+    policy = "{study}/sites/ame/policy.yaml"
+    english = here(capsys, f"legal check {policy}", study, tmp_path).out.splitlines()[0]
+    japanese = here(capsys, f"legal check {policy} --language ja", study, tmp_path).out.splitlines()[0]
+    assert english.startswith("policy.yaml: ") and english.endswith(", version 1, reads as follows")
+    assert japanese.startswith("policy.yaml: ") and japanese.endswith("、第1版の内容")
 
 
 def test_only_a_demo_gets_its_budget_back(study: Path, tmp_path: Path, capsys: Capture) -> None:

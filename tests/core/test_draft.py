@@ -23,7 +23,7 @@ from sekisho.governance.consent.consent import ConsentRegister
 from sekisho.governance.provenance.disclosure import BaseModelRecord, DisclosureLevel
 from sekisho.governance.signing.keys import NO_KEY_YET
 
-from .own_study import CANARY, NOW, PEOPLE, SITES, draft, rows, table, weights
+from .own_study import CANARY, NOW, PEOPLE, SITES, draft, rows, table, text_of, weights
 
 LABELS = ("bad", "good")
 EXAMPLE = Path(__file__).parents[2] / "examples" / "food-quality"
@@ -181,6 +181,17 @@ def test_too_few_subjects_for_three_sites_are_refused(tmp_path: Path) -> None:
         draft(tmp_path / "tasting", table(tmp_path, rows(30)))
     assert caught.value.code == "SITE_TOO_FEW_SUBJECTS"
     assert CANARY not in str(caught.value) and caught.value.sentence.split(":")[0] in SITES
+    assert "--test" in caught.value.hint and "fewer" not in caught.value.hint, "three sites are the fewest"
+
+
+def test_the_way_out_of_too_few_subjects_is_one_that_is_open(tmp_path: Path) -> None:
+    twelve = tuple(f"s{number}" for number in range(12))
+    test = tmp_path / "public.csv"
+    test.write_text(text_of(rows(40)), "utf-8")
+    with pytest.raises(BadInputError) as caught:
+        draft(tmp_path / "tasting", table(tmp_path), sites=twelve, test=test)
+    assert caught.value.code == "SITE_TOO_FEW_SUBJECTS"
+    assert "name fewer sites" in caught.value.hint and "--test" not in caught.value.hint, "a test set was given"
 
 
 def test_a_subject_at_two_sites_is_refused_at_its_line(tmp_path: Path) -> None:

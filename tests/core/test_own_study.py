@@ -215,6 +215,12 @@ def test_a_signature_of_somebody_who_may_not_is_refused(
     assert not (study / f"{paper}.dsse.json").exists()
 
 
+def test_who_signs_in_the_wrong_role_is_told_the_own_role_and_who_signs_in_that_one(study: Path) -> None:
+    ended = sign(study / POLICY, "legal", "north-it")
+    refused(ended, "ROLE_NOT_HELD", "by the roster 'north-it' signs as IT (it)")
+    assert "in the role legal this paper is signed by north-legal" in ended.err and "south-legal" not in ended.err
+
+
 def test_nobody_signs_twice_or_in_two_roles(study: Path) -> None:
     change(study / "roster.yaml", "roles: [legal]", "roles: [legal, it]")  # study-legal is the first of them
     (study / "roster.yaml.dsse.json").unlink()
@@ -396,8 +402,9 @@ def test_status_says_what_counts_what_does_not_and_what_is_next(study: Path) -> 
     assert items[POLICY]["next"][0] == f"sekisho legal sign {study}/{POLICY} --role legal --as north-legal"
     change(study / "study.yaml", 'target: "0.75"', 'target: "0.76"')
     items = {item["about"]: item for item in run("study", "status", study, "--json").told["items"]}
-    found = items["study.yaml"]["found"]
-    assert found.startswith("signed by nobody; missing: legal, it; 1 do not count (SUBJECT_OTHER)")
+    signed, changed = items["study.yaml"]["found"].split("; 1 ")
+    assert signed == "signed by nobody; missing: legal, it"
+    assert changed.startswith("no longer count: the file changed after they signed (SUBJECT_OTHER)")
     prose = run("study", "status", study).out.splitlines()
     assert len(prose) == len(items) + 2 and prose[-1].startswith("next: sekisho legal sign")
 

@@ -199,8 +199,12 @@ def test_epsilon_is_shown_for_every_size_of_a_coalition_of_each_run() -> None:
 
 
 def test_what_all_runs_reveal_together_is_said_where_there_are_several() -> None:
-    assert "at most their sum, (6.00, 2e-5)" in told(facts())
-    assert "at most their sum" not in told(one_method())
+    html, records = told(facts()), told(facts(unit="record"))
+    assert "about any one data subject is bounded by their sum, (6.00, 2e-5)" in html
+    assert "本人1名について知り得ることの上限は、各回の合計 (6.00, 2e-5)" in html
+    assert "about any one record is bounded by their sum" in records
+    assert "1件の記録について知り得ることの上限は、各回の合計" in records
+    assert "bounded by their sum" not in told(one_method())
 
 
 def test_groups_bear_the_names_of_the_sites_and_say_where_nothing_can_be_ranked() -> None:
