@@ -38,6 +38,8 @@ DEFAULT_ON_DROP: Literal["continue"] = (
     "continue"  # a run that went on without a site is charged alike; `stop` is for site secrecy
 )
 
+DEFAULT_PERSONAL_HEADS = False  # a use of the records without noise: only where the signed file says so
+
 LEAST_SITES = 3  # with two, each reads the other's update off the sum
 LEAST_HONEST = 2  # honest sites left after the observers: below, "the sum" is one site's update
 MOST_SITES = 95  # no decryption failure up to here (privacy/encryption/presets.py)
@@ -150,7 +152,7 @@ class StudyFile(DocumentModel):
     roi_threshold: Exact
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=20)]
     disclaimer: Text | None = None
-    personal_heads: bool = False
+    personal_heads: bool = DEFAULT_PERSONAL_HEADS
 
 
 class Study(StudyFile):
