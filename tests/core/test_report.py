@@ -166,6 +166,7 @@ def test_first_screen_says_decision_reasons_measures_and_budget_before_anything_
 
 @pytest.mark.parametrize("words", [
     "no independent cryptographic review yet", "does not cover pretraining", "all keys sit on one machine",
+    "people of the public test set are not protected", "公開テストデータに含まれる人は保護の対象外です",
     "The makers are fictitious", "shown because the data are public", "第三者による暗号の審査", "食品メーカーは架空",
 ])
 def test_the_report_says_what_is_not_promised(words: str) -> None:
