@@ -38,6 +38,8 @@ from .tangent import Differentiable
 # Prefix and top together against the whole base model: float32 differs by 1e-6, a forgotten part of it by 1 or so.
 SAME_MODEL = 1e-3
 
+QUICK = 64  # records whose derivatives are there in a second or two: no progress worth a line
+
 StageProgress = Callable[[str, int, int], None]
 _Compute = Callable[["_Top", Sequence[NDArray[np.float32]], int, int], NDArray[np.float64]]
 
@@ -103,7 +105,8 @@ class LoraTask(Differentiable):
         self, rows: PrefixRows, vector: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Each record's log odds, float64 [n], and their derivative by every number that trains, float64 [n, d]."""
-        found = self._filled(rows, vector, _derivatives, self.dimension + 1, partial(self._progress, "derivatives"))
+        shown = partial(self._progress, "derivatives") if len(rows) > QUICK else nothing_shown
+        found = self._filled(rows, vector, _derivatives, self.dimension + 1, shown)
         return found[:, 0], found[:, 1:]
 
     def pooled(self, rows: PrefixRows, vector: NDArray[np.float64]) -> NDArray[np.float64]:
