@@ -140,15 +140,19 @@ def _seconds(value: float) -> str:
 def curve_sentences(series: Sequence[CurveSeries], t: Words) -> list[str]:
     """Whether the foundation model needed less data and less time, by these figures and no others.
 
-    The yardstick is the best that any method without the foundation model reached with all data it was given.
+    The yardstick of each line is what the next one without the foundation model reached with all its data: the file
+    lists like beside like. A line with none behind it is held against the best of them.
     """
     without = [line for line in series if not line.foundation]
-    standing_on_it = [line for line in series if line.foundation]
-    if not without or not standing_on_it:
+    if not without or len(without) == len(series):
         return [t("curve.nothing-to-compare")]
-    yard = max(without, key=lambda line: line.points[-1].auc)
-    goal = yard.points[-1]
-    return [_told(line, yard, goal, t) for line in standing_on_it]
+    best = max(without, key=lambda line: line.points[-1].auc)
+    told = []
+    for place, line in enumerate(series):
+        if line.foundation:
+            yard = next((other for other in series[place + 1 :] if not other.foundation), best)
+            told.append(_told(line, yard, yard.points[-1], t))
+    return told
 
 
 def _told(line: CurveSeries, yard: CurveSeries, goal: Point, t: Words) -> str:
