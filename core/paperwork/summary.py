@@ -83,7 +83,7 @@ def roster_summary(roster: Roster, language: Language) -> list[str]:
 
 
 def _policy(policy: Policy, language: Language) -> list[str]:
-    return [f"{policy.id}, version {policy.version}", *explain(policy, language)]
+    return [_say("policy.what", language, id=policy.id, version=policy.version), *explain(policy, language)]
 
 
 def _study(study: Study, language: Language) -> list[str]:

@@ -122,6 +122,24 @@ def test_a_later_run_that_fails_is_named_and_what_was_paid_for_is_kept(both: Pat
         assert lora["run"] in (out / "sites" / site / "report.html").read_text("utf-8")
 
 
+@pytest.mark.proof
+def test_adapters_at_full_depth_with_plain_gradients_on_small_samples_run_too(both: Path, tmp_path: Path) -> None:
+    """What study-full.yaml asks for, on the small study: every layer, A and B, half the people in a step."""
+    for old, new in (
+        ("layers: [2], targets: [intermediate]", "layers: [6, 5, 4, 3, 2, 1], targets: [query, value]"),
+        ("freeze_a: true, head_steps: 2, linear_steps: 2", "freeze_a: false, head_steps: 1, linear_steps: 1"),
+        ('sampling_rate: "1", learning_rate: "2.9"', 'sampling_rate: "0.5", learning_rate: "2.9"'),
+    ):
+        study_folder.change(both / "study.yaml", old, new)
+    study_folder.sign_study(both)
+    pilot(both, tmp_path / "out")
+    lora = told(tmp_path / "out")["runs"][1]
+    assert lora["steps"]["completed"] == 4 and all(lora["protections"].values())
+    assert lora["parameters"] == 6 * 2 * 2 * 2 * 384 + 385
+    released = tmp_path / "out" / "adapter" / "lora"
+    assert reproduced(both, released) == pytest.approx(lora["result"]["auc"], abs=1e-9)
+
+
 def test_a_budget_for_some_of_the_runs_begins_none(tmp_path: Path) -> None:
     study = study_folder.build(tmp_path / "study", steps=3, allowance=0, lifetime="4.5", adapters=True)
     with pytest.raises(CoreError) as caught:
