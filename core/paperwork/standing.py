@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from shlex import quote
 
@@ -78,7 +79,7 @@ def _items(folder: Path, study: Study, now: datetime) -> Iterator[Item]:
             yield _broken(ROSTER, error)
     names = [*(f"sites/{site}/policy.yaml" for site in study.sites), "base-model.yaml", "study.yaml"]
     for name in names:
-        yield _tried(name, lambda name=name: _paper(folder, name, study, roster, now))  # type: ignore[misc]
+        yield _tried(name, partial(_paper, folder, name, study, roster, now))
     yield _tried("base model", lambda: _weights(folder, study))
     for site in study.sites:
         yield _data(folder, site)

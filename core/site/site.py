@@ -130,7 +130,8 @@ class Site:
 
     def _dimension(self, offer: Offer) -> int:
         # a method that the study does not have is refused when the offer is considered; no plan is of size 0
-        settings = self.folder.study.methods.get(offer.method)  # type: ignore[call-overload]
+        methods = self.folder.study.methods.items()
+        settings = next((settings for name, settings in methods if name == offer.method), None)
         return self._tasks.dimension(settings) if settings is not None else 0
 
     def _stop(self, state: RunState, gate: Gate) -> Sealed:
