@@ -35,6 +35,7 @@ LABELS = ("negative", "positive")
 SENTENCES_SHARE = (0.40, 0.24, 0.14, 0.10, 0.07, 0.05)  # of authors with one to six sentences, as in the example
 VARIANTS: tuple[dict[str, Any], ...] = (
     {},
+    {"freeze_a": False},
     {"alpha": 2},
     {"alpha": 8},
     {"layers": (1,)},

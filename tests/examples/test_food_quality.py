@@ -373,7 +373,7 @@ def test_the_full_study_is_the_same_study_with_other_training_and_every_policy_p
     same = set(Study.model_fields) - {"id", "methods", "measures", "digest", "canonical_digest"}
     assert all(getattr(full, field) == getattr(STUDY, field) for field in same) and list(full.methods) == ["lora"]
     made = plan(full, "lora")
-    assert made.dimension == 74_113 and made.preset == "2x24" and worst_certificate(made, full.observers) <= 3.0
+    assert made.dimension == 37_249 and made.preset == "2x24" and worst_certificate(made, full.observers) <= 3.0
     signed = approvals(
         ROSTER,
         signatures("study-full.yaml"),

@@ -124,7 +124,7 @@ def test_a_later_run_that_fails_is_named_and_what_was_paid_for_is_kept(both: Pat
 
 @pytest.mark.proof
 def test_adapters_at_full_depth_with_plain_gradients_on_small_samples_run_too(both: Path, tmp_path: Path) -> None:
-    """What study-full.yaml asks for, on the small study: every layer, A and B, half the people in a step."""
+    """As study-full.yaml, on the small study: every layer, half the people in a step; and here A trains as well."""
     for old, new in (
         ("layers: [2], targets: [intermediate]", "layers: [6, 5, 4, 3, 2, 1], targets: [query, value]"),
         ("freeze_a: true, head_steps: 2, linear_steps: 2", "freeze_a: false, head_steps: 1, linear_steps: 1"),
