@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:
 	@echo "make pilot       five food makers train two classifiers together; prints where the report is"
-	@echo "make pilot-full  the same with adapters in every layer; an hour or so"
+	@echo "make pilot-full  the same with adapters in every layer; half an hour or so"
 	@echo "make test        the tests"
 	@echo "make proof       the slow proofs"
 	@echo "make lint        style and types"
@@ -28,7 +28,7 @@ help:
 pilot: $(STAMP)
 	@$(BIN)/sekisho pilot $(EXAMPLE) --out $(OUT)
 
-# In a copy of the example with a budget of its own, whose study is study-full.yaml; takes an hour or so of two cores.
+# In a copy of the example with a budget of its own, whose study is study-full.yaml; takes about half an hour on two cores.
 FULL := $(OUT)-full/study
 pilot-full: $(STAMP)
 	@test -e $(FULL)/study.yaml || { mkdir -p $(FULL) && cp -R $(EXAMPLE)/. $(FULL) && cd $(FULL) && \
