@@ -19,7 +19,7 @@ from ...governance.policy.policy import Policy
 from ..data.intake import BaseModelFacts, inspect, locate
 from ..errors import Refused
 from ..gate.facts import Standing, request_for
-from ..site.papers import Papers, read_file, read_papers, read_stop, read_study, requester_is_known
+from ..site.papers import Papers, read_file, read_papers, read_stops, read_study, requester_is_known
 from .console import DEFAULT_STUDY, REFUSED, Terminal, guarded
 from .signing import sign
 
@@ -97,9 +97,13 @@ def _assumed(
 ) -> Standing:
     study, roster = papers.study, papers.roster
     settings = study.settings(method)
+    stops = read_stops(study_folder, roster, study, now=now)
     return Standing(
         now=now,
-        stopped=read_stop(study_folder, roster, study, now=now),
+        stopped=stops.stopped,
+        stop_roles=stops.roles,
+        restart_roles=stops.restart_roles,
+        stop_list_age_hours=stops.list_age_hours,
         consent_eligible=True,
         cohort=roster.distinct_controllers(study.sites),
         observers=study.observers,

@@ -26,11 +26,15 @@ RELEASED = "adapter"
 class Standing:
     """What the site itself knows at this moment; the coordinator's word is not among it.
 
-    ``cohort`` counts distinct controllers. ``epsilon`` is the site's own certificate of the plan.
+    ``cohort`` counts distinct controllers. ``stop_list_age_hours``, rounded up, is None without a list. ``epsilon`` is
+    the site's own certificate of the plan.
     """
 
     now: datetime
     stopped: bool
+    stop_roles: frozenset[str]
+    restart_roles: frozenset[str]
+    stop_list_age_hours: int | None
     consent_eligible: bool
     cohort: int
     observers: int
@@ -51,6 +55,9 @@ def request_for(study: Study, standing: Standing, *, method: str, action: str = 
     facts: dict[str, Fact] = {
         "time": Fact(standing.now, "clock"),
         "stop.active": Fact(standing.stopped, "roster"),
+        "stop.roles": Fact(standing.stop_roles, "roster"),
+        "stop.restart_roles": Fact(standing.restart_roles, "roster"),
+        "stop.list_age_hours": Fact(standing.stop_list_age_hours, "roster"),
         "legal_basis.scope": Fact(study.legal_basis_scope, "study"),
         "consent.eligible": Fact(standing.consent_eligible, "site-consent"),
         "transfer.artefacts": Fact(frozenset({ARTEFACT if action == "train" else RELEASED}), "site-runtime"),

@@ -44,7 +44,7 @@ from .papers import (
     check_policy_signed,
     read_file,
     read_papers,
-    read_stop,
+    read_stops,
     requester_is_known,
     study_approvals,
 )
@@ -158,9 +158,13 @@ class SiteFolder:
         self.papers.base_model.check_valid(now)
         check_policy_signed(self.study_folder, self.site, self.policy, roster, now=now)
         everybody = (*self.study.sites, roster.coordinator.id)
+        stops = read_stops(self.study_folder, roster, self.study, now=now)
         return Standing(
             now=now,
-            stopped=read_stop(self.study_folder, roster, self.study, now=now),
+            stopped=stops.stopped,
+            stop_roles=stops.roles,
+            restart_roles=stops.restart_roles,
+            stop_list_age_hours=stops.list_age_hours,
             consent_eligible=self._anybody_consents(now),
             cohort=roster.distinct_controllers(cohort),
             observers=observers,

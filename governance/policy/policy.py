@@ -14,7 +14,7 @@ The fields of the file, all required unless marked; every clause and grant has `
     dataset: {id, title: {en, ja}, categories: [data_categories], special_category: true | false}
     always:                                           # each type exactly once, in any order
       - {type: validity, from: time with zone, until: time with zone}
-      - {type: emergency_stop, stop_by: [roles], restart_by: [roles]}
+      - {type: emergency_stop, stop_by: [roles], restart_by: [roles], list_max_age_hours: at most}
       - {type: legal_basis, bases: [bases], consent: {required: true | false, scope: text},
          references: [https://...] (optional)}
       - {type: transfer, leaves_site: [artefacts], destinations: [countries]}

@@ -146,7 +146,12 @@ def expected(document: dict[str, Any], facts: dict[str, tuple[Any, str]]) -> set
             ok("time", lambda t: datetime.fromisoformat(clause["validity"]["from"]) <= t),
             ok("time", lambda t: t < datetime.fromisoformat(clause["validity"]["until"])),
         ],
-        "emergency_stop": [ok("stop.active", lambda on: not on)],
+        "emergency_stop": [
+            ok("stop.active", lambda on: not on),
+            ok("stop.roles", lambda held: not set(clause["emergency_stop"]["stop_by"]) - held),
+            ok("stop.restart_roles", lambda asked: not set(clause["emergency_stop"]["restart_by"]) - asked),
+            ok("stop.list_age_hours", lambda hours: not hours > clause["emergency_stop"]["list_max_age_hours"]),
+        ],
         "legal_basis": [
             ok("legal_basis.scope", lambda scope: scope == consent["scope"]),
             ok("consent.eligible", lambda yes: yes or not consent["required"]),
