@@ -166,7 +166,7 @@ def roster_text() -> str:
 
 
 def policy_text(site: str, lifetime: str) -> str:
-    text = POLICY.replace("kohi", site)
+    text = POLICY.replace("kohi", site).replace("stop_by: [legal, it, data-protection]", "stop_by: [legal, it]")
     return text.replace('lifetime: {epsilon: "8.5"', f'lifetime: {{epsilon: "{lifetime}"')
 
 

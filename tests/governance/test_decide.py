@@ -26,7 +26,7 @@ POLICY = kohi()
 def test_a_request_that_holds_everything_is_permitted_by_its_grant() -> None:
     decision = decide(POLICY, request())
     assert decision.permitted and decision.grant == "G1" and decision.nearest_grant is None
-    assert decision.failed == () and len(decision.results) == 23 + 8  # all of always, and one grant
+    assert decision.failed == () and len(decision.results) == 26 + 8  # all of always, and one grant
     release = decide(POLICY, request_with("action", "release"))
     assert release.permitted and release.grant == "G2"
 
