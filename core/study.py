@@ -12,6 +12,7 @@ named constant below. All that is checked here needs the file alone; each rule r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -44,6 +45,7 @@ LEAST_SITES = 3  # with two, each reads the other's update off the sum
 LEAST_HONEST = 2  # honest sites left after the observers: below, "the sum" is one site's update
 MOST_SITES = 95  # no decryption failure up to here (privacy/encryption/presets.py)
 MOST_SUBJECTS = 10**9
+MOST_RUNS = 10_000
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -107,13 +109,35 @@ class Cost(DocumentModel):
     yearly: Exact
 
 
+class StageCaps(DocumentModel):
+    """What a run in this stage may not go beyond; the gate of every site holds each request against it.
+
+    ``runs`` counts this study's runs in this stage at one site, one per method; ``subjects`` are those declared over
+    all sites; ``epsilon_per_run`` is held against the site's own certificate.
+    """
+
+    sites: Annotated[int, Field(ge=LEAST_SITES, le=MOST_SITES)]
+    subjects: Count
+    runs: Annotated[int, Field(ge=1, le=MOST_RUNS)]
+    epsilon_per_run: Exact
+
+    def ordered(self) -> tuple[tuple[str, int | Decimal], ...]:
+        """Every cap by name, in the order of the file."""
+        return (
+            ("sites", self.sites),
+            ("subjects", self.subjects),
+            ("runs", self.runs),
+            ("epsilon_per_run", self.epsilon_per_run),
+        )
+
+
 class Stage(DocumentModel):
-    """One stage of the study: its cost, what must hold before it begins, and its caps in the study's own words."""
+    """One stage of the study: its cost, what must hold before it begins (for people), and its caps (for the gate)."""
 
     name: Name
     cost: Exact
     gate: Text
-    caps: Annotated[Mapping[Identifier, Line], AfterValidator(_frozen)] = Field(default_factory=dict)
+    caps: StageCaps
 
 
 class StudyFile(DocumentModel):
@@ -188,6 +212,11 @@ class Study(StudyFile):
     def declared_subjects(self) -> int:
         """ΣNᵢ: the public number of subjects over all sites."""
         return sum(self.subjects[site] for site in self.sites)
+
+    @property
+    def current_stage(self) -> Stage:
+        """The stage that the study stands in."""
+        return next(stage for stage in self.stages if stage.name == self.stage)
 
     def settings(self, method: str) -> Method:
         """The settings of ``method``. Raises ``BadInputError`` METHOD_UNKNOWN."""

@@ -82,6 +82,8 @@ def request_for(study: Study, standing: Standing, *, method: str, action: str = 
         "method": Fact(method, "study"),
         "stage": Fact(study.stage, "study"),
         "steps": Fact(standing.steps, "study"),
+        "stage.sites": Fact(len(study.sites), "study"),
+        "stage.subjects": Fact(study.declared_subjects, "study"),
         "recipients": Fact(frozenset(study.recipients), "study"),
         "downstream_uses": Fact(frozenset(study.downstream_uses), "study"),
     }

@@ -58,8 +58,10 @@ from ..messages import (
     Stopped,
     sign_message,
 )
+from ..study import Stage
 from ..training.update import Update
 from .sealed import Sealed
+from .stages import CapExceeded, exceeded
 
 # What may be told. None of these bodies has a field that training could fill.
 TELLABLE: tuple[type[Body], ...] = (Join, Kem, Secret, Keyed, Ready, Finished, ReleaseNotice, Decline, Stopped)
@@ -107,6 +109,8 @@ class Gate:
         study: str,
         run: str,
         policy: Policy,
+        stage: Stage,
+        earlier_runs: int,
         key: SigningKey,
         ledger: Ledger,
         log: AuditLog,
@@ -116,22 +120,30 @@ class Gate:
         self._study = study
         self._run = run
         self._policy = policy
+        self._stage = stage
+        self._earlier_runs = earlier_runs  # of this study in this stage, at this site
         self._key = key
         self._ledger = ledger
         self._log = log
         self._clock = clock
 
     def decide(self, request: Request) -> Decision:
-        """Decide and log, without sending. Raises ``Refused`` with the first failed clause's code."""
+        """Decide and log, without sending: the site's policy, and the caps of the study's stage.
+
+        Raises ``Refused`` with the first failed clause's code, or else that of the first cap.
+        """
         decision = decide(self._policy, request)
-        failed = [result for result in decision.results if not result.passed]
+        beyond = exceeded(self._stage, request, runs=self._earlier_runs + 1)
+        codes = {result.code for result in decision.failed if result.code} | {cap.code for cap in beyond}
         self._record(
-            "decision.permit" if decision.permitted else "decision.refuse",
+            "decision.refuse" if codes else "decision.permit",
             refs={"policy": self._policy.bytes_digest, "decision": decision.digest},
-            data={"codes": sorted({result.code for result in failed if result.code})},
+            data={"codes": sorted(codes)},
         )
         if not decision.permitted:
             raise refusal(self._site, self._policy, decision)
+        if beyond:
+            raise beyond_the_stage(self._site, beyond[0])
         return decision
 
     @refusals_logged
@@ -240,4 +252,15 @@ def refusal(site: str, policy: Policy, decision: Decision) -> Refused:
         hint=f"{first.fix.en}{more}",
         site=site,
         clause=first.clause,
+    )
+
+
+def beyond_the_stage(site: str, cap: CapExceeded) -> Refused:
+    """The refusal that an exceeded cap amounts to."""
+    observed = "not known" if cap.observed is None else cap.observed
+    return Refused(
+        cap.code,
+        f"{site}: the stage '{cap.stage}' of the study is capped at {cap.cap} {cap.allowed}, and this is {observed}",
+        hint="stay within the stage, or have legal and IT sign the study in its next stage or with another cap",
+        site=site,
     )

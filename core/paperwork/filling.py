@@ -107,6 +107,7 @@ def _study_values(
     share = (Decimal(most) / total).quantize(Decimal("0.01"), rounding=ROUND_CEILING)
     currency = "JPY" if request.country == "JP" else "EUR"
     money = MONEY[currency]
+    subjects = sum(rounded_up(division.subjects(site)) for site in request.sites)
     origin = (
         f"It is {request.test.name}, given by the person who wrote this file."
         if request.test is not None
@@ -116,6 +117,8 @@ def _study_values(
         "labels": ", ".join(f'"{quoted(label)}"' for label in table.labels),
         "sites": ", ".join(f'"{site}"' for site in request.sites),
         "number_of_sites": str(len(request.sites)),
+        "number_of_subjects": str(subjects),
+        "twice_the_subjects": str(2 * subjects),
         "records_per_subject": str(RECORDS_OF_MANY if table.has_subjects else RECORDS_OF_ONE),
         "subjects": ", ".join(f'"{site}": {rounded_up(division.subjects(site))}' for site in request.sites),
         "model_place": model.place,

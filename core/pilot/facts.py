@@ -15,6 +15,7 @@ from ...governance.language import Text
 from ...governance.policy.explain import explanations
 from ...privacy.accounting.accountant import filter_epsilon
 from ..site.budget import policy_budget
+from ..study import Stage
 from .baselines import Baselines
 from .federation import Federation
 from .findings import BaseModelFacts, MeasureInput, RunFacts, SiteFacts, StageInput, SummaryInput
@@ -82,7 +83,7 @@ def summary_facts(
             threshold=study.roi_threshold,
         ),
         stages=tuple(
-            StageInput(name=stage.name, cost=stage.cost, gate=stage.gate, caps=dict(stage.caps))
+            StageInput(name=stage.name, cost=stage.cost, gate=stage.gate, caps=_caps(stage))
             for stage in study.stages
         ),
         baselines=baselines,
@@ -181,3 +182,7 @@ def _policy(federation: Federation, name: str) -> tuple[ClauseWords, ...]:
         )
         for one in explanations(policy)
     )
+
+
+def _caps(stage: Stage) -> dict[str, str]:
+    return {name.replace("_", "-"): f"{allowed}" for name, allowed in stage.caps.ordered()}

@@ -179,7 +179,7 @@ class MeasureInput(Strict):
 
 
 class StageInput(Strict):
-    """A stage of the study: what it costs and what must hold before it begins. ``caps`` are the study's own words."""
+    """A stage of the study: what it costs and what must hold before it begins. ``caps`` are in words."""
 
     name: str
     cost: Decimal

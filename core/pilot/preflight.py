@@ -67,8 +67,17 @@ def consider_all(federation: Federation, study_folder: Path) -> Accepted:
     for method in methods:
         accepted[method], errors = federation.preflight(method)
         refused = errors | refused
-    # 2. all of them together: a pilot that its budget cannot finish must not begin
+    # 2. all of them together: a pilot that its budget or its stage cannot finish must not begin
     for name, site in federation.sites.items():
+        most = federation.study.current_stage.caps.runs
+        if name not in refused and site.folder.runs_of_stage() + len(methods) > most:
+            refused[name] = Refused(
+                "STAGE_RUNS",
+                f"{name}: the stage '{federation.study.stage}' has room for {most} runs in all, one a method, and not "
+                f"for the study's {len(methods)} beside those that were",
+                hint="take a method out of study.yaml, or have legal and IT sign a stage with more runs",
+                site=name,
+            )
         if name not in refused:
             every = [accepted[method][name] for method in methods]
             if not site.folder.lifetime_fits(sum(one.step_cost * one.plan.total_steps for one in every)):

@@ -10,6 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from ...governance.log.auditlog import AuditLog
+from ...governance.log.entries import Entry
 from ...governance.policy.policy import Policy
 from ...privacy.accounting.accountant import filter_cap, filter_epsilon, filter_order
 from ...privacy.accounting.ledger import Ledger
@@ -76,6 +78,19 @@ def open_ledger(state: Path, policy: Policy) -> tuple[Ledger, SubjectKey, Budget
         key=subject_key.ledger_key(),
     )
     return ledger, subject_key, budget, order
+
+
+def begun(log: AuditLog, ledger: Ledger, *, study: str, stage: str) -> frozenset[str]:
+    """The runs of this stage of the study that began a step here, or may yet.
+
+    The log says which runs were reserved for the stage, the ledger which of them came to a step; the coordinator, which
+    names runs, is asked neither.
+    """
+    wanted = {"study": study, "stage": stage}
+    entries = (Entry.from_bytes(body) for body in log.entries() if b'"budget.reserved"' in body)
+    reserved = {entry.refs["run"] for entry in entries if wanted.items() <= dict(entry.data).items()}
+    counted = {row.run for row in ledger.balance().runs if row.started or row.state == "open"}
+    return frozenset(reserved & counted)
 
 
 def view_of(site: str, balance: Balance, budget: Budget) -> BudgetView:

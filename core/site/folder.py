@@ -38,7 +38,7 @@ from ..gate.facts import Standing, request_for
 from ..messages import Join, LedgerHeadSeen, Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, replace_file, state_folder
 from ..study import Study
-from .budget import open_ledger
+from .budget import begun, open_ledger
 from .papers import (
     Papers,
     check_policy_signed,
@@ -209,6 +209,10 @@ class SiteFolder:
         """Whether anybody's budget could still take ``cost``; nobody's is spent in a ledger without subjects."""
         balance = self.ledger.balance()
         return balance.spent_min + cost <= balance.cap
+
+    def runs_of_stage(self, *, besides: str = "") -> int:
+        """How many runs of this study, in its present stage, have begun here; not counting ``besides``."""
+        return len(begun(self.log, self.ledger, study=self.study.id, stage=self.study.stage) - {besides})
 
     def _anybody_consents(self, now: datetime) -> bool:
         return self.register.counts(self.study.legal_basis_scope, now)["granted"] > 0

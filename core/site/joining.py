@@ -127,7 +127,12 @@ def _tell_join(
     folder.record(
         "budget.reserved",
         refs={"run": message.header.run, "plan": plan.digest()},
-        data={"steps": plan.total_steps, "step_cost": considered.step_cost},
+        data={
+            "steps": plan.total_steps,
+            "step_cost": considered.step_cost,
+            "study": folder.study.id,
+            "stage": folder.study.stage,
+        },
     )
     # 2. fresh keys of this run
     keys = JoinKeys.generate()

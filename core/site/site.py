@@ -169,6 +169,8 @@ class Site:
             study=folder.study.id,
             run=run,
             policy=folder.policy,
+            stage=folder.study.current_stage,
+            earlier_runs=folder.runs_of_stage(besides=run),
             key=folder.key,
             ledger=folder.ledger,
             log=folder.log,

@@ -48,15 +48,20 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Denial:
-    """Why one constraint of one clause does not hold, and what would change that."""
+    """Why one constraint of one clause does not hold, and what would change that.
+
+    ``source`` says who vouches for what was observed; of a missing fact, who would have to.
+    """
 
     code: str
     clause: str
     type: str
     field: str
+    fact: str
     name: Text
     reason: Text
     fix: Text
+    source: Text
 
 
 def explain(policy: Policy, language: Language) -> list[str]:
@@ -84,6 +89,11 @@ def denials(policy: Policy, decision: Decision) -> tuple[Denial, ...]:
     return tuple(_denial(provisions[result.clause], result) for result in decision.failed)
 
 
+def name_of(clause_type: str) -> Text:
+    """What people call a clause type."""
+    return _texts()[f"clauses.{clause_type}.name"]
+
+
 def _explanation(provision: Provision) -> Explanation:
     base = f"clauses.{provision.type}"
     values = {language: _values_of(provision, language) for language in LANGUAGES}
@@ -91,7 +101,7 @@ def _explanation(provision: Provision) -> Explanation:
     return Explanation(
         id=provision.id,
         type=provision.type,
-        name=_texts()[f"{base}.name"],
+        name=name_of(provision.type),
         prose=provision.clause.text,
         enforced=_both(f"{base}.enforce", values),
         recorded=recorded,
@@ -107,9 +117,11 @@ def _denial(provision: Provision, result: ClauseResult) -> Denial:
         clause=result.clause,
         type=result.type,
         field=result.field,
-        name=_texts()[f"clauses.{provision.type}.name"],
+        fact=result.fact,
+        name=name_of(provision.type),
         reason=_both(f"clauses.codes.{code}.reason", values),
         fix=_both(f"clauses.codes.{code}.fix", values),
+        source=Text(**{language: _source(result.source or held.source, language) for language in LANGUAGES}),
     )
 
 

@@ -109,7 +109,8 @@ def desk_of(folder: SiteFolder, task: CausalTask) -> Desk:
     offer = Offer(study_bytes=DIGEST, roster=DIGEST, method="lora", base_model=DIGEST, sites=SITES, plan=plan.to_json())
     asked = folder.request_for_plan(plan, worst_certificate(plan, plan.observers), offer)
     gate = Gate(
-        site=folder.site, study=folder.study.id, run=RUN, policy=folder.policy, key=folder.key, ledger=folder.ledger,
+        site=folder.site, study=folder.study.id, run=RUN, policy=folder.policy,
+        stage=folder.study.current_stage, earlier_runs=0, key=folder.key, ledger=folder.ledger,
         log=folder.log, clock=folder.clock,
     )  # fmt: skip
     data = load_training_data(dataset, dataset.subjects, folder.study.labels, task)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from sekisho.core.messages import (
 from sekisho.core.planning import plan_of
 from sekisho.core.site.folder import SiteFolder
 from sekisho.core.site.papers import read_study
+from sekisho.core.study import Stage
 from sekisho.core.training.update import Update
 from sekisho.governance.errors import BrokenLogError, GovernanceError
 from sekisho.governance.log.auditlog import AuditLog
@@ -159,6 +161,8 @@ def desk_of(
     log: AuditLog | None = None,
     ledger: Ledger | None = None,
     clock: Clock | None = None,
+    stage: Stage | None = None,
+    earlier_runs: int = 0,
 ) -> Desk:
     run = f"run-{hashlib.sha256(str(folder.log.size).encode()).hexdigest()[:12]}"
     plan = plan_of(folder.study, "probe", dimension=DIMENSION)
@@ -171,6 +175,8 @@ def desk_of(
         study=folder.study.id,
         run=run,
         policy=folder.policy,
+        stage=stage or folder.study.current_stage,
+        earlier_runs=earlier_runs,
         key=folder.key,
         ledger=ledger,
         log=log,
@@ -526,3 +532,39 @@ def test_what_arrives_from_a_peer_cannot_be_handed_on_as_sealed(desk: Desk) -> N
     received = SignedMessage.from_bytes(desk.disclose().to_bytes())
     with pytest.raises(ProtocolError):
         carry(received)
+
+
+# The caps of the study's stage: the policy permits, and the gate refuses all the same.
+
+CAPS: dict[str, tuple[dict[str, Any], int, str]] = {
+    "sites": ({"sites": 3}, 0, "STAGE_SITES"),
+    "people": ({"subjects": 10}, 0, "STAGE_SUBJECTS"),
+    "epsilon": ({"epsilon_per_run": Decimal("2.8999")}, 0, "STAGE_EPSILON"),
+    "runs": ({"runs": 2}, 2, "STAGE_RUNS"),
+}
+
+
+@pytest.mark.parametrize("name", CAPS)
+def test_beyond_a_cap_of_the_stage_nothing_leaves(name: str, folder: SiteFolder) -> None:
+    narrower, earlier, code = CAPS[name]
+    stage = folder.study.current_stage
+    capped = stage.model_copy(update={"caps": stage.caps.model_copy(update=narrower)})
+    desk = desk_of(folder, stage=capped, earlier_runs=earlier)
+    with desk.refuses(code):
+        desk.disclose()
+    with desk.refuses(code):
+        desk.gate.tell(READY, request=desk.request)
+
+
+def test_at_the_caps_of_the_stage_a_step_leaves(folder: SiteFolder) -> None:
+    stage, study = folder.study.current_stage, folder.study
+    exact = {"sites": len(study.sites), "subjects": study.declared_subjects, "runs": 3}
+    caps = stage.caps.model_copy(update=exact | {"epsilon_per_run": Decimal("3.0")})
+    assert desk_of(folder, stage=stage.model_copy(update={"caps": caps}), earlier_runs=2).disclose()
+
+
+@pytest.mark.parametrize("fact", ["stage.sites", "stage.subjects"])
+def test_a_cap_whose_fact_is_missing_is_exceeded(fact: str, folder: SiteFolder) -> None:
+    desk = desk_of(folder)
+    with desk.refuses(f"STAGE_{fact.split('.')[1].upper()}"):
+        desk.disclose(request=desk.request_with(**{fact.replace(".", "__"): None}))

@@ -16,6 +16,7 @@ from sekisho.governance.errors import BadDocumentError
 from sekisho.privacy.budget import Unit
 
 BOTH = {"en": "text", "ja": "文"}
+CAPS = {"sites": 3, "subjects": 720, "runs": 2, "epsilon_per_run": "3.0"}
 STUDY: dict[str, Any] = {
     "schema": "sekisho-study/1",
     "id": "food-quality-2026",
@@ -72,7 +73,7 @@ STUDY: dict[str, Any] = {
     },
     "cost": {"pilot": "2000000", "yearly": "1500000"},
     "roi_threshold": "0.5",
-    "stages": [{"name": "pilot", "cost": "2000000", "gate": BOTH, "caps": {"steps": "65"}}],
+    "stages": [{"name": "pilot", "cost": "2000000", "gate": BOTH, "caps": CAPS}],
     "disclaimer": BOTH,
 }
 REMOVED = object()
@@ -116,7 +117,8 @@ def test_a_whole_study_reads_and_keeps_exact_numbers() -> None:
     assert study.unit is Unit.SUBJECT
     assert study.labels == ("dissatisfied", "satisfied")
     assert study.declared_subjects == 720
-    assert study.stages[0].caps == {"steps": "65"}
+    assert study.current_stage is study.stages[0]
+    assert dict(study.current_stage.caps.ordered()) == {**CAPS, "epsilon_per_run": Decimal("3.0")}
     assert study.digest.startswith("sha256:") and study.canonical_digest.startswith("sha256:")
 
 

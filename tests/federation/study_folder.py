@@ -165,6 +165,10 @@ def roster_text() -> str:
     )
 
 
+# As wide as any test goes; a test of a cap narrows it.
+CAPS = '{sites: 95, subjects: 100000, runs: 100, epsilon_per_run: "100"}'
+
+
 def policy_text(site: str, lifetime: str) -> str:
     text = POLICY.replace("kohi", site).replace("stop_by: [legal, it, data-protection]", "stop_by: [legal, it]")
     return text.replace('lifetime: {epsilon: "8.5"', f'lifetime: {{epsilon: "{lifetime}"')
@@ -217,7 +221,7 @@ value: {{currency: JPY, reviews_per_year: 1000, minutes_saved_per_review: "1", c
   share_handled: "0.5"}}
 cost: {{pilot: "100", yearly: "100"}}
 roi_threshold: "0"
-stages: [{{name: pilot, cost: "100", gate: {{en: Approved, ja: 承認}}}}]
+stages: [{{name: pilot, cost: "100", gate: {{en: Approved, ja: 承認}}, caps: {CAPS}}}]
 personal_heads: true
 """
 

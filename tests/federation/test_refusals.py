@@ -190,6 +190,12 @@ def demo_keys_in_a_real_roster(study: Path) -> None:
     path.write_text(path.read_text("utf-8").replace("demo: true", "demo: false"), "utf-8")
 
 
+def beyond_the_stage(study: Path) -> None:
+    """Every policy permits it; the study's own stage, as legal and it signed it, does not."""
+    change(study / "study.yaml", 'epsilon_per_run: "100"', 'epsilon_per_run: "2.9"')
+    study_folder.sign_study(study)
+
+
 def key_of_another(study: Path) -> None:
     keys = study / "keys"
     (keys / f"{ONE}.demo.key").write_bytes((keys / "mori.demo.key").read_bytes())
@@ -230,6 +236,7 @@ CASES = {
     "demo keys in a real roster": Case(
         "ROSTER_DEMO_KEY", demo_keys_in_a_real_roster, (), "roster.yaml:", logs=False, apart=True
     ),
+    "beyond a cap of the stage": Case("STAGE_EPSILON", beyond_the_stage, SITES, "2.9"),
     "key of another": Case("KEY_NOT_IN_ROSTER", key_of_another, logs=False),
     "no key": Case("KEY_MISSING", key_missing, logs=False),
 }
@@ -333,6 +340,22 @@ def test_the_third_pilot_is_refused_and_names_the_last_report(tmp_path: Path) ->
     assert {site: ledger_of(study, site) for site in SITES} == before
     assert all("BUDGET_LIFETIME" in codes_logged(study, site) for site in SITES)
     assert not HEAVY & ended.loaded
+
+
+def test_a_stage_has_room_for_its_runs_and_no_more(tmp_path: Path) -> None:
+    """Counted by each site from its own log and ledger, though its policy would permit another run."""
+    study = study_folder.build(tmp_path / "study", steps=3, allowance=0, lifetime="20")
+    change(study / "study.yaml", "runs: 100", "runs: 1")
+    study_folder.sign_study(study)
+    run_pilot(study, tmp_path / "out", Quiet(), features=HashedFeatures())  # type: ignore[arg-type]
+    before = {site: ledger_of(study, site) for site in SITES}
+    with pytest.raises(CoreError) as caught:
+        run_pilot(study, tmp_path / "out2", Quiet(), features=HashedFeatures())  # type: ignore[arg-type]
+    assert caught.value.code == "STAGE_RUNS"
+    assert {site: ledger_of(study, site) for site in SITES} == before
+    change(study / "study.yaml", "runs: 1,", "runs: 2,")
+    study_folder.sign_study(study)
+    run_pilot(study, tmp_path / "out2", Quiet(), features=HashedFeatures())  # type: ignore[arg-type]
 
 
 def test_a_budget_that_never_sufficed_is_refused_by_its_clause(tmp_path: Path) -> None:
