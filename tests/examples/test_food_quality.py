@@ -101,6 +101,9 @@ def standing(**changes):
     values = {
         "now": NOW,
         "stopped": False,
+        "stop_roles": frozenset(ROSTER.roles),
+        "restart_roles": frozenset({"legal", "it"}),
+        "stop_list_age_hours": 1,
         "consent_eligible": True,
         "cohort": len(SITES),
         "observers": STUDY.observers,
