@@ -184,7 +184,7 @@ def test_one_makers_unsigned_policy_hides_nobody_elses_answer(study: Path, capsy
 CAPS = {
     "sites": ("caps: {sites: 5,", "caps: {sites: 4,", "STAGE_SITES"),
     "people": ("subjects: 1650", "subjects: 1649", "STAGE_SUBJECTS"),
-    "runs": ("runs: 2,", "runs: 1,", "STAGE_RUNS"),
+    "runs": ("runs: 4,", "runs: 1,", "STAGE_RUNS"),
     "epsilon": ('epsilon_per_run: "3.0"', 'epsilon_per_run: "2.9999"', "STAGE_EPSILON"),
 }
 
