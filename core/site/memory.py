@@ -14,9 +14,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 
 from ...governance.log.auditlog import AuditLog
 from ...governance.log.entries import Entry, EntryType
+from ...governance.policy.policy import Policy
+from ...governance.policy.signoff import check_remembered
+from .papers import read_before
 
 CHUNK = 500  # entries read at once, from the end: a pilot writes fewer between two openings
 
@@ -43,6 +47,17 @@ def highest(log: AuditLog, kind: EntryType) -> tuple[int, str] | None:
 def remember(log: AuditLog, kind: EntryType, *, party: str, version: int, digest: str, at: datetime) -> None:
     """Write down, durably, that this version with this digest is in force at ``party`` from ``at`` on."""
     log.append(Entry(kind, party, at, refs={_about(kind): digest}, data={"version": version}))
+
+
+def check_policy_is_newest(log: AuditLog, study_folder: Path, site: str, policy: Policy, *, now: datetime) -> None:
+    """Refuse a policy that is not what this site ran under last, or a descendant of it; then remember this one.
+
+    Raises:
+        Refused: the codes of ``check_remembered``.
+    """
+    known = highest(log, EntryType.POLICY_LOADED)
+    check_remembered(policy, known, lambda newer: read_before(study_folder, site, newer))
+    remember(log, EntryType.POLICY_LOADED, party=site, version=policy.version, digest=policy.bytes_digest, at=now)
 
 
 def _about(kind: EntryType) -> str:
