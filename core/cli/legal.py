@@ -15,7 +15,7 @@ from ...governance.policy.policy import Policy
 from ..site.papers import read_file
 from .console import Terminal, guarded
 from .deciding import decide_study
-from .signing import sign
+from .signing import revoke, sign
 
 HOUSE = __name__.removesuffix(".cli.legal")
 
@@ -54,6 +54,7 @@ def check(
 
 
 app.command("sign")(sign)
+app.command("revoke")(revoke)
 
 
 app.command("decide")(decide_study)
