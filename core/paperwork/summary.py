@@ -132,6 +132,8 @@ def _study(study: Study, language: Language) -> list[str]:
         _say("study.question", language, question=study.question[language]),
         _say("study.asked", language, requester=study.requester, stage=_term("stages", study.stage, language),
              purpose=_term("purposes", study.purpose, language)),
+        _texts().render("stages.signed", language, stage=_term("stages", study.stage, language),
+                        **{name: str(cap) for name, cap in study.current_stage.caps.ordered()}),
         _say("study.sites", language, sites=", ".join(study.sites), minimum=study.minimum_sites,
              observers=study.observers),
         _say("study.people", language, unit=_term("units", study.unit, language), subjects=people,
