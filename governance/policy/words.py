@@ -51,6 +51,13 @@ def term(name: str, vocabulary: str | None, language: Language) -> str:
     return catalogue().render("clauses.words.term", language, label=words, term=name)
 
 
+def plain(parts: Iterable[str], vocabulary: str | None, language: Language) -> str:
+    """Labels in a row, without the terms behind them; for an overview, never where a term must be told exactly."""
+    if vocabulary is None:
+        return joined(parts, language)
+    return joined((label(vocabulary, part)[language] if known(vocabulary, part) else part for part in parts), language)
+
+
 def listed(parts: Iterable[str], vocabulary: str | None, language: Language) -> str:
     """Terms in a row; a word for none."""
     return joined((term(part, vocabulary, language) for part in parts), language)
