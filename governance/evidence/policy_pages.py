@@ -3,7 +3,7 @@
 For: ``sekisho legal show --html`` and ``sekisho legal diff --html``. Not for: what stands on them (policy/reading.py,
 policy/changes.py, policy/explain.py), or writing the file. Loads jinja2; the commands import it when a page is wanted.
 
-    policy_page(policy, signatures) -> HTML
+    policy_page(policy, signatures) -> HTML          comparison_page(comparison, old, new) -> HTML
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..language import Language
+from ..policy.changes import SIGNS, Changes, FieldRow, changes
+from ..policy.compare import Comparison
 from ..policy.explain import explanations
 from ..policy.policy import Policy
 from ..policy.reading import Checked, Line, Signatures, checks, role_name, summary
-from ..policy.words import catalogue
+from ..policy.words import catalogue, joined
 from .page import Page, Words
 
 
@@ -26,6 +28,16 @@ class PolicyView:
     checks: tuple[Checked, ...]
     signed: tuple[tuple[str, str], ...]
     missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ComparisonView:
+    """What of a comparison differs by language; ``not_judged`` is where it stands, and both versions of it."""
+
+    changes: Changes
+    unchanged: str
+    has_marks: bool
+    not_judged: tuple[tuple[str, FieldRow], ...]
 
 
 def policy_page(policy: Policy, signatures: Signatures, *, first: Language = "en") -> str:
@@ -44,6 +56,25 @@ def _policy_view(policy: Policy, signatures: Signatures, t: Words) -> PolicyView
         checks=checks(policy, t.language),
         signed=tuple((person, role_name(role, t.language)) for person, role in signatures.people),
         missing=tuple(role_name(role, t.language) for role in signatures.missing),
+    )
+
+
+def comparison_page(comparison: Comparison, old: Policy, new: Policy, *, first: Language = "en") -> str:
+    """The HTML of a comparison of ``old`` with ``new``; ``first`` is the language that is shown when it is opened."""
+    return _page("comparison").render(
+        "comparison.html", title=new.dataset.title, views=lambda t: _comparison_view(comparison, old, new, t),
+        first=first, comparison=comparison, old=old, new=new, signs=SIGNS,
+    )  # fmt: skip
+
+
+def _comparison_view(comparison: Comparison, old: Policy, new: Policy, t: Words) -> ComparisonView:
+    found = changes(comparison, old, new, t.language)
+    recorded = [(f"{row.id}. {row.name}", field) for row in found.changed for field in row.recorded]
+    return ComparisonView(
+        changes=found,
+        unchanged=joined((row.id for row in found.unchanged), t.language),
+        has_marks=any(row.prose or row.fields for row in found.changed),
+        not_judged=(*((t("heading"), field) for field in found.header), *recorded),
     )
 
 

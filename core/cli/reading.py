@@ -1,0 +1,121 @@
+"""The commands by which people read policies; legal.py offers them.
+
+    sekisho legal show POLICY           prose beside what the system will enforce, as text or as a page
+    sekisho legal diff OLD NEW          what becomes allowed and what becomes forbidden
+    sekisho legal lint POLICY           what a careful colleague would point out
+
+They read papers and write nothing but a page that was asked for. No torch, no TenSEAL, no record, no ledger; jinja2 only
+where a page is written.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+
+from ...governance.language import Catalogue, Language
+from ...governance.policy.policy import Policy
+from ..errors import BadInputError
+from ..parties import READABLE, write_whole
+from ..site.papers import read_file
+from .console import Terminal, guarded
+
+HOUSE = __name__.removesuffix(".cli.reading")
+PAGE = ".html"
+
+POLICY = typer.Argument(..., help="A policy.yaml.")
+LANGUAGE = typer.Option("en", "--language", help="en or ja; of a page, the language shown first.")
+HTML = typer.Option(None, "--html", help="Write a page in both languages to this file instead.")
+JSON = typer.Option(False, "--json", help="Print one JSON object.")
+
+
+@guarded()
+def show(
+    policy: Path = POLICY, language: Language = LANGUAGE, html: Path | None = HTML, as_json: bool = JSON
+) -> None:
+    """Show a policy as people read it: what was written beside what the system will enforce, and who has signed it."""
+    from ...governance.policy.explain import explanations
+    from ...governance.policy.reading import role_name, summary
+    from ..paperwork.signed import policy_signatures
+
+    terminal = Terminal(as_json=as_json)
+    _check_page_name(html)
+    read = _read(policy)
+    signatures = policy_signatures(policy, now=_now())
+    glance = summary(read, language)
+    if html is not None:
+        from ...governance.evidence.policy_pages import policy_page
+
+        _write_page(terminal, html, policy_page(read, signatures, first=language))
+    else:
+        for line in glance:
+            terminal.say(_say("show.line", language, name=line.name, text=line.text))
+        terminal.say()
+        for text in _body(read, language):
+            terminal.say(text)
+        terminal.say()
+        if signatures.unknown:
+            terminal.say(_say(f"show.unknown-{signatures.unknown}", language))
+        for person, role in signatures.people:
+            terminal.say(_say("show.signed", language, person=person, role=role_name(role, language)))
+        for role in signatures.missing:
+            terminal.say(_say("show.missing", language, role=role_name(role, language)))
+        terminal.say(_say("show.digests", language, bytes=read.bytes_digest, canonical=read.canonical_digest))
+    terminal.result(
+        {
+            "policy": read.id,
+            "version": read.version,
+            "bytes": read.bytes_digest,
+            "canonical": read.canonical_digest,
+            "glance": {line.name: line.text for line in glance},
+            "provisions": [
+                {
+                    "id": one.id,
+                    "type": one.type,
+                    "text": one.prose[language],
+                    "enforced": one.enforced[language],
+                    "recorded": one.recorded[language] if one.recorded else None,
+                }
+                for one in explanations(read)
+            ],
+            "signed": [{"person": person, "role": role} for person, role in signatures.people],
+            "missing": list(signatures.missing),
+            "signatures_unknown": signatures.unknown or None,
+            "page": str(html) if html is not None else None,
+        }
+    )
+
+
+def _body(policy: Policy, language: Language) -> list[str]:
+    from ...governance.policy.explain import explain
+
+    return explain(policy, language)
+
+
+def _read(path: Path) -> Policy:
+    return Policy.parse(read_file(path), str(path))
+
+
+def _check_page_name(html: Path | None) -> None:
+    """A slip in the order of arguments must not write a page over a policy."""
+    if html is not None and html.suffix != PAGE:
+        raise BadInputError(
+            "PAGE_NAME", f"a page is not written to {html.name}: its name does not end in {PAGE}",
+            f"write --html {html.stem or 'policy'}{PAGE}",
+        )  # fmt: skip
+
+
+def _write_page(terminal: Terminal, html: Path, text: str) -> None:
+    write_whole(html, text.encode("utf-8"), READABLE)
+    terminal.say(f"{html} written: open it in a browser; both languages are in it, and it prints on A4")
+
+
+def _say(key: str, language: Language, **values: object) -> str:
+    texts = Catalogue.load(HOUSE, "texts")
+    return texts.render(f"reading.{key}", language, **{name: str(value) for name, value in values.items()})
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
