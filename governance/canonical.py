@@ -10,6 +10,7 @@ The same bytes come out on every machine, so a digest names a value, not one pro
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ import rfc8785
 from .errors import BadDocumentError
 
 JSON_TYPES = "null, true or false, whole number, text, list or mapping"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def canonical_bytes(value: Any) -> bytes:
@@ -45,6 +47,11 @@ def digest_bytes(data: bytes) -> str:
 def digest(value: Any) -> str:
     """SHA-256 over the RFC 8785 bytes of a JSON value."""
     return digest_bytes(canonical_bytes(value))
+
+
+def is_digest(text: object) -> bool:
+    """Whether this is a digest as it is written here."""
+    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
 
 
 def _refuse_foreign_types(value: Any) -> None:

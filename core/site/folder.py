@@ -39,6 +39,7 @@ from ..messages import Join, LedgerHeadSeen, Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, replace_file, state_folder
 from ..study import Study
 from .budget import open_ledger
+from .memory import check_policy_is_newest
 from .papers import (
     Papers,
     check_policy_signed,
@@ -102,6 +103,7 @@ class SiteFolder:
         state = state_folder(study_folder, site)
         # 4. the log first: what cannot be logged must not happen
         log = AuditLog.open(state / LOG_NAME, origin=log_origin(papers.study.id, site), key=key)
+        check_policy_is_newest(log, study_folder, site, papers.policy, now=clock())
         # 5. the ledger, under the policy's lifetime budget
         ledger, subject_key, budget, order = open_ledger(state, papers.policy)
         # 6. consent as the site holds it now
@@ -156,7 +158,7 @@ class SiteFolder:
         roster = self.roster
         roster.check_valid(now)
         self.papers.base_model.check_valid(now)
-        check_policy_signed(self.study_folder, self.site, self.policy, roster, now=now)
+        check_policy_signed(self.study_folder, self.site, self.policy, roster, seen=self.papers.shown, now=now)
         everybody = (*self.study.sites, roster.coordinator.id)
         stops = read_stops(self.study_folder, roster, self.study, now=now)
         return Standing(

@@ -1,8 +1,9 @@
 """What was signed, read and checked together: roster, study, policy, base-model record.
 
 One order, each step with its own refusal: a roster that every site signed and that is valid now; a study approved by
-the roster's thresholds; a policy of this site approved the same way; a base model whose signed record fits the weights
-on this machine. Signed bytes are what is enforced: nothing is read from anywhere else.
+the roster's thresholds; a policy of this site approved the same way, by people who saw what this site would show, with
+the version before it beside it in ``earlier/``; a base model whose signed record fits the weights on this machine.
+Signed bytes are what is enforced: nothing is read from anywhere else.
 
 Not here: keys, databases and records (folder.py), and the decision (gate/).
 """
@@ -15,8 +16,9 @@ from datetime import datetime
 from pathlib import Path
 
 from ...governance.policy.policy import Policy
+from ...governance.policy.signoff import check_succession, shown
 from ...governance.provenance.disclosure import BaseModelRecord
-from ...governance.signing.approvals import approvals
+from ...governance.signing.approvals import Approved, Shown, approvals
 from ...governance.signing.envelope import PREDICATES, Envelope, read_envelopes
 from ...governance.signing.roster import PartyKind, Roster, verify_first_roster
 from ...governance.signing.stop import read_orders, stop_state
@@ -25,17 +27,22 @@ from ..errors import BadInputError, Refused
 from ..study import Study
 
 SIGNATURES = ".dsse.json"  # beside each signed file
+EARLIER = "earlier"  # a site's folder of the policies that its present one replaced, each <version>.yaml
 HOW_TO_SIGN = "its people sign it with `sekisho legal sign`; `sekisho study status` names who, and the command to type"
 HOW_TO_SIGN_THE_ROSTER = "every site signs it with `sekisho site sign-roster SITE`; people sign papers after that"
 
 
 @dataclass(frozen=True)
 class Papers:
-    """The signed documents one site runs under; ``study_approvals`` counts distinct people by role."""
+    """The signed documents one site runs under; ``study_approvals`` counts distinct people by role.
+
+    ``shown`` is what the signers of the policy saw, recomputed here once: the policy does not change while it is open.
+    """
 
     roster: Roster
     study: Study
     policy: Policy
+    shown: Shown
     base_model: BaseModelRecord
     study_approvals: Mapping[str, int]
 
@@ -60,9 +67,10 @@ def read_papers(study_folder: Path, site: str, *, base_model: BaseModelFacts, no
     roster = read_roster(study_folder, now=now)
     study = read_study(study_folder)
     check_parties(study, roster)
-    # 2. policy: this site's own, signed by its own people
+    # 2. policy: this site's own, replacing what it says it replaces, signed by its own people who saw just that
     policy = read_policy(study_folder, site)
-    check_policy_signed(study_folder, site, policy, roster, now=now)
+    seen = shown(policy, read_before(study_folder, site, policy))
+    check_policy_signed(study_folder, site, policy, roster, seen=seen, now=now)
     # 3. study: who approved it, by role
     by_role = study_approvals(study_folder, study, roster, now=now)
     # 4. base model: signed record, weights on this machine, study: one digest
@@ -75,7 +83,7 @@ def read_papers(study_folder: Path, site: str, *, base_model: BaseModelFacts, no
                 hint=f"{name} names the weights {digest}; here they are {base_model.digest}",
                 site=site,
             )
-    return Papers(roster, study, policy, record, by_role)
+    return Papers(roster, study, policy, seen, record, by_role)
 
 
 def check_parties(study: Study, roster: Roster) -> None:
@@ -106,7 +114,13 @@ def study_approvals(study_folder: Path, study: Study, roster: Roster, *, now: da
 
     A role of the roster in which nobody signed is a known zero; a role that the roster lacks stays a missing fact.
     """
-    approved = approvals(
+    approved = study_signatures(study_folder, study, roster, now=now)
+    return {role: approved.by_role.get(role, 0) for role in roster.roles}
+
+
+def study_signatures(study_folder: Path, study: Study, roster: Roster, *, now: datetime) -> Approved:
+    """Who approved the study as it stands, and why what else lies beside it does not count."""
+    return approvals(
         roster,
         read_signatures(study_folder / "study.yaml"),
         subjects=frozenset({study.digest, study.canonical_digest}),
@@ -114,7 +128,6 @@ def study_approvals(study_folder: Path, study: Study, roster: Roster, *, now: da
         now=now,
         requester=study.requester,
     )
-    return {role: approved.by_role.get(role, 0) for role in roster.roles}
 
 
 def requester_is_known(study: Study, roster: Roster) -> bool:
@@ -122,8 +135,13 @@ def requester_is_known(study: Study, roster: Roster) -> bool:
     return any(person.pseudonym == study.requester for person in roster.people)
 
 
-def check_policy_signed(study_folder: Path, site: str, policy: Policy, roster: Roster, *, now: datetime) -> None:
-    """Legal and IT of ``site`` itself stand by the policy at ``now``. Raises ``Refused`` POLICY_NOT_SIGNED."""
+def check_policy_signed(
+    study_folder: Path, site: str, policy: Policy, roster: Roster, *, seen: Shown, now: datetime
+) -> None:
+    """Legal and IT of ``site`` itself, who saw ``seen``, stand by the policy at ``now``.
+
+    Raises ``Refused`` POLICY_NOT_SIGNED, with the reasons of those signatures that do not count.
+    """
     path = study_folder / "sites" / site / "policy.yaml"
     signed = approvals(
         roster.acting_for(site),
@@ -132,12 +150,15 @@ def check_policy_signed(study_folder: Path, site: str, policy: Policy, roster: R
         predicate_type=PREDICATES["policy-approval"],
         now=now,
         requester=None,
+        shown=seen,
     )
     for role, needed in policy_signers(roster).items():
         if signed.by_role.get(role, 0) < needed:
+            reasons = ", ".join(sorted({one.code for one in signed.ignored}))
             raise Refused(
                 "POLICY_NOT_SIGNED",
-                f"{site}: policy.yaml lacks a valid signature, over its present bytes, of '{role}' acting for {site}",
+                f"{site}: policy.yaml lacks a valid signature, over its present bytes, of '{role}' acting for {site}"
+                + (f"; others do not count: {reasons}" if reasons else ""),
                 hint="whoever the roster lets act for this site signs it as it stands (`sekisho legal sign`; "
                 "`sekisho study status` names them); any change needs new signatures",
                 site=site,
@@ -157,6 +178,19 @@ def read_policy(study_folder: Path, site: str) -> Policy:
             site=site,
         ) from None
     return Policy.parse(data, name)
+
+
+def read_before(study_folder: Path, site: str, policy: Policy) -> Policy | None:
+    """The version that ``policy`` replaces, from the site's folder of earlier ones; None before a first version.
+
+    Raises:
+        Refused: the codes of ``check_succession``. BadDocumentError: the earlier file can no longer be read.
+    """
+    name = f"sites/{site}/{EARLIER}/{policy.version - 1}.yaml"
+    path = study_folder / name
+    before = Policy.parse(read_file(path), name) if policy.version > 1 and path.is_file() else None
+    check_succession(policy, before)
+    return before
 
 
 def policy_signers(roster: Roster) -> dict[str, int]:

@@ -19,6 +19,7 @@ from pydantic import Field as Bounds
 from ..fields import Digest, DocumentModel, Exact, Identifier, Moment, fault
 from ..vocabulary import term_of
 from .clause import Clause, ClauseType, Field
+from .domain import COUNT, ONE_OR_MORE, POSITIVE, PROBABILITY, SITES, SOME
 from .lattice import EITHER, MUST, MUST_NOT, Interval, Level, OneOf, Requires, Window, Within
 
 MAX_LIST = 200  # terms in one field
@@ -33,7 +34,7 @@ _ANY = Bounds(max_length=MAX_LIST)  # an empty list permits nothing
 UNITS = ("record", "subject")
 DISCLOSURE_LEVELS = ("none", "statement", "sources-listed", "eu-art53-summary", "full")
 
-Country = Annotated[str, term_of("countries")]
+Reference = Annotated[str, Bounds(pattern=r"^https://[!-~]{4,400}$")]
 Role = Annotated[str, term_of("roles")]
 Roles = Annotated[frozenset[Role], _SOME]
 
@@ -48,8 +49,7 @@ class Validity(Clause):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.until <= self.from_:
-            hint = "until must be later than from"
-            raise fault("VALIDITY_EMPTY", "the policy ends before it begins", hint)
+            raise fault("VALIDITY_EMPTY", "the policy ends before it begins", "until must be later than from")
         return self
 
 
@@ -57,8 +57,7 @@ VALIDITY = ClauseType(
     "validity",
     Validity,
     fields=(
-        Field("from", "time", "clock", "POLICY_NOT_YET_VALID",
-              lambda clause: Window(start=clause.from_)),
+        Field("from", "time", "clock", "POLICY_NOT_YET_VALID", lambda clause: Window(start=clause.from_)),
         Field("until", "time", "clock", "POLICY_EXPIRED", lambda clause: Window(until=clause.until)),
     ),
 )
@@ -86,7 +85,7 @@ EMERGENCY_STOP = ClauseType(
         Field("restart_by", "stop.restart_roles", "roster", "RESTART_ROLE_MISSING",
               lambda clause: Requires(clause.restart_by)),
         Field("list_max_age_hours", "stop.list_age_hours", "roster", "STOP_LIST_STALE",
-              lambda clause: Interval(high=clause.list_max_age_hours, whole=True)),
+              lambda clause: Interval(high=clause.list_max_age_hours, whole=True), COUNT),
     ),
     labels={"stop_by": "roles", "restart_by": "roles"},
 )
@@ -105,9 +104,7 @@ class LegalBasis(Clause):
     type: Literal["legal_basis"]
     bases: Annotated[frozenset[Annotated[str, term_of("bases")]], _SOME]
     consent: ConsentRule
-    references: Annotated[
-        tuple[Annotated[str, Bounds(pattern=r"^https://[!-~]{4,400}$")], ...], Bounds(max_length=20)
-    ] = ()
+    references: Annotated[tuple[Reference, ...], Bounds(max_length=20)] = ()
 
 
 LEGAL_BASIS = ClauseType(
@@ -129,7 +126,7 @@ class Transfer(Clause):
 
     type: Literal["transfer"]
     leaves_site: Annotated[frozenset[Annotated[str, term_of("artefacts")]], _ANY]
-    destinations: Annotated[frozenset[Country], _ANY]
+    destinations: Annotated[frozenset[Annotated[str, term_of("countries")]], _ANY]
 
 
 TRANSFER = ClauseType(
@@ -137,9 +134,9 @@ TRANSFER = ClauseType(
     Transfer,
     fields=(
         Field("leaves_site", "transfer.artefacts", "site-runtime", "ARTEFACT_NOT_ALLOWED",
-              lambda clause: Within(clause.leaves_site)),
+              lambda clause: Within(clause.leaves_site), SOME),
         Field("destinations", "transfer.destinations", "roster", "DESTINATION_NOT_ALLOWED",
-              lambda clause: Within(clause.destinations)),
+              lambda clause: Within(clause.destinations), SOME),
     ),
     labels={"leaves_site": "artefacts", "destinations": "countries"},
 )
@@ -183,9 +180,9 @@ COHORT = ClauseType(
     Cohort,
     fields=(
         Field("min_sites", "cohort.sites", "roster", "COHORT_TOO_SMALL",
-              lambda clause: Interval(low=clause.min_sites, whole=True)),
+              lambda clause: Interval(low=clause.min_sites, whole=True), SITES),
         Field("observers", "cohort.observers", "study", "OBSERVERS_TOO_FEW",
-              lambda clause: Interval(low=clause.observers, whole=True)),
+              lambda clause: Interval(low=clause.observers, whole=True), COUNT),
     ),
 )
 
@@ -202,7 +199,7 @@ SUBJECTS = ClauseType(
     Subjects,
     fields=(
         Field("max_sites_per_subject", "subjects.sites_per_subject", "study", "SUBJECT_AT_TOO_MANY_SITES",
-              lambda clause: Interval(high=clause.max_sites_per_subject, whole=True)),
+              lambda clause: Interval(high=clause.max_sites_per_subject, whole=True), ONE_OR_MORE),
     ),
 )
 
@@ -247,11 +244,15 @@ PRIVACY_BUDGET = ClauseType(
         Field("adjacency", "budget.adjacency", "study", "BUDGET_ADJACENCY",
               lambda clause: OneOf(frozenset({clause.adjacency}))),
         Field("per_run.epsilon", "budget.run_epsilon", "site-ledger", "BUDGET_RUN",
-              lambda clause: Interval(high=clause.per_run.epsilon)),
+              lambda clause: Interval(high=clause.per_run.epsilon), POSITIVE),
         Field("per_run.delta", "budget.run_delta", "site-ledger", "BUDGET_RUN_DELTA",
-              lambda clause: Interval(high=clause.per_run.delta)),
+              lambda clause: Interval(high=clause.per_run.delta), PROBABILITY),
         # The ledger holds every subject's whole past against the lifetime; the policy hears its answer.
-        Field("lifetime", "budget.lifetime_fits", "site-ledger", "BUDGET_LIFETIME", lambda _: MUST),
+        Field("lifetime", "budget.lifetime_fits", "site-ledger", "BUDGET_LIFETIME", lambda _: MUST, measured=(
+            Field("lifetime.epsilon", "budget.lifetime_epsilon", "site-ledger", "BUDGET_LIFETIME",
+                  lambda clause: Interval(high=clause.lifetime.epsilon), POSITIVE),
+            Field("lifetime.delta", "budget.lifetime_delta", "site-ledger", "BUDGET_LIFETIME",
+                  lambda clause: Interval(high=clause.lifetime.delta), PROBABILITY))),
     ),
     labels={"unit": "units", "adjacency": "adjacencies"},
 )
@@ -308,7 +309,7 @@ APPROVALS = ClauseType(
     Approvals,
     fields=(
         Field("at_least", "approvals.*", "roster", "APPROVALS_MISSING",
-              lambda clause: {role: Interval(low=n, whole=True) for role, n in clause.at_least.items()}),
+              lambda clause: {role: Interval(low=n, whole=True) for role, n in clause.at_least.items()}, COUNT),
         Field("exclude_requester", "approvals.requester_excluded", "roster", "APPROVED_BY_REQUESTER",
               lambda clause: MUST if clause.exclude_requester else EITHER),
     ),
@@ -336,7 +337,7 @@ RETENTION = ClauseType(
     Retention,
     fields=(
         Field("audit_years", "retention.audit_years", "study", "RETENTION_TOO_SHORT",
-              lambda clause: Interval(low=clause.audit_years, whole=True)),
+              lambda clause: Interval(low=clause.audit_years, whole=True), COUNT),
     ),
     recorded=("on_withdrawal",),
     labels={"on_withdrawal.released_adapter": "withdrawal_effects"},

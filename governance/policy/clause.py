@@ -18,6 +18,7 @@ from typing import Any
 
 from ..fields import DocumentModel, Identifier
 from ..language import Text
+from .domain import ANY, Domain
 from .lattice import Constraint
 
 
@@ -33,7 +34,11 @@ class Field:
     """One field of a clause type and the fact that it is held against.
 
     ``allowed`` reads the constraint from the clause. For a family of facts, such as the approvals of each
-    role, it gives one constraint per member, and ``fact`` ends in ``.*``.
+    role, it gives one constraint per member, and ``fact`` ends in ``.*``. ``domain`` is what the fact can be at all.
+
+    ``measured`` is for a yes or no that its source works out from the clause's own numbers, such as whether a budget
+    still suffices: the quantities behind it, each with the range in which the answer is yes, all of them together. Two
+    policies are compared by these; a decision sees the answer.
     """
 
     name: str
@@ -41,6 +46,8 @@ class Field:
     source: str
     code: str
     allowed: Callable[[Any], Constraint | Mapping[str, Constraint]]
+    domain: Domain = ANY
+    measured: tuple[Field, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,8 @@ class Held:
     allowed: Constraint
     vocabulary: str | None
     member: str  # which one of a family of facts; else empty
+    domain: Domain = ANY
+    measured: tuple[Held, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,15 +77,20 @@ class ClauseType:
 
     def held(self, clause: Clause) -> tuple[Held, ...]:
         """Every constraint of ``clause``, in the order of the declaration."""
+        return tuple(held for one in self.fields for held in self._held(one, clause))
+
+    def _held(self, one: Field, clause: Clause) -> tuple[Held, ...]:
+        allowed = one.allowed(clause)
+        family = {"": allowed} if isinstance(allowed, Constraint) else allowed
+        measured = tuple(held for quantity in one.measured for held in self._held(quantity, clause))
         found: list[Held] = []
-        for one in self.fields:
-            allowed = one.allowed(clause)
-            family = {"": allowed} if isinstance(allowed, Constraint) else allowed
-            for member in sorted(family):
-                fact = one.fact.removesuffix("*") + member
-                name = f"{one.name}.{member}" if member else one.name
-                label = self.labels.get(one.name)
-                found.append(Held(name, fact, one.source, one.code, family[member], label, member))
+        for member in sorted(family):
+            fact = one.fact.removesuffix("*") + member
+            name = f"{one.name}.{member}" if member else one.name
+            label = self.labels.get(one.name)
+            found.append(
+                Held(name, fact, one.source, one.code, family[member], label, member, one.domain, measured)
+            )
         return tuple(found)
 
     @property

@@ -154,7 +154,8 @@ def _in_words(value: Any, vocabulary: str | None, language: Language) -> str:  #
     if isinstance(value, bool):
         return word("yes" if value else "no", language)
     if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="minutes")
+        # a second that is not shown could still be the one that decides
+        return value.isoformat(sep=" ", timespec="auto" if value.second or value.microsecond else "minutes")
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, Mapping):

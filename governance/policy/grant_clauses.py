@@ -17,6 +17,7 @@ from pydantic import Field as Bounds
 
 from ..vocabulary import term_of
 from .clause import Clause, ClauseType, Field
+from .domain import ONE_OR_MORE, SOME
 from .lattice import Interval, OneOf, Within
 
 MAX_GRANTS = 6  # comparing two policies costs the product of their grants' fields
@@ -61,13 +62,13 @@ _COMMON = (
     Field("methods", "method", "study", "METHOD_NOT_GRANTED", lambda grant: OneOf(grant.methods)),
     Field("stages", "stage", "study", "STAGE_NOT_GRANTED", lambda grant: OneOf(grant.stages)),
     Field("recipients", "recipients", "study", "RECIPIENT_NOT_GRANTED",
-          lambda grant: Within(grant.recipients)),
+          lambda grant: Within(grant.recipients), SOME),
     Field("downstream_uses", "downstream_uses", "study", "DOWNSTREAM_USE_NOT_GRANTED",
           lambda grant: Within(grant.downstream_uses)),
 )
 
 _STEPS = Field("max_steps", "steps", "study", "TOO_MANY_STEPS",
-               lambda grant: Interval(high=grant.max_steps, whole=True))
+               lambda grant: Interval(high=grant.max_steps, whole=True), ONE_OR_MORE)
 
 # A grant's lists are named after their vocabularies.
 _LABELS = {"action": "actions", **{field.name: field.name for field in _COMMON}}

@@ -7,10 +7,14 @@ Order of calls: a signer signs ``approval_statement(...)``; a verifier calls ``a
 
 An approval counts if all of this holds, and otherwise stands in ``ignored`` with its reason: an in-toto
 statement of the asked kind, signed by a key that exactly one person of the roster owns, about exactly the
-asked digests, in a role that the person holds, issued and not expired, under this roster or an earlier
-version of it, not by the requester, not withdrawn. People are counted, not keys and not envelopes; a person
-who signs in two roles counts in neither, because nobody can tell which was meant. Two pseudonyms of one human
-being look like two people: that is for those who sign the roster to prevent.
+asked digests, given after seeing exactly what the caller would show (``Shown``, for policies), in a role that
+the person holds, issued and not expired, under this roster or an earlier version of it, not by the requester,
+not withdrawn. People are counted, not keys and not envelopes; a person who signs in two roles counts in
+neither, because nobody can tell which was meant. Two pseudonyms of one human being look like two people: that
+is for those who sign the roster to prevent.
+
+The predicate: ``{decision, role, issued, expires, roster: {version, fingerprint}}``, and in an approval of a
+policy ``shown: {renderer, en, ja, comparison}``. A no needs no ``shown`` and is heard with any.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+from ..canonical import is_digest
 from ..errors import BadSignatureError
 from .envelope import Envelope, Statement, Subject, read_time, verify_envelope, write_time
 from .roster import Person, Roster
@@ -30,6 +35,22 @@ APPROVE = "approve"
 REVOKE = "revoke"    # the same person takes an approval back
 REJECT = "reject"    # the same person says no; a later approval may follow
 _FIELDS = {"decision", "role", "issued", "expires", "roster"}
+_SHOWN_FIELDS = {"renderer", "en", "ja", "comparison"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What was on a signer's screen: digests of a paper's two renderings, and of the comparison with the version before
+    (None where there is none). ``renderer`` names the words and the layout; policy/signoff.py makes these values."""
+
+    renderer: str
+    en: str
+    ja: str
+    comparison: str | None
+
+    def to_json(self) -> dict[str, str | None]:
+        """As it stands in a predicate."""
+        return {"renderer": self.renderer, "en": self.en, "ja": self.ja, "comparison": self.comparison}
 
 
 @dataclass(frozen=True)
@@ -69,6 +90,7 @@ class _Claim:
     expires: datetime
     roster_version: int
     roster_fingerprint: str
+    shown: Shown | None
 
 
 @dataclass(frozen=True)
@@ -90,19 +112,19 @@ def approval_statement(
     issued: datetime,
     expires: datetime,
     decision: str = APPROVE,
+    shown: Shown | None = None,
 ) -> Statement:
     """What a person signs to approve (or reject, or revoke) exactly ``subjects``, in one role."""
-    return Statement(
-        tuple(subjects),
-        predicate_type,
-        {
-            "decision": decision,
-            "role": role,
-            "issued": write_time(issued),
-            "expires": write_time(expires),
-            "roster": {"version": roster.version, "fingerprint": roster.fingerprint},
-        },
-    )
+    predicate = {
+        "decision": decision,
+        "role": role,
+        "issued": write_time(issued),
+        "expires": write_time(expires),
+        "roster": {"version": roster.version, "fingerprint": roster.fingerprint},
+    }
+    if shown is not None:
+        predicate["shown"] = shown.to_json()
+    return Statement(tuple(subjects), predicate_type, predicate)
 
 
 def approvals(
@@ -114,11 +136,13 @@ def approvals(
     now: datetime,
     requester: str | None,
     after: datetime | None = None,
+    shown: Shown | None = None,
 ) -> Approved:
     """Count the people who approved ``subjects`` (the exact set of ``sha256:`` digests), by role.
 
     ``requester`` is the pseudonym of whoever asks, who never counts; ``after`` leaves out approvals that were
-    issued at or before that moment. Nothing is raised: what does not count is listed with its reason.
+    issued at or before that moment; ``shown`` is what the caller itself would show, None for a kind of paper of
+    which no rendering is bound. Nothing is raised: what does not count is listed with its reason.
     """
     ignored: list[Ignored] = []
     votes: list[_Vote] = []
@@ -129,6 +153,7 @@ def approvals(
             continue
         try:
             claim, signers = _claim(roster, envelope, subjects, predicate_type)
+            _check_shown(claim, shown)
         except BadSignatureError as error:
             ignored.append(Ignored(number, "", error.code))
             continue
@@ -173,13 +198,22 @@ def _claim(
     return claim, signers
 
 
+def _check_shown(claim: _Claim, shown: Shown | None) -> None:
+    # 5. After seeing what the caller would show; a no is heard whatever was on the screen.
+    if claim.decision != APPROVE or claim.shown == shown:
+        return
+    if claim.shown is not None and shown is not None and claim.shown.renderer != shown.renderer:
+        raise _ignored("RENDERER_OTHER")
+    raise _ignored("SHOWN_OTHER")
+
+
 def _person(roster: Roster, key_id: str, role: str) -> Person:
     """The one owner of a key, who holds the role."""
-    # 5. By one person: a key that two of them list, or that a party uses too, proves neither.
+    # 6. By one person: a key that two of them list, or that a party uses too, proves neither.
     owners = [person for person in roster.people if any(key.key_id == key_id for key in person.keys)]
     if len(owners) != 1 or roster.party_of(key_id) is not None:
         raise _ignored("KEY_SHARED")
-    # 6. In a role that the roster knows and the person holds.
+    # 7. In a role that the roster knows and the person holds.
     if role not in roster.roles or role not in owners[0].roles:
         raise _ignored("ROLE_NOT_HELD")
     return owners[0]
@@ -188,10 +222,10 @@ def _person(roster: Roster, key_id: str, role: str) -> Person:
 def _check_timely(
     claim: _Claim, person: Person, now: datetime, requester: str | None, after: datetime | None
 ) -> None:
-    # 7. Not about one's own request.
+    # 8. Not about one's own request.
     if person.pseudonym == requester:
         raise _ignored("OWN_REQUEST")
-    # 8. In its time. A no counts whatever its dates: doubt is no approval.
+    # 9. In its time. A no counts whatever its dates: doubt is no approval.
     if claim.decision != APPROVE:
         return
     if claim.issued > now:
@@ -227,7 +261,7 @@ def _count(votes: Sequence[_Vote]) -> tuple[set[tuple[str, str]], list[Ignored]]
 
 def _read(predicate: Mapping[str, Any]) -> _Claim:
     under = predicate.get("roster")
-    if set(predicate) != _FIELDS or not isinstance(under, dict) or set(under) != {"version", "fingerprint"}:
+    if set(predicate) - {"shown"} != _FIELDS or not isinstance(under, dict) or set(under) != {"version", "fingerprint"}:
         raise _ignored("APPROVAL_MALFORMED")
     decision, role, version, fingerprint = (
         predicate["decision"], predicate["role"], under["version"], under["fingerprint"]
@@ -237,7 +271,17 @@ def _read(predicate: Mapping[str, Any]) -> _Claim:
     if type(version) is not int or not isinstance(fingerprint, str):
         raise _ignored("APPROVAL_MALFORMED")
     issued, expires = read_time(predicate["issued"]), read_time(predicate["expires"])
-    return _Claim(decision, role, issued, expires, version, fingerprint)
+    shown = _read_shown(predicate["shown"]) if decision == APPROVE and "shown" in predicate else None
+    return _Claim(decision, role, issued, expires, version, fingerprint, shown)
+
+
+def _read_shown(value: object) -> Shown:
+    if not isinstance(value, dict) or set(value) != _SHOWN_FIELDS or not isinstance(value["renderer"], str):
+        raise _ignored("APPROVAL_MALFORMED")
+    digests = (value["en"], value["ja"], *(() if value["comparison"] is None else (value["comparison"],)))
+    if not all(map(is_digest, digests)):
+        raise _ignored("APPROVAL_MALFORMED")
+    return Shown(**value)
 
 
 def _ignored(code: str) -> BadSignatureError:

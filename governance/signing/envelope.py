@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeGuard
 
-from ..canonical import canonical_bytes
+from ..canonical import canonical_bytes, is_digest
 from ..errors import BadDocumentError, BadSignatureError, GovernanceError
 from .keys import PublicKey, SigningKey
 
@@ -42,7 +42,6 @@ PREDICATES: Mapping[str, str] = MappingProxyType(
 MAX_ENVELOPE_BYTES = 4 * 2**20   # a training run's statement for 95 sites is far below 1 MiB
 MAX_SIGNATURES = 64              # more signers than any roster threshold asks for
 MAX_ENVELOPES = 256              # lines in one file of signatures
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
 
 
@@ -54,7 +53,7 @@ class Subject:
     digest: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name or not _DIGEST.fullmatch(self.digest):
+        if not isinstance(self.name, str) or not self.name or not is_digest(self.digest):
             raise _bad_statement("a subject is not a name and sha256 with 64 hex digits")
 
 

@@ -64,6 +64,46 @@ def test_two_spellings_of_one_letter_are_not_two_letters() -> None:
     assert first_fault("が") is None
 
 
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("only with соnsent", 10),            # Cyrillic с and о in a Latin word
+        ("legal and IТ", 11),                 # Cyrillic Т
+        ("本人のсonsentを得る", 3),           # between kana
+        ("Аpproval", 0),                      # Cyrillic А
+        ("ΑPPI", 0),                          # Greek Alpha
+        ("encryptiοn", 8),                    # Greek omicron
+        ("encryptiόn", 8),                    # and one with an accent
+        ("x̣а", 2),                            # a mark between the letters makes no two words of them
+        ("СОРЕ", 0),                          # a whole word of Cyrillic letters that reads as Latin
+        ("ΝΟ", 0),                            # and of Greek ones
+        ("not а person", 4),                  # one Cyrillic letter alone
+        ("aսthor", 1),                        # Armenian
+        ("𝐚ll purposes", 0),                  # mathematical letters
+    ],
+)  # fmt: skip
+def test_a_word_that_imitates_another_alphabet_is_refused_at_its_letter(text: str, at: int) -> None:
+    fault = first_fault(text)
+    assert fault is not None and (fault.code, fault.index) == ("MIXED_SCRIPTS", at)
+    assert f"U+{ord(text[at]):04X}" in fault.sentence
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ε ≤ 3.0, δ = 1e-5 and μ, at σ; Ο alone",
+        "5 μm, 3 µg, Δt and λ1, the (ε, δ)-guarantee, ε-DP, ε̂",
+        "1人あたりε=3.0、δ=0.00001とする。差分プライバシーのεを",
+        "ＡＢＣ株式会社のAIとLoRAアダプター、ＡIも",
+        "Société Générale, Łódź, naïve",
+        "общество «Ромашка»",                 # a word that nobody reads as Latin
+        "δοκιμή",
+    ],
+)  # fmt: skip
+def test_greek_letters_alone_and_latin_beside_japanese_are_the_writing_of_contracts(text: str) -> None:
+    assert first_fault(text) is None
+
+
 @settings(max_examples=200)
 @given(st.text(max_size=30))
 def test_a_fault_is_always_placed_inside_the_text(text: str) -> None:
