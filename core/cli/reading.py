@@ -4,8 +4,8 @@
     sekisho legal diff OLD NEW          what becomes allowed and what becomes forbidden
     sekisho legal lint POLICY           what a careful colleague would point out
 
-They read papers and write nothing but a page that was asked for. No torch, no TenSEAL, no record, no ledger; jinja2 only
-where a page is written.
+They read papers and write nothing but a page that was asked for. No torch, no TenSEAL, no record, no ledger; jinja2
+only where a page is written.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def show(
     """Show a policy as people read it: what was written beside what the system will enforce, and who has signed it."""
     from ...governance.policy.explain import explanations
     from ...governance.policy.reading import role_name, summary
+    from ...governance.policy.signoff import rendering
     from ..paperwork.signed import policy_signatures
 
     terminal = Terminal(as_json=as_json)
@@ -53,9 +54,7 @@ def show(
         for line in glance:
             terminal.say(_say("show.line", language, name=line.name, text=line.text))
         terminal.say()
-        for text in _body(read, language):
-            terminal.say(text)
-        terminal.say()
+        terminal.say(rendering(read, language))
         if signatures.unknown:
             terminal.say(_say(f"show.unknown-{signatures.unknown}", language))
         for person, role in signatures.people:
@@ -86,12 +85,6 @@ def show(
             "page": str(html) if html is not None else None,
         }
     )
-
-
-def _body(policy: Policy, language: Language) -> list[str]:
-    from ...governance.policy.explain import explain
-
-    return explain(policy, language)
 
 
 def _read(path: Path) -> Policy:

@@ -8,10 +8,11 @@ policy/changes.py, policy/explain.py), or writing the file. Loads jinja2; the co
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..language import Language
-from ..policy.changes import SIGNS, Changes, FieldRow, changes
+from ..policy.changes import SIGNS, Changes, Example, FactLine, FieldRow, changes
 from ..policy.compare import Comparison
 from ..policy.explain import explanations
 from ..policy.policy import Policy
@@ -32,12 +33,16 @@ class PolicyView:
 
 @dataclass(frozen=True)
 class ComparisonView:
-    """What of a comparison differs by language; ``not_judged`` is where it stands, and both versions of it."""
+    """What of a comparison differs by language.
+
+    ``not_judged`` is where it stands, and both versions of it; ``examples`` a row a fact, a column an example.
+    """
 
     changes: Changes
     unchanged: str
     has_marks: bool
     not_judged: tuple[tuple[str, FieldRow], ...]
+    examples: tuple[tuple[str, tuple[FactLine | None, ...]], ...]
 
 
 def policy_page(policy: Policy, signatures: Signatures, *, first: Language = "en") -> str:
@@ -75,7 +80,14 @@ def _comparison_view(comparison: Comparison, old: Policy, new: Policy, t: Words)
         unchanged=joined((row.id for row in found.unchanged), t.language),
         has_marks=any(row.prose or row.fields for row in found.changed),
         not_judged=(*((t("heading"), field) for field in found.header), *recorded),
+        examples=tuple(_side_by_side([one for one in (found.allowed, found.forbidden) if one is not None])),
     )
+
+
+def _side_by_side(examples: list[Example]) -> Iterator[tuple[str, tuple[FactLine | None, ...]]]:
+    names = {line.fact: line.name for example in examples for line in example.facts}
+    for fact, name in names.items():
+        yield name, tuple(example.get(fact) for example in examples)
 
 
 def _page(part: str) -> Page:

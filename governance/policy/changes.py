@@ -3,7 +3,7 @@
 For: ``sekisho legal diff``. Not for: comparing (compare.py), the words of terms and facts (words.py), laying out
 (evidence/policy_pages.py).
 
-    changes(comparison, old, new, "ja") -> Changes: what becomes allowed and forbidden, by one example each; a row a clause
+    changes(comparison, old, new, "ja") -> what becomes allowed and forbidden, by one example each; a row a clause
     marked(old_text, new_text)          -> pieces of a text, each the same, added or removed
 
 An example is a whole study that one version permits and the other denies; the facts that make the difference are
@@ -14,21 +14,32 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ..language import LANGUAGES, Language
+from .always_clauses import ALWAYS
 from .compare import ClauseChange, Comparison, FieldChange, Verdict, Witness
-from .decide import decide
+from .decide import ClauseResult, decide
+from .escape import quantities
 from .explain import denials
 from .grant_clauses import GRANTS
 from .policy import Policy, Provision
-from .words import Phrase, allowed, catalogue, fact_name, fact_value, field_name, word
+from .request import Request
+from .words import Phrase, allowed, catalogue, fact_name, fact_value, field_name, listed, short, word
 
 Mark = Literal["same", "added", "removed"]
 # Words of one script at a time: Japanese writes no spaces, and a change of one word must not mark the whole sentence.
-WORDS = re.compile(r"\s+|[A-Za-z0-9]+(?:[.,:-][0-9A-Za-z]+)*|[\u3041-\u309f]+|[\u30a1-\u30ff]+|[\u3400-\u9fff々]+|.", re.S)
+WORDS = re.compile(
+    r"\s+|[A-Za-z0-9]+(?:[.,:-][0-9A-Za-z]+)*|[\u3041-\u309f]+|[\u30a1-\u30ff]+|[\u3400-\u9fff々]+|.", re.S
+)
+GIST = ("action", "purpose", "method", "stage", "cohort.sites", "budget.run_epsilon")
+# Vocabularies of the terms outside the clauses.
+HEADER_LABELS = {
+    "parties.controller.country": "countries", "parties.processors.country": "countries",
+    "dataset.categories": "data_categories",
+}  # fmt: skip
 SIGNS = {Verdict.SAME: "=", Verdict.NARROWER: "−", Verdict.WIDER: "+", Verdict.INCOMPARABLE: "±"}
 
 
@@ -44,6 +55,7 @@ class Piece:
 class FactLine:
     """One fact of an example; ``decides`` if the other version denies the example because of it."""
 
+    fact: str
     name: str
     value: str
     decides: bool
@@ -61,7 +73,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Example:
-    """A study that one version permits and the other denies; ``reasons`` are those of the nearest grant and all clauses."""
+    """A study that one version permits and the other denies."""
 
     facts: tuple[FactLine, ...]
     reasons: tuple[Reason, ...]
@@ -70,6 +82,15 @@ class Example:
     def deciding(self) -> tuple[FactLine, ...]:
         """The facts that make the difference."""
         return tuple(fact for fact in self.facts if fact.decides)
+
+    @property
+    def gist(self) -> tuple[FactLine, ...]:
+        """The facts by which people tell one study from another."""
+        return tuple(line for fact in GIST if (line := self.get(fact)) is not None)
+
+    def get(self, fact: str) -> FactLine | None:
+        """One of the facts."""
+        return next((one for one in self.facts if one.fact == fact), None)
 
 
 @dataclass(frozen=True)
@@ -105,7 +126,7 @@ class ClauseRow:
     @property
     def changed(self) -> bool:
         """Whether anything at all differs."""
-        return self.state != "kept" or self.verdict is not Verdict.SAME or bool(self.fields or self.recorded or self.prose)
+        return self.state != "kept" or bool(self.fields or self.recorded or self.prose)
 
 
 @dataclass(frozen=True)
@@ -134,7 +155,7 @@ def changes(comparison: Comparison, old: Policy, new: Policy, language: Language
         allowed=_example(comparison.allowed, old, new, language),
         forbidden=_example(comparison.forbidden, new, old, language),
         clauses=tuple(_clause(change, old, new, language) for change in comparison.clauses),
-        header=tuple(_recorded_row("header", change, language) for change in comparison.header),
+        header=tuple(_recorded_row("header", change, HEADER_LABELS, language) for change in comparison.header),
     )
 
 
@@ -156,28 +177,42 @@ def marked(old: str, new: str) -> tuple[Piece, ...]:
 def _example(witness: Witness | None, denier: Policy, permitter: Policy, language: Language) -> Example | None:
     if witness is None:
         return None
-    decided = decide(denier, witness.request)
-    deciding = {result.fact for result in decided.failed}
-    order = [held.fact for provision in (*permitter.always, *permitter.grants) for held in provision.held]
-    given = witness.request.facts
-    names = [*dict.fromkeys(fact for fact in order if fact in given), *sorted(set(given) - set(order))]
-    facts = (FactLine(fact_name(n, language), fact_value(n, given[n].value, language), n in deciding) for n in names)
-    absent = (FactLine(fact_name(n, language), word("none", language), True) for n in sorted(deciding - set(given)))
+    given, seen = witness.request.facts, witness.other_request.facts
+    decided = decide(denier, witness.other_request)
+    deciding = set(_deciding(decided.failed, denier, witness.request))
+    provisions = (one for side in (permitter, denier) for one in (*side.always, *side.grants))
+    order = dict.fromkeys(held.fact for one in provisions for held in quantities(one.held))
+    # What follows from other facts and a policy's own numbers is not shown: the facts behind it are.
+    names = [fact for fact in order if fact in given and given[fact] == seen.get(fact)]
+    missing = word("none", language)
+    lines = [(n, fact_value(n, given[n].value, language)) for n in names]
+    lines += [(n, missing) for n in sorted(deciding - set(names))]
     reasons = (
         Reason(one.clause, one.type in GRANTS, one.name[language], one.reason[language])
         for one in denials(denier, decided)
     )
-    return Example((*facts, *absent), tuple(reasons))
+    facts = (FactLine(name, fact_name(name, language), value, name in deciding) for name, value in lines)
+    return Example(tuple(facts), tuple(reasons))
+
+
+def _deciding(failed: Sequence[ClauseResult], denier: Policy, request: Request) -> Iterator[str]:
+    """The facts behind failed results: of what is worked out, those quantities that are out of range."""
+    for result in failed:
+        provision = _provision(denier, result.clause)
+        held = next(one for one in provision.held if one.field == result.field) if provision else None
+        for one in held.measured if held else ():
+            fact = request.get(one.fact)
+            if fact is None or not one.allowed.contains(fact.value):
+                yield one.fact
+        if held is None or not held.measured:
+            yield result.fact
 
 
 def _clause(change: ClauseChange, old: Policy, new: Policy, language: Language) -> ClauseRow:
     before, after = _provision(old, change.old_id), _provision(new, change.new_id)
-    fields, recorded = [], []
-    for field in change.fields:
-        if field.verdict is None:
-            recorded.append(_recorded_row(change.type, field, language))
-        else:
-            fields.append(_field_row(change.type, field, before, after, language))
+    declared = ALWAYS.get(change.type) or GRANTS[change.type]
+    fields = (_field_row(change.type, one, before, after, language) for one in change.fields if one.verdict is not None)
+    recorded = (_recorded_row(change.type, one, declared.labels, language) for one in change.fields if not one.verdict)
     ids = [one for one in (change.old_id, change.new_id) if one is not None]
     return ClauseRow(
         id=" → ".join(dict.fromkeys(ids)),
@@ -207,22 +242,26 @@ def _field_row(
     type_name: str, change: FieldChange, before: Provision | None, after: Provision | None, language: Language
 ) -> FieldRow:
     sides = [
-        next((held for held in side.held if held.field == change.field), None) if side else None
+        next((held for held in quantities(side.held) if held.field == change.field), None) if side else None
         for side in (before, after)
     ]
     name = next((field_name(type_name, held, language) for held in sides if held is not None), change.field)
-    old, new = (
-        Phrase(written or _said("absent", language)) if held is None else
-        allowed(held.allowed, held.vocabulary, language)
-        for held, written in zip(sides, (change.old, change.new), strict=True)
-    )  # fmt: skip
+    old, new = (None if one is None else allowed(one.allowed, one.vocabulary, language) for one in sides)
     return FieldRow(name, _pieces(old, new, "removed", language), _pieces(new, old, "added", language), change.verdict)
 
 
-def _recorded_row(type_name: str, change: FieldChange, language: Language) -> FieldRow:
-    own = f"fields.{type_name}.{change.field}"
-    name = catalogue()[own][language] if own in catalogue() else change.field
-    old, new = (value if value is not None else _said("absent", language) for value in (change.old, change.new))
+def _recorded_row(type_name: str, change: FieldChange, labels: Mapping[str, str], language: Language) -> FieldRow:
+    path = re.sub(r"\.\d+", "", change.field)
+    own = f"fields.{type_name}.{path}"
+    name = catalogue()[own][language] if own in catalogue() else path
+    vocabulary = labels.get(path)
+    old, new = (
+        None if side is None else listed(side.split(", "), vocabulary, language) if vocabulary else short(side)
+        for side in (change.old, change.new)
+    )
+    if old is None or new is None:
+        absent = _said("absent", language)
+        return FieldRow(name, (Piece(old or absent),), (Piece(new or absent),), None)
     pieces = marked(old, new)
     return FieldRow(
         name,
@@ -232,10 +271,12 @@ def _recorded_row(type_name: str, change: FieldChange, language: Language) -> Fi
     )
 
 
-def _pieces(own: Phrase, other: Phrase, mark: Mark, language: Language) -> tuple[Piece, ...]:
+def _pieces(own: Phrase | None, other: Phrase | None, mark: Mark, language: Language) -> tuple[Piece, ...]:
     """A phrase with the terms marked that the other side lacks; what has no terms is marked as a whole."""
-    if not own.terms:
-        return (Piece(own.lead, "same" if own == other else mark),)
+    if own is None:
+        return (Piece(_said("absent", language)),)
+    if other is None or not own.terms:
+        return (Piece(own.text(language), "same" if other is None or own == other else mark),)
     theirs = {key for key, _ in other.terms}
     pieces = [Piece(own.lead)] if own.lead else []
     for place, (key, words) in enumerate(own.terms):

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..language import Language
+from .escape import quantities
 from .policy import Organisation, Policy, Provision
 from .words import allowed, catalogue, field_name, joined, moment, plain, source_words, term
 
@@ -112,7 +113,7 @@ def _checked(provision: Provision, language: Language) -> Checked:
             allowed(held.allowed, held.vocabulary, language).text(language),
             source_words(held.source, language),
         )
-        for held in provision.held
+        for held in quantities(provision.held)
     )
     return Checked(provision.id, catalogue()[f"clauses.{provision.type}.name"][language], rows)
 

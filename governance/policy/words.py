@@ -27,6 +27,10 @@ from .grant_clauses import GRANTS
 from .lattice import Constraint, Interval, Level, Requires, Truth, Window, Within, write
 from .request import SOURCES
 
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
 SHOWN_OF_A_DIGEST = len("sha256:") + 12  # enough to tell two models apart; the whole digest stands in the file
 
 
@@ -77,11 +81,13 @@ def source_words(source: str | None, language: Language) -> str:
 
 
 def moment(when: datetime, language: Language) -> str:
-    """A time to the minute with its zone, as a contract writes it."""
-    zone = "UTC" if when.utcoffset() == timedelta(0) else f"UTC{when.strftime('%z')[:3]}:{when.strftime('%z')[3:5]}"
+    """A time with its zone, as a contract writes it; to the second where the second could decide."""
+    zone = "UTC" if when.utcoffset() == timedelta(0) else f"UTC{when.isoformat()[-6:]}"
+    exact = bool(when.second or when.microsecond)
     if language == "ja":
-        return f"{when.year}年{when.month}月{when.day}日{when.hour}時{when.minute:02d}分（{zone}）"
-    return f"{when.day} {when.strftime('%B')} {when.year}, {when.hour:02d}:{when.minute:02d} ({zone})"
+        second = f"{when:%S}秒" if exact else ""
+        return f"{when.year}年{when.month}月{when.day}日{when.hour}時{when.minute:02d}分{second}（{zone}）"
+    return f"{when.day} {MONTHS[when.month - 1]} {when.year}, {when:%H:%M}{f':{when:%S}' if exact else ''} ({zone})"
 
 
 @cache
