@@ -17,10 +17,10 @@ import typer
 
 from ...governance.language import Catalogue, Language
 from ...governance.policy.policy import Policy
-from ..errors import BadInputError
+from ..errors import BadInputError, CheckFailedError
 from ..parties import READABLE, write_whole
-from ..site.papers import read_file
-from .console import Terminal, guarded
+from ..site.papers import EARLIER, read_file
+from .console import FOUND, Terminal, guarded
 
 HOUSE = __name__.removesuffix(".cli.reading")
 PAGE = ".html"
@@ -51,8 +51,9 @@ def show(
 
         _write_page(terminal, html, policy_page(read, signatures, first=language))
     else:
+        terminal.say(_say("show.glance", language))
         for line in glance:
-            terminal.say(_say("show.line", language, name=line.name, text=line.text))
+            terminal.say("  " + _say("show.line", language, name=line.name, text=line.text))
         terminal.say()
         terminal.say(rendering(read, language))
         if signatures.unknown:
@@ -85,6 +86,85 @@ def show(
             "page": str(html) if html is not None else None,
         }
     )
+
+
+@guarded()
+def diff(
+    old: Path = typer.Argument(..., help="The policy as it was; or, alone, a policy whose earlier version is kept."),
+    new: Path | None = typer.Argument(None, help="The policy as it is to be."),
+    language: Language = LANGUAGE,
+    html: Path | None = HTML,
+    as_json: bool = JSON,
+) -> None:
+    """Compare two policies: what becomes allowed, what becomes forbidden, clause by clause."""
+    from ...governance.policy.compare import compare
+    from ..paperwork.difference import difference
+
+    terminal = Terminal(as_json=as_json)
+    _check_page_name(html)
+    if new is None:
+        after = _read(old)
+        before = _read(_earlier(old, after))
+    else:
+        before, after = _read(old), _read(new)
+    comparison = compare(before, after)
+    if html is not None:
+        from ...governance.evidence.policy_pages import comparison_page
+
+        _write_page(terminal, html, comparison_page(comparison, before, after, first=language))
+    else:
+        for line in difference(comparison, before, after, language):
+            terminal.say(line)
+    page = str(html) if html is not None else None
+    terminal.result({**comparison.to_json(), "digest": comparison.digest, "page": page})
+
+
+@guarded()
+def lint(policy: Path = POLICY, language: Language = LANGUAGE, as_json: bool = JSON) -> None:
+    """Say what a careful colleague would point out; only an error is a finding (exit code 1)."""
+    from ...governance.policy.lint import lint as remarks_on
+
+    terminal = Terminal(as_json=as_json)
+    read = _read(policy)
+    remarks = remarks_on(read, now=_now())
+    for one in remarks:
+        place = _say("lint.place", language, clause=one.clause, field=one.field) if one.clause else one.field
+        terminal.say(_say(f"lint.{one.level}", language, code=one.code, place=place, text=one.text[language]))
+    if not remarks:
+        terminal.say(_say("lint.nothing", language))
+    found = {
+        "policy": read.id,
+        "version": read.version,
+        "remarks": [
+            {"code": one.code, "level": one.level, "clause": one.clause, "field": one.field, "text": one.text[language]}
+            for one in remarks
+        ],
+    }
+    errors = [one.code for one in remarks if one.level == "error"]
+    if errors:
+        wrong = CheckFailedError(
+            "LINT_ERRORS", f"{len(errors)} remarks are errors: {', '.join(dict.fromkeys(errors))}",
+            hint="each is printed above with its clause; a policy with one cannot do what it says",
+        )  # fmt: skip
+        terminal.fail(wrong, FOUND, also=found)
+    terminal.result(found)
+
+
+def _earlier(path: Path, policy: Policy) -> Path:
+    """Where the version before lies: beside the policy, under its number."""
+    place = path.parent / EARLIER / f"{policy.version - 1}.yaml"
+    if policy.version == 1:
+        raise BadInputError(
+            "NO_EARLIER_VERSION", f"{path.name} is version 1: there is nothing before it",
+            "name two files: sekisho legal diff OLD NEW",
+        )  # fmt: skip
+    if not place.is_file():
+        raise BadInputError(
+            "NO_EARLIER_VERSION",
+            f"{path.name} is version {policy.version}, and {EARLIER}/{place.name} is not beside it",
+            f"keep the version before as {EARLIER}/{place.name}, or name both files: sekisho legal diff OLD NEW",
+        )
+    return place
 
 
 def _read(path: Path) -> Policy:

@@ -288,9 +288,3 @@ def _pieces(own: Phrase | None, other: Phrase | None, mark: Mark, language: Lang
 
 def _said(key: str, language: Language) -> str:
     return catalogue()[f"reading.comparison.{key}"][language]
-
-
-def plain_text(pieces: Sequence[Piece]) -> str:
-    """Pieces for a terminal: [-removed-] and {+added+}."""
-    signs = {"same": ("", ""), "removed": ("[-", "-]"), "added": ("{+", "+}")}
-    return "".join(f"{signs[one.mark][0]}{one.text}{signs[one.mark][1]}" for one in pieces)
