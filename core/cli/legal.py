@@ -23,6 +23,7 @@ from ..site.papers import Papers, read_file, read_papers, read_stops, read_study
 from .console import DEFAULT_STUDY, REFUSED, Terminal, guarded
 from .reading import diff, show
 from .signing import sign
+from .signing import revoke, sign
 
 HOUSE = __name__.removesuffix(".cli.legal")
 
@@ -63,6 +64,7 @@ def check(
 app.command("sign")(sign)
 app.command("show")(show)
 app.command("diff")(diff)
+app.command("revoke")(revoke)
 
 
 @app.command("decide")

@@ -3,9 +3,10 @@
     sekisho study key NAME            a key of one's own, for a person, a site or the coordinator
     sekisho site sign-roster SITE     a site accepts who takes part and who signs
     sekisho legal sign FILE           a person approves a paper, in one role
+    sekisho legal revoke FILE         and takes the approval back, or says no
 
-What is signed is shown first, and somebody says yes: at the terminal, or with ``--yes`` where there is none. No torch,
-no TenSEAL, no record, no ledger.
+What is signed is shown first. Then somebody says yes, and to a paper by typing the beginning of its digest, which
+nobody does by habit; with ``--yes`` where there is no terminal. No torch, no TenSEAL, no record, no ledger.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ PASSPHRASE_FILE = typer.Option(None, "--passphrase-file", help="File whose first
 YES = typer.Option(False, "--yes", help="Sign without being asked; for where there is no terminal.")
 LANGUAGE = typer.Option("en", "--language", help="en or ja.")
 JSON = typer.Option(False, "--json", help="Print one JSON object.")
+PAPER = typer.Argument(..., help="study.yaml, base-model.yaml or sites/<site>/policy.yaml of a study.")
+KEY_FILE = typer.Option(None, "--key", help="Your key file; else keys/<pseudonym>.key of the study.")
+PERSON = typer.Option(..., "--as", help="Your pseudonym in the roster.")
+DIGITS = 8  # of the digest that a person types: 32 bits, as many as are read and typed without a slip
 
 
 @guarded()
@@ -78,31 +83,35 @@ def sign_roster(
 
 @guarded()
 def sign(
-    file: Path = typer.Argument(..., help="study.yaml, base-model.yaml or sites/<site>/policy.yaml of a study."),
+    file: Path = PAPER,
     role: str = typer.Option(..., "--role", help="The role in which you sign: legal, it, …"),
-    person: str = typer.Option(..., "--as", help="Your pseudonym in the roster."),
-    key_file: Path | None = typer.Option(None, "--key", help="Your key file; else keys/<pseudonym>.key of the study."),
+    person: str = PERSON,
+    key_file: Path | None = KEY_FILE,
     passphrase_file: Path | None = PASSPHRASE_FILE,
+    until: str = typer.Option("", "--until", help="Last day of your approval: 2027-03-31. Default: the roster's end."),
     yes: bool = YES,
     language: Language = LANGUAGE,
     as_json: bool = JSON,
 ) -> None:
-    """Approve a paper with your own key: it is shown, you say yes, the signature is written beside it."""
-    from ..paperwork.signing import add_approval, approved, check_signer, check_weights, open_paper
+    """Approve a paper with your own key: it is shown, you type its digest, the signature is written beside it."""
+    from ..paperwork.paper import approved, open_paper
+    from ..paperwork.signing import add_approval, check_signer, check_weights, end_of
     from ..paperwork.standing import signers_of
-    from ..paperwork.summary import summary
+    from ..paperwork.summary import question, summary
 
     terminal = Terminal(as_json=as_json)
     paper = open_paper(file)
     roster = read_roster(paper.folder, now=_now())
     signer = check_signer(paper, roster, person=person, role=role, now=_now())
+    end = end_of(until, roster, now=_now())
     check_weights(paper)
-    for line in summary(paper, roster, language):
+    for line in summary(paper, language, until=end):
         terminal.say(line)
-    _confirm(terminal, f"sign {paper.name} as {person}, in the role {role}?", yes=yes)
+    asked = question(paper, person, role, DIGITS, language)
+    _confirm_digest(terminal, asked, paper.bytes_digest, yes=yes)
     path = key_file if key_file is not None else key_path(paper.folder, person, demo=roster.demo)
     own = unlock(path, person, passphrase_file=passphrase_file)
-    add_approval(paper, roster, signer=signer, role=role, key=own, now=_now())
+    add_approval(paper, roster, signer=signer, role=role, key=own, until=end, now=_now())
     missing = approved(paper, roster, now=_now()).missing(signers_of(paper.name, roster))
     terminal.say(f"{paper.name} signed as {person} ({role}); roles still missing: {', '.join(missing) or 'none'}")
     terminal.result(
@@ -112,8 +121,46 @@ def sign(
             "role": role,
             "bytes": paper.bytes_digest,
             "canonical": paper.canonical_digest,
+            "shown": paper.shown.to_json() if paper.shown is not None else None,
+            "until": end.isoformat(),
             "missing": list(missing),
         }
+    )
+
+
+@guarded()
+def revoke(
+    file: Path = PAPER,
+    role: str = typer.Option(..., "--role", help="The role in which you approved: legal, it, …"),
+    person: str = PERSON,
+    reject: bool = typer.Option(False, "--reject", help="Say no to a paper that you have not approved."),
+    key_file: Path | None = KEY_FILE,
+    passphrase_file: Path | None = PASSPHRASE_FILE,
+    yes: bool = YES,
+    language: Language = LANGUAGE,
+    as_json: bool = JSON,
+) -> None:
+    """Take your approval of a paper back: from the next step on it counts no more, at any site."""
+    from ..paperwork.paper import approved, open_paper
+    from ..paperwork.standing import signers_of
+    from ..paperwork.summary import no_in_words
+    from ..paperwork.withdrawing import add_no, check_withdrawer
+
+    terminal = Terminal(as_json=as_json)
+    paper = open_paper(file)
+    roster = read_roster(paper.folder, now=_now())
+    signer = check_withdrawer(paper, roster, person=person, role=role, reject=reject, now=_now())
+    for line in no_in_words(paper, person, role, reject=reject, language=language):
+        terminal.say(line)
+    _confirm(terminal, f"sign this as {person}?", yes=yes)
+    path = key_file if key_file is not None else key_path(paper.folder, person, demo=roster.demo)
+    own = unlock(path, person, passphrase_file=passphrase_file)
+    add_no(paper, roster, signer=signer, role=role, key=own, reject=reject, now=_now())
+    missing = approved(paper, roster, now=_now()).missing(signers_of(paper.name, roster))
+    decision = "rejected" if reject else "revoked"
+    terminal.say(f"{paper.name}: {decision} by {person} ({role}); roles now missing: {', '.join(missing) or 'none'}")
+    terminal.result(
+        {"paper": paper.name, "person": person, "role": role, "decision": decision, "missing": list(missing)}
     )
 
 
@@ -121,14 +168,31 @@ def _confirm(terminal: Terminal, question: str, *, yes: bool) -> None:
     """Return if somebody said yes. Raises ``Refused`` NOT_CONFIRMED."""
     if yes:
         return
+    _check_terminal(terminal)
+    if not typer.confirm(question):
+        raise Refused("NOT_CONFIRMED", "nothing was signed", hint="sign when the paper says what you approve")
+
+
+def _confirm_digest(terminal: Terminal, question: str, digest: str, *, yes: bool) -> None:
+    """Return if somebody typed how the digest begins. Raises ``Refused`` NOT_CONFIRMED."""
+    if yes:
+        return
+    _check_terminal(terminal)
+    if typer.prompt(question).strip().lower() != digest.removeprefix("sha256:")[:DIGITS]:
+        raise Refused(
+            "NOT_CONFIRMED",
+            "nothing was signed: what was typed is not how the file's digest begins",
+            hint="the digest stands above; compare it with the one that you were told the paper has",
+        )
+
+
+def _check_terminal(terminal: Terminal) -> None:
     if terminal.as_json or not sys.stdin.isatty():
         raise Refused(
             "NOT_CONFIRMED",
             "nothing was signed: there is no terminal at which somebody could say yes",
             hint="read the paper, then add --yes",
         )
-    if not typer.confirm(question):
-        raise Refused("NOT_CONFIRMED", "nothing was signed", hint="sign when the paper says what you approve")
 
 
 def _now() -> datetime:

@@ -17,7 +17,7 @@ from ...governance.signing.keys import NO_KEY_YET, PublicKey, SigningKey
 from ..errors import BadInputError, Refused
 from ..parties import READABLE, key_path, make_private_folder, write_whole
 from ..site.papers import SIGNATURES, read_file
-from .signing import ROSTER
+from .paper import ROSTER
 
 Where = tuple[str | int, ...]
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")  # as a roster's own reader has it

@@ -15,7 +15,7 @@ from ...governance.policy.policy import Policy
 from ...governance.policy.reading import Signatures
 from ..errors import BadInputError, CoreError
 from ..site.papers import read_roster
-from .signing import approved, open_paper
+from .paper import approved, open_paper
 from .standing import signers_of
 
 

@@ -5,132 +5,30 @@ Not for: counting them for a decision (site/papers.py does, at the site, each ti
 or where a key comes from (passphrases.py).
 
 Order of calls: ``open_paper(path)`` -> ``check_signer``, ``check_weights`` -> shown to the person -> ``add_approval``;
-``open_roster`` -> ``add_acceptance``.
+``open_roster`` -> ``add_acceptance``. Taking an approval back is withdrawing.py.
 
 A signature is refused where it would not count, each reason with its own code, since a paper that looks signed and is
 not costs people days. The last word has the rule that sites use themselves: what ``approvals`` would leave out is not
-written. What was shown is what is signed: the file is read once more and must have the same digest.
+written. What was shown is what is signed: the file, and of a policy also the version before it, are read once more and
+must have the same digests.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
-from ...governance.errors import BadDocumentError
-from ...governance.policy.policy import Policy
+from ...governance.errors import BadSignatureError
 from ...governance.provenance.disclosure import BaseModelRecord
-from ...governance.signing.approvals import Approved, approval_statement, approvals
-from ...governance.signing.envelope import (
-    PREDICATES,
-    Envelope,
-    Subject,
-    read_envelopes,
-    sign_statement,
-    verified_keys,
-    write_envelopes,
-)
+from ...governance.signing.approvals import approval_statement
+from ...governance.signing.envelope import Envelope, read_time, sign_statement, verified_keys, write_time
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Person, Roster, roster_statement
 from ...governance.vocabulary import known, label
 from ..data.intake import inspect, locate
 from ..errors import BadInputError, Refused
-from ..parties import READABLE, write_whole
-from ..site.papers import SIGNATURES, read_file, read_study
-from ..study import Study
-
-ROSTER = "roster.yaml"
-CANONICAL = "(RFC 8785)"  # how the second digest of a paper is named in its signatures
-Content = Study | Policy | BaseModelRecord
-
-
-@dataclass(frozen=True)
-class Paper:
-    """A paper as it stands: what it says, and the two digests that a signature is about.
-
-    ``name`` is its path in the study's folder, ``site`` whose own paper it is; empty for those of the whole study.
-    """
-
-    folder: Path
-    name: str
-    site: str
-    predicate: str
-    content: Content
-    text: str
-    bytes_digest: str
-    canonical_digest: str
-
-    @property
-    def path(self) -> Path:
-        """Where it lies."""
-        return self.folder / self.name
-
-    @property
-    def digests(self) -> frozenset[str]:
-        """Both digests: of the bytes, and of the RFC 8785 form."""
-        return frozenset({self.bytes_digest, self.canonical_digest})
-
-    @property
-    def requester(self) -> str | None:
-        """Who asked for it, and therefore cannot approve it."""
-        return self.content.requester if isinstance(self.content, Study) else None
-
-
-def open_paper(path: Path) -> Paper:
-    """A study's study.yaml, base-model.yaml or a site's policy.yaml, wherever the study's folder lies.
-
-    Raises:
-        BadInputError: FILE_UNREADABLE, NOT_A_PAPER (not one of these, or not in a study's folder).
-        BadDocumentError: the codes of each document, with line and column.
-    """
-    data = read_file(path)
-    path = path.resolve()
-    folder = next((above for above in path.parents if (above / ROSTER).is_file()), None)
-    if folder is None:
-        raise BadInputError(
-            "NOT_A_PAPER",
-            f"{path.name} does not lie in the folder of a study: no {ROSTER} is beside it or above it",
-            "sign the file where it lies in the study's folder; who may sign stands in the roster",
-        )
-    name = path.relative_to(folder).as_posix()
-    parts = name.split("/")
-    content: Content
-    if name == "study.yaml":
-        content, kind, site = Study.parse(data, name), "study-approval", ""
-        digests = content.digest, content.canonical_digest
-    elif name == "base-model.yaml":
-        content, kind, site = BaseModelRecord.parse(data, name), "base-model", ""
-        digests = content.bytes_digest, content.canonical_digest
-    elif len(parts) == 3 and (parts[0], parts[2]) == ("sites", "policy.yaml"):
-        content, kind, site = Policy.parse(data, name), "policy-approval", parts[1]
-        digests = content.bytes_digest, content.canonical_digest
-    else:
-        raise BadInputError(
-            "NOT_A_PAPER",
-            f"{name} is not a paper that people approve",
-            "people sign study.yaml, base-model.yaml and sites/<site>/policy.yaml; "
-            "sites sign roster.yaml with `sekisho site sign-roster`",
-        )
-    return Paper(folder, name, site, PREDICATES[kind], content, data.decode("utf-8"), *digests)
-
-
-def signatures_of(path: Path, name: str) -> tuple[Envelope, ...]:
-    """The signatures beside a file; none where there is no such file. Raises ``BadDocumentError`` if malformed."""
-    beside = path.with_name(path.name + SIGNATURES)
-    return read_envelopes(read_file(beside), name=name + SIGNATURES) if beside.exists() else ()
-
-
-def approved(paper: Paper, roster: Roster, *, now: datetime, more: tuple[Envelope, ...] = ()) -> Approved:
-    """Who approved the paper as it stands, counted as a site counts; ``more`` are signatures not yet beside it."""
-    return approvals(
-        roster.acting_for(paper.site) if paper.site else roster,
-        (*signatures_of(paper.path, paper.name), *more),
-        subjects=paper.digests,
-        predicate_type=paper.predicate,
-        now=now,
-        requester=paper.requester,
-    )
+from ..site.papers import read_file, read_study
+from .paper import ROSTER, Paper, append, approved, open_paper, signatures_of, subjects_of
 
 
 def check_signer(paper: Paper, roster: Roster, *, person: str, role: str, now: datetime) -> Person:
@@ -138,6 +36,31 @@ def check_signer(paper: Paper, roster: Roster, *, person: str, role: str, now: d
 
     Raises:
         Refused: PERSON_UNKNOWN, ROLE_NOT_HELD, NOT_ACTING_FOR, OWN_REQUEST, ALREADY_SIGNED, ONE_PERSON_TWO_ROLES.
+    """
+    # 1. to 4. somebody who may speak on this paper in this role
+    found = entitled(paper, roster, person=person, role=role)
+    # 5. once, and in one role
+    for pseudonym, signed_as in approved(paper, roster, now=now).people:
+        if pseudonym == person and signed_as == role:
+            raise Refused(
+                "ALREADY_SIGNED",
+                f"'{person}' has signed {paper.name} as it stands, as {role}",
+                "nothing was added; `sekisho study status` says whose signature is missing",
+            )
+        if pseudonym == person:
+            raise Refused(
+                "ONE_PERSON_TWO_ROLES",
+                f"'{person}' has signed {paper.name} as {signed_as} and cannot sign it as {role} as well",
+                "one person counts in one role; signing in both would count in neither",
+            )
+    return found
+
+
+def entitled(paper: Paper, roster: Roster, *, person: str, role: str) -> Person:
+    """The person of the roster whose yes or no on this paper, in this role, is heard.
+
+    Raises:
+        Refused: PERSON_UNKNOWN, ROLE_NOT_HELD, NOT_ACTING_FOR, OWN_REQUEST.
     """
     # 1. somebody whom every site has accepted
     found = next((one for one in roster.people if one.pseudonym == person), None)
@@ -174,20 +97,6 @@ def check_signer(paper: Paper, roster: Roster, *, person: str, role: str, now: d
         raise Refused(
             "OWN_REQUEST", f"'{person}' asks for this study and cannot approve it", "somebody else of that role signs"
         )
-    # 5. once, and in one role
-    for pseudonym, signed_as in approved(paper, roster, now=now).people:
-        if pseudonym == person and signed_as == role:
-            raise Refused(
-                "ALREADY_SIGNED",
-                f"'{person}' has signed {paper.name} as it stands, as {role}",
-                "nothing was added; `sekisho study status` says whose signature is missing",
-            )
-        if pseudonym == person:
-            raise Refused(
-                "ONE_PERSON_TWO_ROLES",
-                f"'{person}' has signed {paper.name} as {signed_as} and cannot sign it as {role} as well",
-                "one person counts in one role; signing in both would count in neither",
-            )
     return found
 
 
@@ -208,35 +117,26 @@ def check_weights(paper: Paper) -> None:
 
 
 def add_approval(
-    paper: Paper, roster: Roster, *, signer: Person, role: str, key: SigningKey, now: datetime
+    paper: Paper, roster: Roster, *, signer: Person, role: str, key: SigningKey, until: datetime, now: datetime
 ) -> Envelope:
-    """Sign and write the signature beside the paper; it holds until the roster ends.
+    """Sign and write the signature beside the paper; it holds until ``until``, which ``end_of`` gives.
 
     Raises:
         Refused: DEMO_KEY_REFUSED, KEY_NOT_IN_ROSTER, FILE_CHANGED, SIGNATURE_NOT_COUNTED.
         BadInputError: SIGNATURES_UNWRITABLE.
     """
     # 1. this person's own key
-    if key.demo and not roster.demo:
-        raise Refused("DEMO_KEY_REFUSED", "a demo key signs under a demo roster only", "make a key of your own")
-    if key.public not in signer.keys:
-        raise Refused(
-            "KEY_NOT_IN_ROSTER",
-            f"this key is not one that the roster lists for '{signer.pseudonym}'",
-            "use the key whose public half the roster holds; a new key needs a roster that every site signs anew",
-        )
-    # 2. the file is still what was shown
-    _check_same(paper.path, paper.bytes_digest, open_paper(paper.path).bytes_digest)
+    check_own_key(roster, signer, key)
+    # 2. the file is still what was shown, and so is what it was compared with
+    check_same(paper)
     statement = approval_statement(
         roster,
         role=role,
-        subjects=(
-            Subject(paper.path.name, paper.bytes_digest),
-            Subject(f"{paper.path.name} {CANONICAL}", paper.canonical_digest),
-        ),
+        subjects=subjects_of(paper),
         predicate_type=paper.predicate,
         issued=now,
-        expires=roster.expires,
+        expires=until,
+        shown=paper.shown,
     )
     envelope = sign_statement(statement, [key])
     # 3. it counts by the rule that sites use
@@ -248,8 +148,51 @@ def add_approval(
             f"the signature would not count ({', '.join(sorted(reasons)) or 'unknown'}); nothing was written",
             "an earlier no of the same person, or a clock that is behind, stands in its way",
         )
-    _append(paper.path, paper.name, envelope)
+    append(paper.path, paper.name, envelope)
     return envelope
+
+
+def check_own_key(roster: Roster, signer: Person, key: SigningKey) -> None:
+    """Return if this is a key that the roster lists for the person. Raises ``Refused``."""
+    if key.demo and not roster.demo:
+        raise Refused("DEMO_KEY_REFUSED", "a demo key signs under a demo roster only", "make a key of your own")
+    if key.public not in signer.keys:
+        raise Refused(
+            "KEY_NOT_IN_ROSTER",
+            f"this key is not one that the roster lists for '{signer.pseudonym}'",
+            "use the key whose public half the roster holds; a new key needs a roster that every site signs anew",
+        )
+
+
+def end_of(until: str, roster: Roster, *, now: datetime) -> datetime:
+    """Until when an approval holds: a day (through its end, UTC), a time with zone, or the roster's end if empty.
+
+    Raises:
+        BadInputError: UNTIL_UNREADABLE. Refused: UNTIL_PAST, UNTIL_BEYOND_ROSTER.
+    """
+    if not until:
+        return roster.expires
+    try:
+        end = read_time(until) if "T" in until else _end_of_day(until)
+    except (ValueError, OverflowError, BadSignatureError):
+        raise BadInputError(
+            "UNTIL_UNREADABLE",
+            f"'{until[:40]}' is neither a day nor a time with its zone",
+            "write --until 2027-03-31, or --until 2027-03-31T18:00:00+09:00",
+        ) from None
+    if end <= now:
+        raise Refused("UNTIL_PAST", f"an approval until {until} would be over already", "name a later end")
+    if end > roster.expires:
+        raise Refused(
+            "UNTIL_BEYOND_ROSTER",
+            f"nothing is approved beyond the roster's own end, {write_time(roster.expires)}",
+            "name an earlier end, or leave --until out: the approval then holds as long as the roster",
+        )
+    return end
+
+
+def _end_of_day(day: str) -> datetime:
+    return datetime.combine(date.fromisoformat(day) + timedelta(days=1), time(tzinfo=UTC))
 
 
 def open_roster(study_folder: Path, *, now: datetime) -> tuple[Roster, tuple[str, ...]]:
@@ -289,30 +232,21 @@ def add_acceptance(study_folder: Path, roster: Roster, *, site: str, key: Signin
     """Sign the roster for a site. Raises ``Refused`` KEY_NOT_IN_ROSTER, DEMO_KEY_REFUSED, FILE_CHANGED."""
     roster.check_own_key(site, key)
     path = study_folder / ROSTER
-    _check_same(path, roster.fingerprint, Roster.parse(read_file(path), ROSTER).fingerprint)
-    _append(path, ROSTER, sign_statement(roster_statement(roster, file=ROSTER), [key]))
+    if Roster.parse(read_file(path), ROSTER).fingerprint != roster.fingerprint:
+        raise _changed(path)
+    append(path, ROSTER, sign_statement(roster_statement(roster, file=ROSTER), [key]))
 
 
-def _check_same(path: Path, shown: str, now: str) -> None:
-    if shown != now:
-        raise Refused(
-            "FILE_CHANGED",
-            f"{path.name} was changed since it was shown; nothing was signed",
-            "read it again as it is now, then sign",
-        )
+def check_same(paper: Paper) -> None:
+    """Return if the paper, and what it was compared with, are still what was shown. Raises ``Refused`` FILE_CHANGED."""
+    again = open_paper(paper.path)
+    if (again.bytes_digest, again.shown) != (paper.bytes_digest, paper.shown):
+        raise _changed(paper.path)
 
 
-def _append(path: Path, name: str, envelope: Envelope) -> None:
-    """Add one line to the signatures beside a file, whole or not at all."""
-    beside = path.with_name(path.name + SIGNATURES)
-    data = write_envelopes((*signatures_of(path, name), envelope))
-    try:
-        read_envelopes(data, name=beside.name)
-        write_whole(beside, data, READABLE)
-    except (OSError, BadDocumentError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadInputError(
-            "SIGNATURES_UNWRITABLE",
-            f"{name}{SIGNATURES} cannot be written ({reason}); nothing was signed",
-            "check folder and disk, and that not too many old signatures stand in the file",
-        ) from None
+def _changed(path: Path) -> Refused:
+    return Refused(
+        "FILE_CHANGED",
+        f"{path.name} was changed since it was shown; nothing was signed",
+        "read it again as it is now, then sign",
+    )

@@ -10,7 +10,7 @@ It opens no record, no consent, no ledger and no key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -18,6 +18,7 @@ from pathlib import Path
 from shlex import quote
 
 from ...governance.errors import GovernanceError
+from ...governance.signing.approvals import Ignored
 from ...governance.signing.roster import Roster
 from ..data.intake import inspect, locate
 from ..errors import CoreError
@@ -26,8 +27,10 @@ from ..site.papers import check_parties, policy_signers, read_study
 from ..study import Study
 from .decisions import to_decide
 from .keys import entries
-from .signing import ROSTER, Paper, approved, open_paper, open_roster
+from .paper import ROSTER, Paper, approved, open_paper
+from .signing import open_roster
 
+NO = "NOT_AN_APPROVAL"  # how the rule lists a no that it has heard
 BASE_MODEL_SIGNERS = {"legal": 1}  # site/papers.py asks for legal's signature on the record
 
 
@@ -117,17 +120,28 @@ def _paper(folder: Path, name: str, study: Study, roster: Roster | None, now: da
     wanted = signers_of(name, roster)
     missing = counted.missing(wanted)
     by = ", ".join(f"{person} ({role})" for person, role in counted.people) or "nobody"
-    not_counted = _not_counted([one.code for one in counted.ignored])
+    not_counted = _withdrawn(roster, counted.ignored) + _not_counted([one.code for one in counted.ignored])
     commands = tuple(_sign(folder, name, role, _signer(paper, roster, role, counted.people)) for role in missing)
     lacking = f"; missing: {', '.join(missing)}" if missing else ""
     return Item(name, not missing, f"signed by {by}{lacking}{not_counted}{open_marks}", commands)
 
 
+def _withdrawn(roster: Roster, ignored: Iterable[Ignored]) -> str:
+    """Who took an approval back, or said no."""
+    said_no = {one.key_id for one in ignored if one.code == NO}
+    names = [one.pseudonym for one in roster.people if any(key.key_id in said_no for key in one.keys)]
+    return f"; revoked or rejected by {', '.join(names)}" if names else ""
+
+
 def _not_counted(codes: list[str]) -> str:
     """Signatures beside the paper that count for nothing; most often because the file is another one by now."""
+    codes = [code for code in codes if code not in (NO, "WITHDRAWN")]
     changed = codes.count("SUBJECT_OTHER")
-    others = [code for code in codes if code != "SUBJECT_OTHER"]
+    upgraded = codes.count("RENDERER_OTHER")
+    others = [code for code in codes if code not in ("SUBJECT_OTHER", "RENDERER_OTHER")]
     told = f"; {changed} no longer count: the file changed after they signed (SUBJECT_OTHER)" if changed else ""
+    if upgraded:
+        told += f"; {upgraded} no longer count: this version shows the policy in other words (RENDERER_OTHER)"
     return told + (f"; {len(others)} do not count ({', '.join(sorted(set(others)))})" if others else "")
 
 

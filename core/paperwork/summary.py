@@ -3,23 +3,26 @@
 For: ``sekisho legal sign`` and ``sekisho site sign-roster``. Not for: pages (governance/evidence/page.py) or the file
 itself, which is what is signed; a summary helps to see that it is the right one.
 
-A policy reads as ``sekisho legal check`` shows it: prose beside what the system will enforce.
+A policy is shown as the rendering that the signature binds (governance/policy/signoff.py), and a later version of it
+with what becomes allowed and what is no longer, against the version before.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cache
 
 from ...governance.language import Catalogue, Language
-from ...governance.policy.explain import explain
+from ...governance.policy.compare import compare
 from ...governance.policy.policy import Policy
+from ...governance.policy.signoff import comparison_in_words, rendering
 from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.signing.envelope import write_time
 from ...governance.signing.roster import Roster
 from ...governance.vocabulary import known, label
 from ..study import Study
 from .decisions import to_decide
-from .signing import Paper
+from .paper import Paper
 
 HOUSE = __name__.removesuffix(".paperwork.summary")
 
@@ -29,15 +32,15 @@ def _texts() -> Catalogue:
     return Catalogue.load(HOUSE, "texts")
 
 
-def summary(paper: Paper, roster: Roster, language: Language) -> list[str]:
-    """The paper in words, then what is signed."""
+def summary(paper: Paper, language: Language, *, until: datetime) -> list[str]:
+    """The paper in words, then what is signed, and until when the signature would hold."""
     content = paper.content
     if isinstance(content, Study):
         lines = _study(content, language)
     elif isinstance(content, BaseModelRecord):
         lines = _base_model(content, language)
     else:
-        lines = _policy(content, language)
+        lines = _policy(content, paper.before, language)
     left = to_decide(paper.text)
     if left:
         lines.append(_say("sign.decide", language, number=left))
@@ -45,8 +48,25 @@ def summary(paper: Paper, roster: Roster, language: Language) -> list[str]:
         *lines,
         _say("sign.bytes", language, digest=paper.bytes_digest),
         _say("sign.canonical", language, digest=paper.canonical_digest),
-        _say("sign.until", language, expires=write_time(roster.expires)),
+        *_shown(paper, language),
+        _say("sign.until", language, expires=write_time(until)),
     ]
+
+
+def question(paper: Paper, person: str, role: str, digits: int, language: Language) -> str:
+    """What the person is asked, who answers with the first digits of the file's digest."""
+    return _say("sign.question", language, paper=paper.name, person=person, role=_term("roles", role, language),
+                number=digits)  # fmt: skip
+
+
+def no_in_words(paper: Paper, person: str, role: str, *, reject: bool, language: Language) -> list[str]:
+    """What a person signs who takes an approval back, or says no, and what follows from it."""
+    kind = "reject" if reject else "revoke"
+    return [
+        _say(f"{kind}.what", language, person=person, paper=paper.name, role=_term("roles", role, language),
+             digest=paper.bytes_digest),
+        _say("revoke.effect", language),
+    ]  # fmt: skip
 
 
 def roster_summary(roster: Roster, language: Language) -> list[str]:
@@ -82,8 +102,22 @@ def roster_summary(roster: Roster, language: Language) -> list[str]:
     ]
 
 
-def _policy(policy: Policy, language: Language) -> list[str]:
-    return [_say("policy.what", language, id=policy.id, version=policy.version), *explain(policy, language)]
+def _shown(paper: Paper, language: Language) -> list[str]:
+    """The digests of what was shown, which an approval of a policy binds as well."""
+    if paper.shown is None:
+        return []
+    renderings = {"renderer": paper.shown.renderer, "english": paper.shown.en, "japanese": paper.shown.ja}
+    lines = [_say("sign.shown", language, **renderings)]
+    if paper.shown.comparison is not None:
+        lines.append(_say("sign.comparison", language, digest=paper.shown.comparison))
+    return lines
+
+
+def _policy(policy: Policy, before: Policy | None, language: Language) -> list[str]:
+    lines = rendering(policy, language).splitlines()
+    if before is not None:
+        lines += ["", *comparison_in_words(compare(before, policy), before, policy, language)]
+    return [*lines, ""]
 
 
 def _study(study: Study, language: Language) -> list[str]:

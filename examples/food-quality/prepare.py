@@ -25,10 +25,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from sekisho.core.site.papers import read_before
 from sekisho.core.study import Study
 from sekisho.governance.policy.policy import Policy
+from sekisho.governance.policy.signoff import shown
 from sekisho.governance.provenance.disclosure import BaseModelRecord
-from sekisho.governance.signing.approvals import approval_statement
+from sekisho.governance.signing.approvals import Shown, approval_statement
 from sekisho.governance.signing.envelope import PREDICATES, Subject, sign_statement, write_envelopes
 from sekisho.governance.signing.keys import SigningKey, demo_key
 from sekisho.governance.signing.roster import Roster, roster_statement
@@ -203,7 +205,8 @@ def sign_everything() -> None:
         path = HERE / "sites" / site / "policy.yaml"
         policy = Policy.parse(path.read_bytes(), f"sites/{site}/policy.yaml")
         signers = {"legal": keys[f"{site}-legal"], "it": keys[f"{site}-it"]}
-        approve(roster, path, (policy.bytes_digest, policy.canonical_digest), "policy-approval", signers)
+        seen = shown(policy, read_before(HERE, site, policy))
+        approve(roster, path, (policy.bytes_digest, policy.canonical_digest), "policy-approval", signers, seen)
     makers_of_the_study = {"legal": keys["hinoki"], "it": keys["kaede"]}
     path = HERE / "base-model.yaml"
     model = BaseModelRecord.parse(path.read_bytes(), path.name)
@@ -260,9 +263,14 @@ def roster_text(keys: Mapping[str, SigningKey]) -> str:
 
 
 def approve(
-    roster: Roster, path: Path, digests: tuple[str, str], kind: str, signers: Mapping[str, SigningKey]
+    roster: Roster,
+    path: Path,
+    digests: tuple[str, str],
+    kind: str,
+    signers: Mapping[str, SigningKey],
+    seen: Shown | None = None,
 ) -> None:
-    """One envelope a role, beside the file: over its bytes and over its RFC 8785 form."""
+    """One envelope a role, beside the file: over its bytes and over its RFC 8785 form, after seeing ``seen``."""
     subjects = (Subject(path.name, digests[0]), Subject(f"{path.name} (RFC 8785)", digests[1]))
     envelopes = [
         sign_statement(
@@ -273,6 +281,7 @@ def approve(
                 predicate_type=PREDICATES[kind],
                 issued=APPROVED_AT,
                 expires=VALID_UNTIL,
+                shown=seen,
             ),
             [key],
         )

@@ -7,7 +7,7 @@ The order of the checks, each of which stops at the first thing it finds:
     1. container    the zip, written again from its members, is this file byte for byte
     2. manifest     lists every other member with its digest, and is signed by a party of the roster
     3. roster       is signed by every site in it
-    4. papers       study, policies and base-model record carry approvals of people in the roster
+    4. papers       study, policies and base-model record carry approvals of people in the roster, who saw the same
     5. logs         each party's entries give the root of its signed checkpoint (RFC 6962, C2SP)
     6. provenance   one statement a run, signed by a party; what it names is in this bundle and in that run's entries
     7. root         the digest of roster.yaml is the fingerprint that you gave
@@ -54,6 +54,9 @@ BOTH, LEGAL = ("legal", "it"), ("legal",)      # whose approval a paper needs, b
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99}){0,3}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PROVENANCE = re.compile(r"provenance/([^/]+)\.dsse\.json")      # the file is named after the run
+# What an approval binds beside the paper: of a policy, what its signers were shown; of all else nothing.
+SHOWN = {False: re.compile("null"), True: re.compile(
+    '{"comparison": (null|#), "en": #, "ja": #, "renderer": "[^"]+"}'.replace("#", f'"{DIGEST.pattern}"'))}
 
 SENTENCES = {
     "verified": (0, "Verified: nothing was changed, and the signers are those of the roster with your fingerprint.",
@@ -437,19 +440,17 @@ def _check_roster(members: Mapping[str, bytes], roster: Roster) -> str:
 def _check_papers(members: Mapping[str, bytes], roster: Roster, details: list[str]) -> dict[str, set[str]]:
     """Approvals of the study, every policy and the base-model record; gives the digests that each paper goes by."""
     known: dict[str, set[str]] = {}
-    needed: tuple[str, ...]
     for name in sorted(members):
-        if name == STUDY:
-            kind, needed = "study-approval", BOTH
-        elif name == BASE_MODEL:
-            kind, needed = "base-model", LEGAL
+        if name in (STUDY, BASE_MODEL):
+            kind = "study-approval" if name == STUDY else "base-model"
         elif re.fullmatch(r"policies/[^/]+\.yaml", name):
-            kind, needed = "policy-approval", BOTH
+            kind = "policy-approval"
         else:
             continue
+        needed = LEGAL if name == BASE_MODEL else BOTH
         words = _words(members[name], members.get(name + APPROVALS, b""), kind, roster)
-        for about in sorted({word.about for word in words}, key=sorted):
-            people = _approving([word for word in words if word.about == about or word.decision != "approve"])
+        for about, seen in sorted({word[:2] for word in words}):
+            people = _approving([word for word in words if word[:2] == (about, seen) or word.decision != "approve"])
             if all(list(people.values()).count(role) >= roster.thresholds.get(role, 1) for role in needed):
                 known[name] = set(about)
                 details.append(f"{name}: approved by " + ", ".join(f"{one} ({people[one]})" for one in sorted(people)))
@@ -460,9 +461,10 @@ def _check_papers(members: Mapping[str, bytes], roster: Roster, details: list[st
 
 
 class Word(NamedTuple):
-    """What one person said about one set of digests."""
+    """What one person said about one set of digests, having seen something."""
 
-    about: frozenset[str]
+    about: tuple[str, ...]
+    seen: str
     person: Holder
     role: str
     decision: str
@@ -473,12 +475,15 @@ def _words(paper: bytes, signatures: bytes, kind: str, roster: Roster) -> list[W
     words = []
     for envelope in _envelopes(signatures):
         statement, signers = open_envelope(envelope, roster.keys)
-        about, said, under = subjects(statement), statement["predicate"], statement["predicate"]["roster"]
-        if statement["predicateType"] != ATTESTATION + kind + ":v1" or digest(paper) not in about:
+        about, said, under = sorted(subjects(statement)), statement["predicate"], statement["predicate"]["roster"]
+        seen = json.dumps(said.get("shown"), sort_keys=True)
+        heard = said["decision"] != "approve" or SHOWN[kind == "policy-approval"].fullmatch(seen)
+        if statement["predicateType"] != ATTESTATION + kind + ":v1" or digest(paper) not in about or not heard:
             continue
         if under["version"] < roster.version or under["fingerprint"] == roster.fingerprint:
             issued = datetime.fromisoformat(said["issued"].replace("Z", "+00:00"))
-            words += [Word(about, one, said["role"], said["decision"], issued) for one in signers if not one.is_party]
+            rest = said["role"], said["decision"], issued
+            words += [Word(tuple(about), seen, one, *rest) for one in signers if not one.is_party]
     return words
 
 

@@ -32,6 +32,7 @@ from .policy import Organisation, Policy
 
 RENDERER = "sekisho-rendering/1"  # raised with every change of words, layout or comparison
 INDENT = "   "
+ALWAYS_DIFFER = ("version", "supersedes")  # between any two versions, and said already
 
 
 @cache
@@ -75,9 +76,10 @@ def comparison_in_words(comparison: Comparison, before: Policy, policy: Policy, 
     names = {one.type: one.name[language] for one in (*explanations(before), *explanations(policy))}
     for change in comparison.clauses:
         lines += [INDENT + line for line in _clause(change, names[change.type], language)]
-    if comparison.header:
+    header = [change for change in comparison.header if change.field not in ALWAYS_DIFFER]
+    if header:
         lines.append(_say("comparison.header", language))
-        lines += [INDENT + _field(change, language) for change in comparison.header]
+        lines += [INDENT + _field(change, language) for change in header]
     return lines
 
 
@@ -208,7 +210,7 @@ def _provisions(policy: Policy, language: Language) -> Iterator[str]:
 
 
 def _witness(witness: Witness, refusing: Policy, language: Language) -> Iterator[str]:
-    for denial in denials(refusing, decide(refusing, witness.request)):
+    for denial in denials(refusing, decide(refusing, witness.other_request)):
         yield _say("comparison.because", language, clause=denial.clause, name=denial.name[language], code=denial.code,
                    reason=denial.reason[language])  # fmt: skip
     facts = (f"{name} = {fact['value']}" for name, fact in witness.request.to_json().items())

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from sekisho.core.errors import CoreError, Refused
-from sekisho.core.paperwork.signing import add_approval, check_signer, open_paper
+from sekisho.core.paperwork.paper import open_paper
+from sekisho.core.paperwork.signing import add_approval, check_signer
 from sekisho.core.site.papers import read_roster, study_approvals
 from sekisho.core.study import Study
 from sekisho.governance.errors import GovernanceError
@@ -252,7 +253,7 @@ def test_a_file_that_changed_since_it_was_shown_is_not_signed(study: Path) -> No
     change(study / "study.yaml", 'epsilon: "3.0"', 'epsilon: "9.0"')
     key = SigningKey.load(study / "keys" / "study-legal.key", PASSPHRASE.encode())
     with pytest.raises(Refused) as caught:
-        add_approval(paper, roster, signer=signer, role="legal", key=key, now=now)
+        add_approval(paper, roster, signer=signer, role="legal", key=key, until=roster.expires, now=now)
     assert caught.value.code == "FILE_CHANGED"
     assert not (study / "study.yaml.dsse.json").exists()
 
@@ -268,7 +269,8 @@ def test_a_clock_that_is_behind_signs_nothing_that_would_not_count(study: Path) 
         paper = open_paper(study / "study.yaml")
         signer = next(person for person in roster.people if person.pseudonym == "study-legal")
         key = SigningKey.load(study / "keys" / "study-legal.key", PASSPHRASE.encode())
-        add_approval(paper, roster, signer=signer, role="legal", key=key, now=roster.created - timedelta(days=1))
+        early_on = roster.created - timedelta(days=1)
+        add_approval(paper, roster, signer=signer, role="legal", key=key, until=roster.expires, now=early_on)
     assert early.value.code == "SIGNATURE_NOT_COUNTED"
 
 
@@ -362,7 +364,7 @@ def test_a_signature_in_a_role_that_is_not_held_does_not_count(study: Path) -> N
     imposter = next(person for person in roster.people if person.pseudonym == "study-it")
     key = SigningKey.load(study / "keys" / "study-it.key", PASSPHRASE.encode())
     with pytest.raises(Refused) as caught:
-        add_approval(paper, roster, signer=imposter, role="legal", key=key, now=now)
+        add_approval(paper, roster, signer=imposter, role="legal", key=key, until=roster.expires, now=now)
     assert (caught.value.code, "ROLE_NOT_HELD" in str(caught.value)) == ("SIGNATURE_NOT_COUNTED", True)
     assert sign(study / "study.yaml", "it", "study-it").exit == 0
     assert study_approvals(study, paper.content, roster, now=now + timedelta(seconds=9)) == {  # type: ignore[arg-type]

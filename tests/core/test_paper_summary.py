@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.core.paperwork.signing import Paper, open_paper
+from sekisho.core.paperwork.paper import Paper, open_paper
 from sekisho.core.paperwork.summary import summary
 from sekisho.core.study import Study
 from sekisho.governance.language import Language
@@ -29,7 +29,7 @@ def changed(*pairs: tuple[str, str]) -> Paper:
 
 
 def shown(paper: Paper, language: Language) -> str:
-    return "\n".join(summary(paper, ROSTER, language))
+    return "\n".join(summary(paper, language, until=ROSTER.expires))
 
 
 @pytest.mark.parametrize("language", BOTH)

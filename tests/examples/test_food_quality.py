@@ -21,6 +21,7 @@ from sekisho.core.gate.facts import Standing, request_for
 from sekisho.core.pilot.baselines import read_baselines
 from sekisho.core.pilot.roi import RoiInput, roi
 from sekisho.core.planning import plan_of
+from sekisho.core.site.papers import read_before
 from sekisho.core.study import Study
 from sekisho.core.training.optimizer import public_learning_rate
 from sekisho.core.training.tangent import RADIUS
@@ -29,6 +30,7 @@ from sekisho.governance.consent.consent import ConsentRegister, Reason
 from sekisho.governance.errors import BadDocumentError, BadSignatureError, Refused
 from sekisho.governance.policy.decide import decide
 from sekisho.governance.policy.policy import Policy
+from sekisho.governance.policy.signoff import shown
 from sekisho.governance.provenance.disclosure import BaseModelRecord
 from sekisho.governance.signing.approvals import approvals
 from sekisho.governance.signing.envelope import PREDICATES, read_envelopes
@@ -179,7 +181,7 @@ def test_every_site_signed_the_roster_and_only_this_one():
         verify_first_roster(Roster.parse(changed, "roster.yaml"), envelopes, now=NOW)
 
 
-def approved(name, digests, kind, requester=None, now=NOW):
+def approved(name, digests, kind, requester=None, now=NOW, seen=None):
     return approvals(
         ROSTER,
         signatures(name),
@@ -187,13 +189,15 @@ def approved(name, digests, kind, requester=None, now=NOW):
         predicate_type=PREDICATES[kind],
         now=now,
         requester=requester,
+        shown=seen,
     )
 
 
 def test_each_policy_is_signed_by_that_makers_own_legal_and_it():
     for site, policy in POLICIES.items():
         digests = (policy.bytes_digest, policy.canonical_digest)
-        found = approved(f"sites/{site}/policy.yaml", digests, "policy-approval")
+        seen = shown(policy, read_before(EXAMPLE, site, policy))
+        found = approved(f"sites/{site}/policy.yaml", digests, "policy-approval", seen=seen)
         assert found.people == ((f"{site}-it", "it"), (f"{site}-legal", "legal"))
         assert found.ignored == ()
 

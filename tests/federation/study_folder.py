@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sekisho.core.site.papers import read_before
 from sekisho.core.study import Study
 from sekisho.governance.canonical import digest_bytes
 from sekisho.governance.policy.policy import Policy
+from sekisho.governance.policy.signoff import shown
 from sekisho.governance.provenance.disclosure import BaseModelRecord
-from sekisho.governance.signing.approvals import approval_statement
+from sekisho.governance.signing.approvals import Shown, approval_statement
 from sekisho.governance.signing.envelope import PREDICATES, Subject, sign_statement, write_envelopes
 from sekisho.governance.signing.keys import SigningKey, demo_key
 from sekisho.governance.signing.roster import Roster, roster_statement
@@ -107,7 +109,9 @@ def sign_study(folder: Path) -> None:
 def sign_policy(folder: Path, site: str) -> None:
     path = folder / "sites" / site / "policy.yaml"
     policy = Policy.parse(path.read_bytes(), path.name)
-    approve(folder, path, {policy.bytes_digest, policy.canonical_digest}, "policy-approval")
+    before = read_before(folder, site, policy)
+    digests = {policy.bytes_digest, policy.canonical_digest}
+    approve(folder, path, digests, "policy-approval", seen=shown(policy, before))
 
 
 def sign_base_model(folder: Path) -> None:
@@ -116,8 +120,15 @@ def sign_base_model(folder: Path) -> None:
     approve(folder, path, {record.bytes_digest, record.canonical_digest}, "base-model")
 
 
-def approve(folder: Path, path: Path, digests: set[str], kind: str, roles: Iterable[str] = ("legal", "it")) -> None:
-    """Approvals of exactly ``digests`` by one person for each role, written beside ``path``."""
+def approve(
+    folder: Path,
+    path: Path,
+    digests: set[str],
+    kind: str,
+    roles: Iterable[str] = ("legal", "it"),
+    seen: Shown | None = None,
+) -> None:
+    """Approvals of exactly ``digests`` by one person for each role, who saw ``seen``, written beside ``path``."""
     roster = read_roster(folder)
     envelopes = []
     for role in roles:
@@ -128,6 +139,7 @@ def approve(folder: Path, path: Path, digests: set[str], kind: str, roles: Itera
             predicate_type=PREDICATES[kind],
             issued=ISSUED,
             expires=EXPIRES,
+            shown=seen,
         )
         envelopes.append(sign_statement(statement, [person_key(role)]))
     path.with_name(path.name + ".dsse.json").write_bytes(write_envelopes(envelopes))

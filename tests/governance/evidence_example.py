@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sekisho.governance.canonical import canonical_bytes, digest_bytes
 from sekisho.governance.evidence import verifier
@@ -22,7 +22,7 @@ from sekisho.governance.provenance.provenance import (
     size_bucket,
     training_run,
 )
-from sekisho.governance.signing.approvals import approval_statement
+from sekisho.governance.signing.approvals import Shown, approval_statement
 from sekisho.governance.signing.envelope import PREDICATES, Statement, Subject, sign_statement, write_envelopes
 from sekisho.governance.signing.keys import SigningKey
 from sekisho.governance.signing.roster import Roster, roster_statement
@@ -119,7 +119,10 @@ def roster_yaml(world: str = "") -> bytes:
     ).encode()
 
 
-def approved(roster: Roster, data: bytes, kind: str, roles: Mapping[str, str], world: str = "", **words: str) -> bytes:
+SEEN = Shown("sekisho-rendering/1", "sha256:" + "e" * 64, "sha256:" + "f" * 64, None)
+
+
+def approved(roster: Roster, data: bytes, kind: str, roles: Mapping[str, str], world: str = "", **words: Any) -> bytes:
     """Approvals of one paper: its bytes, and a second digest standing for its canonical form."""
     pair = [Subject("paper", digest_bytes(data)), Subject("paper, canonical", digest_bytes(b"canonical" + data))]
     return write_envelopes([
@@ -157,7 +160,7 @@ def members(folder: Path, world: str = "", runs: Sequence[Run] = (PROBE,),
     }
     for site, policy in policies.items():
         found[f"policies/{site}.yaml"] = policy
-        found[f"policies/{site}.yaml.dsse.json"] = approved(roster, policy, "policy-approval", BOTH, world)
+        found[f"policies/{site}.yaml.dsse.json"] = approved(roster, policy, "policy-approval", BOTH, world, shown=SEEN)
     for run in runs:
         signed = sign_statement(statement(roster, study, policies, run), [key("kohi", world)])
         found[run.member] = instead.get(run.member, write_envelopes([signed]))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -23,6 +24,7 @@ from sekisho.governance.evidence import verifier
 from sekisho.governance.evidence.verifier import verify
 from sekisho.governance.log.entries import Entry
 from sekisho.governance.log.merkle import leaf_hash, root_of
+from sekisho.governance.signing.approvals import Shown
 from sekisho.governance.signing.envelope import Envelope, Statement, read_envelopes, sign_statement, write_envelopes
 from sekisho.governance.signing.roster import Roster, roster_statement
 
@@ -277,6 +279,30 @@ def test_the_study_needs_legal_and_it_by_people_who_hold_the_roles(members: dict
     ):
         assert tampered(members, **{"study.yaml.dsse.json": forged}).code == 5
     assert tampered(members, **{"study.yaml.dsse.json": approvals(members)}).code == 0
+
+
+def test_the_signers_of_a_policy_must_have_seen_the_same(members: dict[str, bytes]) -> None:
+    roster = Roster.parse(members["roster.yaml"], "roster.yaml")
+    name = "policies/kohi.yaml"
+
+    def signed(shown: Shown | None, **roles: str) -> bytes:
+        return example.approved(roster, members[name], "policy-approval", roles or example.BOTH, shown=shown)
+
+    other = replace(example.SEEN, ja="sha256:" + "0" * 64)
+    compared = replace(example.SEEN, comparison="sha256:" + "c" * 64)
+    legal, it = signed(example.SEEN, legal="counsel-1"), signed(other, it="admin-1")
+    for forged in (
+        legal + it,                                            # two people, two renderings
+        signed(None),                                          # nothing bound
+        signed(replace(example.SEEN, en="the same")),          # no digest
+        signed(replace(example.SEEN, renderer="")),
+    ):  # fmt: skip
+        assert tampered(members, **{name + ".dsse.json": forged}).code == 5
+    for honest in (legal + it + signed(other, legal="counsel-1"), signed(compared)):
+        assert tampered(members, **{name + ".dsse.json": honest}).code == 0
+    assert tampered(members, **{"study.yaml.dsse.json": approvals(members, shown=example.SEEN)}).code == 5
+    revoked = example.approved(roster, members[name], "policy-approval", {"it": "admin-1"}, decision="revoke")
+    assert tampered(members, **{name + ".dsse.json": signed(example.SEEN) + revoked}).code == 5  # needs nothing shown
 
 
 def test_a_later_no_outweighs_an_approval(members: dict[str, bytes]) -> None:
