@@ -224,12 +224,8 @@ def _alone(provision: Provision, verdict: Verdict, *, added: bool) -> ClauseChan
 
 def _change(old: Provision, new: Provision) -> ClauseChange:
     changes = _held_changes(old.held, new.held)
-    shown = {change.field for change in changes}
-    recorded = (
-        change
-        for change in _leaf_changes(old.clause, new.clause, skip=("id", "text", "type"))
-        if not any(change.field == name or _under(change.field, name) or _under(name, change.field) for name in shown)
-    )
+    leaves = _leaf_changes(old.clause, new.clause, skip=("id", "text", "type"))
+    recorded = (leaf for leaf in leaves if not any(_tells(change, leaf) for change in changes))
     return ClauseChange(
         type=new.type,
         old_id=old.id,
@@ -242,8 +238,12 @@ def _change(old: Provision, new: Provision) -> ClauseChange:
     )
 
 
-def _under(field: str, other: str) -> bool:
-    return field.startswith(other + ".")
+def _tells(change: FieldChange, leaf: FieldChange) -> bool:
+    """Whether who reads the change of a constraint has read of this change in the text as well."""
+    if leaf.field == change.field:
+        return True
+    values = ((leaf.old, change.old), (leaf.new, change.new))
+    return leaf.field.startswith(change.field + ".") and all(was is None or was in (told or "") for was, told in values)
 
 
 def _held_changes(old: tuple[Held, ...], new: tuple[Held, ...]) -> tuple[FieldChange, ...]:
@@ -287,7 +287,7 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
         items = {str(index): item for index, item in enumerate(value, start=1)}
     else:
         if value is not None:
-            yield path, write(value)
+            yield path, value if isinstance(value, str) else write(value)  # text whole: a change may be at its end
         return
     for key, item in items.items():
         yield from _leaves(item, f"{path}.{key}" if path else key)

@@ -1,11 +1,10 @@
 """What a field of a clause allows, as a small lattice: set, interval, window, level, yes-or-no.
 
-For: saying of a fact whether it is allowed, and of two fields which allows less, what both allow, and one
-value that only the first allows. Not for: where facts come from (request.py), what a field means (clause.py).
+For: saying of a fact whether it is allowed, and of two fields what both allow. Not for: a value that one allows and
+others do not (region.py), where facts come from (request.py), what a field means (clause.py).
 
     constraint.fits(value) -> contains(value)           decide
-    constraint.within(other), difference(other)         compare
-    constraint.meet(other), is_empty                    combine
+    constraint.meet(other), is_empty                    compare, combine
     constraint.text(), parts(), offending(value)        results and explanations
 
 Everything is a frozen value and pure. Decimals are compared, never added: a comparison is exact, a sum in a
@@ -36,10 +35,6 @@ class Constraint(ABC):
     def meet(self, other: Self) -> Self:
         """What both allow."""
 
-    @abstractmethod
-    def difference(self, other: Self) -> Any | None:
-        """One value that this allows and ``other`` does not; None if there is none."""
-
     @property
     @abstractmethod
     def is_empty(self) -> bool:
@@ -52,10 +47,6 @@ class Constraint(ABC):
     @abstractmethod
     def text(self) -> str:
         """The constraint in signs that need no translation."""
-
-    def within(self, other: Self) -> bool:
-        """Whether everything that this allows, ``other`` allows too."""
-        return self.difference(other) is None
 
     def offending(self, value: Any) -> tuple[str, ...]:
         """What is at fault: of a set the terms too many or lacking, else the value itself."""
@@ -99,9 +90,6 @@ class OneOf(Constraint):
     def meet(self, other: Self) -> Self:
         return type(self)(self.values & other.values)
 
-    def difference(self, other: Self) -> str | None:
-        return min(self.values - other.values, default=None)
-
     @property
     def is_empty(self) -> bool:
         return not self.values
@@ -127,10 +115,6 @@ class Within(Constraint):
 
     def meet(self, other: Self) -> Self:
         return type(self)(self.values & other.values)
-
-    def difference(self, other: Self) -> frozenset[str] | None:
-        extra = sorted(self.values - other.values)
-        return frozenset(extra[:1]) if extra else None
 
     @property
     def is_empty(self) -> bool:
@@ -160,9 +144,6 @@ class Requires(Constraint):
 
     def meet(self, other: Self) -> Self:
         return type(self)(self.values | other.values)
-
-    def difference(self, other: Self) -> frozenset[str] | None:
-        return self.values if other.values - self.values else None
 
     @property
     def is_empty(self) -> bool:
@@ -201,15 +182,6 @@ class Interval(Constraint):
         high = min((end for end in (self.high, other.high) if end is not None), default=None)
         return type(self)(low, high, self.whole)
 
-    def difference(self, other: Self) -> Decimal | int | None:
-        # An end of this interval or, where it has none, the whole number just outside the other's end.
-        candidates = [end for end in (self.high, self.low) if end is not None]
-        if other.high is not None:
-            candidates.append(int(other.high) + 1)
-        if other.low is not None:
-            candidates.append(int(other.low) - 1)
-        return next((end for end in candidates if self.contains(end) and not other.contains(end)), None)
-
     @property
     def is_empty(self) -> bool:
         return self.low is not None and self.high is not None and self.low > self.high
@@ -240,12 +212,6 @@ class Window(Constraint):
         start = max((end for end in (self.start, other.start) if end is not None), default=None)
         until = min((end for end in (self.until, other.until) if end is not None), default=None)
         return type(self)(start, until)
-
-    def difference(self, other: Self) -> datetime | None:
-        # The first moment of this window, or the first after the other has ended.
-        candidates = [self.start or datetime.min.replace(tzinfo=UTC), other.until or self.start]
-        moments = (moment for moment in candidates if moment is not None and self.contains(moment))
-        return next((moment for moment in moments if not other.contains(moment)), None)
 
     @property
     def is_empty(self) -> bool:
@@ -281,9 +247,6 @@ class Level(Constraint):
     def meet(self, other: Self) -> Self:
         return self if self.contains(other.least) is False else other
 
-    def difference(self, other: Self) -> str | None:
-        return None if other.contains(self.least) else self.least
-
     @property
     def is_empty(self) -> bool:
         return False
@@ -309,9 +272,6 @@ class Truth(Constraint):
 
     def meet(self, other: Self) -> Self:
         return type(self)(self.allowed & other.allowed)
-
-    def difference(self, other: Self) -> bool | None:
-        return min(self.allowed - other.allowed, default=None)
 
     @property
     def is_empty(self) -> bool:

@@ -1,4 +1,4 @@
-"""Lattices: what each constraint allows, and that its five operations agree with one another."""
+"""Lattices: what each constraint allows, that its operations agree, and that a value between others is found."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sekisho.governance.policy.domain import ANY, COUNT, POSITIVE, PROBABILITY, SOME, Domain
 from sekisho.governance.policy.lattice import (
     EITHER,
     MUST,
@@ -24,6 +25,7 @@ from sekisho.governance.policy.lattice import (
     Within,
     write,
 )
+from sekisho.governance.policy.region import find
 
 TERMS = st.sampled_from(["a", "b", "c"])
 SETS = st.frozensets(TERMS)
@@ -54,20 +56,92 @@ def test_operations_agree(constraints: st.SearchStrategy[Any], values: st.Search
         assert one.fits(value)
         # meet is "both allow"
         assert one.meet(other).contains(value) == (one.contains(value) and other.contains(value))
-        # a difference is a value that only the first allows; without one, the first is within the second
-        witness = one.difference(other)
-        if witness is None:
-            assert one.within(other)
-            assert not one.contains(value) or other.contains(value)
-        else:
-            assert one.fits(witness) and one.contains(witness) and not other.contains(witness)
         # empty is "allows nothing"
         if one.is_empty:
-            assert not one.contains(value) and one.within(other)
+            assert not one.contains(value)
+        assert one.is_empty == (find(one, ()) is None)
         # equal constraints are written alike
         assert one.text() == type(one)(**vars(one)).text() and isinstance(one.parts(), tuple)
 
     check()
+
+
+@pytest.mark.parametrize(("constraints", "values"), LATTICES)
+def test_a_value_inside_one_and_outside_others_is_found_exactly_if_there_is_one(
+    constraints: st.SearchStrategy[Any], values: st.SearchStrategy[Any]
+) -> None:
+    @settings(max_examples=200, deadline=None)
+    @given(constraints, st.lists(constraints, max_size=3), st.lists(constraints, max_size=2), values)
+    def check(inside: Constraint, outside: list[Constraint], near: list[Constraint], value: Any) -> None:
+        found = find(inside, outside, near=near)
+        if found is None:
+            assert not inside.contains(value) or any(one.contains(value) for one in outside)
+        else:
+            assert inside.fits(found) and inside.contains(found) and not any(one.contains(found) for one in outside)
+            if not outside and near and all(one.contains(value) for one in (inside, *near)):
+                assert all(one.contains(found) for one in near)  # as the others like it, where that can be had
+        assert (found is None) == (find(inside, outside) is None)
+
+    check()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.builds(Interval, EXACT, EXACT),
+    st.lists(st.builds(Interval, EXACT, EXACT), max_size=3),
+    st.sampled_from([ANY, COUNT, POSITIVE, PROBABILITY]),
+    st.decimals(-3, 3, places=2),
+)
+def test_a_number_found_is_one_that_the_fact_can_have(
+    inside: Interval, outside: list[Interval], domain: Domain, value: Decimal
+) -> None:
+    found = find(inside, outside, domain)
+    if found is None:
+        possible = inside.contains(value) and not any(one.contains(value) for one in outside)
+        assert not (possible and _can_be(value, domain))
+    else:
+        assert _can_be(found, domain) and inside.contains(found) and not any(one.contains(found) for one in outside)
+
+
+def _can_be(value: Decimal, domain: Domain) -> bool:
+    if domain.open:
+        return (domain.low is None or value > domain.low) and (domain.high is None or value < domain.high)
+    return (domain.low is None or value >= domain.low) and (domain.high is None or value <= domain.high)
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "expected"),
+    [
+        (Interval(high=Decimal("3.0000001")), [Interval(high=Decimal(3))], Decimal("3.0000001")),
+        (Interval(high=Decimal("1E-60")), [], Decimal("1E-60")),
+        (Interval(high=Decimal(3)), [Interval(high=Decimal("3.000"))], None),
+        (Interval(low=1, whole=True), [Interval(low=3, whole=True)], 1),
+        (Interval(low=2, high=4, whole=True), [Interval(2, 2, True), Interval(4, 4, True)], 3),
+        (Interval(Decimal(2), Decimal(4)), [Interval(high=Decimal("3.1")), Interval(low=Decimal("3.2"))],
+         Decimal("3.11")),
+        (Interval(Decimal(1) / 8, Decimal(1) / 4), [Interval(high=Decimal("0.125" + "0" * 55 + "1"))], Decimal("0.25")),
+    ],
+)  # fmt: skip
+def test_bounds_that_lie_close_together_are_told_apart(
+    inside: Interval, outside: list[Interval], expected: Decimal | int | None
+) -> None:
+    assert find(inside, outside) == expected
+
+
+def test_a_set_that_cannot_be_empty_needs_a_term() -> None:
+    assert find(Within(frozenset()), ()) == frozenset()
+    assert find(Within(frozenset()), (), SOME) is None
+    assert find(Within(frozenset({"a"})), (Within(frozenset({"b"})),), SOME) == {"a"}
+    assert find(Within(frozenset("abcd")), (), SOME) == {"a"}  # of a long list the first will do
+
+
+def test_of_a_constraint_without_values_known_none_is_made_up() -> None:
+    class Odd(OneOf):
+        pass
+
+    with pytest.raises(TypeError):
+        find(object(), ())  # type: ignore[arg-type]
+    assert find(Odd(frozenset({"a"})), ()) == "a"
 
 
 @pytest.mark.parametrize(
