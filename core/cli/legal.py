@@ -22,7 +22,6 @@ from ..gate.facts import Standing, request_for
 from ..site.papers import Papers, read_file, read_papers, read_stops, read_study, requester_is_known
 from .console import DEFAULT_STUDY, REFUSED, Terminal, guarded
 from .reading import diff, show
-from .signing import sign
 from .signing import revoke, sign
 
 HOUSE = __name__.removesuffix(".cli.legal")

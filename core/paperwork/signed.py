@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from ...governance.errors import GovernanceError
+from ...governance.errors import GovernanceError, Refused
 from ...governance.policy.policy import Policy
 from ...governance.policy.reading import Signatures
 from ..errors import BadInputError, CoreError
@@ -27,6 +27,8 @@ def policy_signatures(path: Path, *, now: datetime) -> Signatures:
         if error.code != "NOT_A_PAPER":
             raise
         return Signatures(unknown="no-study")
+    except Refused:
+        return Signatures(unknown="no-earlier")  # of a later version whose predecessor is not here, as it was signed
     if not isinstance(paper.content, Policy):
         return Signatures(unknown="no-study")
     try:

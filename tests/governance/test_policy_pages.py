@@ -99,7 +99,7 @@ def test_who_has_signed_and_who_is_missing_is_said() -> None:
     assert "not in force" not in complete and "kaede" in complete
 
 
-@pytest.mark.parametrize("reason", ["no-study", "no-roster"])
+@pytest.mark.parametrize("reason", ["no-study", "no-roster", "no-earlier"])
 def test_where_signatures_cannot_be_known_the_page_says_so_and_calls_nothing_signed(reason: str) -> None:
     shown = in_one_language(policy_page(kohi(), Signatures(unknown=reason)), "en")
     assert "✓" not in shown and "has signed the policy as it stands" not in shown

@@ -1,0 +1,175 @@
+"""`sekisho legal show`, `diff` and `lint`: what they print, write, refuse, and how they end."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sekisho.core.paperwork.signed import policy_signatures
+
+from ..federation.command import sekisho
+from .own_study import NOW, run
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "food-quality"
+KOHI = EXAMPLE / "sites" / "kohi" / "policy.yaml"
+LANGUAGES = ("en", "ja")
+HEAVY = ("torch", "tenseal", "dp_accounting", "numpy", "transformers")
+
+
+def amended(folder: Path, *changed: tuple[str, str]) -> Path:
+    text = KOHI.read_text("utf-8").replace("version: 1", "version: 2", 1)
+    for old, new in changed:
+        assert old in text, old
+        text = text.replace(old, new)
+    path = folder / "new.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+# --- show
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_policy_is_shown_as_it_is_signed(language: str) -> None:
+    from sekisho.governance.policy.policy import Policy
+    from sekisho.governance.policy.signoff import rendering
+
+    done = run("legal", "show", KOHI, "--language", language)
+    assert done.exit == 0
+    policy = Policy.parse(KOHI.read_bytes(), "policy.yaml")
+    assert rendering(policy, language) in done.out  # type: ignore[arg-type]
+    assert policy.bytes_digest in done.out and policy.canonical_digest in done.out
+    assert "kohi-legal" in done.out and "kohi-it" in done.out
+
+
+def test_shown_as_json_it_is_one_object_with_every_provision() -> None:
+    told = run("legal", "show", KOHI, "--json").told
+    assert [one["id"] for one in told["provisions"]] == [*map(str, range(1, 12)), "G1", "G2"]
+    assert {one["role"] for one in told["signed"]} == {"legal", "it"} and told["missing"] == []
+
+
+def test_a_draft_outside_a_study_is_shown_and_nobody_is_said_to_have_signed_it(tmp_path: Path) -> None:
+    draft = Path(shutil.copy(KOHI, tmp_path / "draft.yaml"))
+    told = run("legal", "show", draft, "--json").told
+    assert told["signed"] == [] and told["signatures_unknown"] == "no-study"
+    assert "nobody can be said to have signed it" in run("legal", "show", draft).out
+
+
+def test_a_policy_that_was_changed_is_not_shown_as_signed(tmp_path: Path) -> None:
+    study = Path(shutil.copytree(EXAMPLE, tmp_path / "study"))
+    policy = study / "sites" / "kohi" / "policy.yaml"
+    policy.write_text(policy.read_text("utf-8").replace("audit_years: 3", "audit_years: 2"), "utf-8")
+    found = policy_signatures(policy, now=NOW)
+    assert found.people == () and found.missing == ("legal", "it")
+
+
+def test_under_a_roster_that_cannot_be_used_no_signature_is_shown(tmp_path: Path) -> None:
+    study = Path(shutil.copytree(EXAMPLE, tmp_path / "study"))
+    (study / "roster.yaml.dsse.json").unlink()
+    found = policy_signatures(study / "sites" / "kohi" / "policy.yaml", now=NOW)
+    assert found.people == () and found.unknown == "no-roster"
+
+
+def test_a_later_version_without_the_one_before_is_shown_and_not_as_signed(tmp_path: Path) -> None:
+    study = Path(shutil.copytree(EXAMPLE, tmp_path / "study"))
+    policy = study / "sites" / "kohi" / "policy.yaml"
+    policy.write_text(policy.read_text("utf-8").replace("version: 1", "version: 2", 1), "utf-8")
+    assert policy_signatures(policy, now=NOW).unknown == "no-earlier"
+    assert run("legal", "show", policy).exit == 0
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_page_of_a_policy_is_written_in_both_languages_the_asked_one_first(language: str, tmp_path: Path) -> None:
+    page = tmp_path / "kohi.html"
+    done = run("legal", "show", KOHI, "--html", page, "--language", language)
+    assert done.exit == 0 and "kohi.html written" in done.out
+    text = page.read_text("utf-8")
+    assert text.startswith("<!doctype html>") and f'<html lang="{language}">' in text
+    assert '<main class="en"' in text and '<main class="ja"' in text
+
+
+def test_a_page_is_not_written_over_a_policy(tmp_path: Path) -> None:
+    policy = Path(shutil.copy(KOHI, tmp_path / "policy.yaml"))
+    before = policy.read_bytes()
+    for words in (("show", policy), ("diff", policy, policy)):
+        done = run("legal", *words, "--html", policy)
+        assert done.exit == 2 and "PAGE_NAME" in done.err
+    assert policy.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["show", "diff"])
+def test_a_broken_policy_is_refused_with_its_line(command: str, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(KOHI.read_text("utf-8").replace("type: cohort", "type: cohrt"), "utf-8")
+    words = ("legal", command, broken) if command != "diff" else ("legal", command, KOHI, broken)
+    line = broken.read_text("utf-8").splitlines().index("    type: cohrt") + 1
+    done = run(*words)
+    assert done.exit == 2 and "UNKNOWN_CLAUSE" in done.err and f"broken.yaml:{line}:" in done.err
+    told = run(*words, "--json").told
+    assert told["code"] == "UNKNOWN_CLAUSE" and told["line"] == line
+
+
+# --- diff
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_wider_version_is_told_by_a_study_and_the_clause_that_denied_it(language: str, tmp_path: Path) -> None:
+    new = amended(tmp_path, ("destinations: [JP]", "destinations: [DE, JP]"))
+    done = run("legal", "diff", KOHI, new, "--language", language)
+    assert done.exit == 0
+    expected = {
+        "en": ("+ wider", "* Countries of the sites and the coordinator: Germany (DE), Japan (JP)", "Clause 4, Transfer"),
+        "ja": ("+ 緩和", "* 参加拠点及び統括者の所在国：ドイツ（DE）、日本（JP）", "第4項（提供・移転）"),
+    }  # fmt: skip
+    for words in expected[language]:
+        assert words in done.out, words
+
+
+def test_as_json_a_comparison_is_one_object_with_the_digest_that_is_signed(tmp_path: Path) -> None:
+    from sekisho.governance.policy.compare import compare
+    from sekisho.governance.policy.policy import Policy
+
+    new = amended(tmp_path, ("audit_years: 3", "audit_years: 5"))
+    told = run("legal", "diff", KOHI, new, "--json").told
+    assert told["verdict"] == "narrower" and told["allowed"] is None and told["forbidden"]["denied_by"]
+    old, later = (Policy.parse(path.read_bytes(), "policy.yaml") for path in (KOHI, new))
+    assert told["digest"] == compare(old, later).digest
+
+
+def test_a_page_of_a_comparison_is_written(tmp_path: Path) -> None:
+    page = tmp_path / "change.html"
+    new = amended(tmp_path, ("audit_years: 3", "audit_years: 5"))
+    assert run("legal", "diff", KOHI, new, "--html", page).exit == 0
+    assert "What becomes forbidden" in page.read_text("utf-8")
+
+
+def test_a_policy_alone_is_compared_with_the_version_that_was_kept(tmp_path: Path) -> None:
+    new = amended(tmp_path, ("audit_years: 3", "audit_years: 5"))
+    (tmp_path / "earlier").mkdir()
+    shutil.copy(KOHI, tmp_path / "earlier" / "1.yaml")
+    assert run("legal", "diff", new, "--json").told["verdict"] == "narrower"
+
+
+def test_without_a_version_to_compare_with_the_hint_says_where_it_belongs(tmp_path: Path) -> None:
+    first = run("legal", "diff", KOHI)
+    assert first.exit == 2 and "NO_EARLIER_VERSION" in first.err
+    later = run("legal", "diff", amended(tmp_path))
+    assert later.exit == 2 and "earlier/1.yaml" in later.err
+
+
+# --- what is loaded
+
+
+@pytest.mark.parametrize("words", [("check", KOHI), ("show", KOHI), ("diff", KOHI, KOHI)])
+def test_reading_at_the_terminal_loads_nothing_heavy_and_no_page(words: tuple[str | Path, ...]) -> None:
+    ended = sekisho("legal", *words)
+    assert ended.exit == 0
+    assert not ended.loaded & {*HEAVY, "jinja2"}
+
+
+def test_a_page_loads_nothing_heavy(tmp_path: Path) -> None:
+    ended = sekisho("legal", "show", KOHI, "--html", tmp_path / "page.html")
+    assert ended.exit == 0 and "jinja2" in ended.loaded and not ended.loaded & set(HEAVY)
