@@ -3,9 +3,10 @@
     sekisho legal show POLICY           prose beside what the system will enforce, as text or as a page
     sekisho legal diff OLD NEW          what becomes allowed and what becomes forbidden
     sekisho legal lint POLICY           what a careful colleague would point out
+    sekisho legal amend POLICY          the next version begins, and the present one is kept
 
-They read papers and write nothing but a page that was asked for. No torch, no TenSEAL, no record, no ledger; jinja2
-only where a page is written.
+They read papers; all but ``amend`` write nothing but a page that was asked for. No torch, no TenSEAL, no record, no
+ledger; jinja2 only where a page is written.
 """
 
 from __future__ import annotations
@@ -148,6 +149,19 @@ def lint(policy: Path = POLICY, language: Language = LANGUAGE, as_json: bool = J
         )  # fmt: skip
         terminal.fail(wrong, FOUND, also=found)
     terminal.result(found)
+
+
+@guarded()
+def amend(policy: Path = POLICY, language: Language = LANGUAGE, as_json: bool = JSON) -> None:
+    """Begin the next version of a policy: keep the present one, and write what the new one replaces."""
+    from ..paperwork.amending import begin_version
+
+    terminal = Terminal(as_json=as_json)
+    begun = begin_version(policy, now=_now())
+    versions = {"old": begun.old_version, "new": begun.new_version, "kept": f"{EARLIER}/{begun.kept.name}"}
+    terminal.say(_say("amend.begun", language, file=policy.name, **versions))
+    terminal.say(_say("amend.next", language, policy=policy))
+    terminal.result({"kept": str(begun.kept), "version": begun.new_version, "supersedes": begun.supersedes})
 
 
 def _earlier(path: Path, policy: Policy) -> Path:

@@ -1,7 +1,7 @@
 """A comparison of two policies in lines for a terminal.
 
-For: ``sekisho legal diff``. Not for: comparing (governance/policy/compare.py), what is said (governance/policy/changes.py)
-or the page of it (governance/evidence/policy_pages.py).
+For: ``sekisho legal diff``. Not for: comparing (governance/policy/compare.py), what is said
+(governance/policy/changes.py), the page of it (governance/evidence/policy_pages.py).
 """
 
 from __future__ import annotations

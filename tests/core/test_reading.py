@@ -121,7 +121,7 @@ def test_a_wider_version_is_told_by_a_study_and_the_clause_that_denied_it(langua
     done = run("legal", "diff", KOHI, new, "--language", language)
     assert done.exit == 0
     expected = {
-        "en": ("+ wider", "* Countries of the sites and the coordinator: Germany (DE), Japan (JP)", "Clause 4, Transfer"),
+        "en": ("+ wider", "* Countries of the sites and the coordinator: Germany (DE), Japan (JP)", "Clause 4"),
         "ja": ("+ 緩和", "* 参加拠点及び統括者の所在国：ドイツ（DE）、日本（JP）", "第4項（提供・移転）"),
     }  # fmt: skip
     for words in expected[language]:
@@ -158,6 +158,49 @@ def test_without_a_version_to_compare_with_the_hint_says_where_it_belongs(tmp_pa
     assert first.exit == 2 and "NO_EARLIER_VERSION" in first.err
     later = run("legal", "diff", amended(tmp_path))
     assert later.exit == 2 and "earlier/1.yaml" in later.err
+
+
+# --- amend
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    study = Path(shutil.copytree(EXAMPLE, tmp_path / "study"))
+    return study / "sites" / "kohi" / "policy.yaml"
+
+
+def test_the_next_version_keeps_the_present_one_and_says_what_it_replaces(policy: Path) -> None:
+    from sekisho.governance.policy.policy import Policy
+    from sekisho.governance.policy.signoff import check_succession
+
+    before = policy.read_bytes()
+    told = run("legal", "amend", policy, "--json").told
+    kept = policy.parent / "earlier" / "1.yaml"
+    assert kept.read_bytes() == before and told["version"] == 2
+    check_succession(Policy.parse(policy.read_bytes(), "new"), Policy.parse(before, "old"))
+    lines = policy.read_text("utf-8").splitlines()
+    assert [line for line in lines if line not in before.decode("utf-8").splitlines()] == [
+        "version: 2", f"supersedes: {told['supersedes']}",
+    ]  # fmt: skip
+    assert run("legal", "diff", policy, "--json").told["verdict"] == "same"
+
+
+def test_a_draft_or_a_version_that_was_changed_already_is_not_kept_as_if_it_had_been_in_force(policy: Path) -> None:
+    text = policy.read_text("utf-8").replace("audit_years: 3", "audit_years: 2")
+    policy.write_text(text, "utf-8")
+    done = run("legal", "amend", policy)
+    assert done.exit == 3 and "POLICY_NOT_IN_FORCE" in done.err
+    assert policy.read_text("utf-8") == text and not (policy.parent / "earlier").exists()
+
+
+def test_a_version_that_was_kept_is_never_written_over(policy: Path) -> None:
+    kept = policy.parent / "earlier" / "1.yaml"
+    kept.parent.mkdir()
+    kept.write_text("what others compared with", "utf-8")
+    before = policy.read_bytes()
+    done = run("legal", "amend", policy)
+    assert done.exit == 3 and "EARLIER_DIFFERS" in done.err
+    assert kept.read_text("utf-8") == "what others compared with" and policy.read_bytes() == before
 
 
 # --- what is loaded
