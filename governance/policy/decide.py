@@ -89,10 +89,10 @@ class Decision:
 
 def decide(policy: Policy, request: Request) -> Decision:
     """Hold every clause of ``policy`` against ``request``; never raises, whatever the request contains."""
-    always = tuple(result for provision in policy.always for result in _hold(provision, request))
-    grants = [(provision.id, _hold(provision, request)) for provision in policy.grants]
+    always = tuple(result for provision in policy.always for result in hold(provision, request))
+    grants = [(provision.id, hold(provision, request)) for provision in policy.grants]
     grant = next((name for name, results in grants if all(result.passed for result in results)), None)
-    shown = grant if grant is not None else min(grants, key=lambda pair: _distance(pair[1]))[0]
+    shown = grant if grant is not None else min(grants, key=lambda pair: distance(pair[1]))[0]
     return Decision(
         permitted=grant is not None and all(result.passed for result in always),
         results=always + dict(grants)[shown],
@@ -103,7 +103,8 @@ def decide(policy: Policy, request: Request) -> Decision:
     )
 
 
-def _hold(provision: Provision, request: Request) -> tuple[ClauseResult, ...]:
+def hold(provision: Provision, request: Request) -> tuple[ClauseResult, ...]:
+    """Every constraint of one clause or grant, held against its fact."""
     return tuple(_result(provision, held, request) for held in provision.held)
 
 
@@ -134,6 +135,7 @@ def _result(provision: Provision, held: Held, request: Request) -> ClauseResult:
     )
 
 
-def _distance(results: tuple[ClauseResult, ...]) -> tuple[bool, int]:
+def distance(results: tuple[ClauseResult, ...]) -> tuple[bool, int]:
+    """How far a grant is from holding: one of another action is farther than any, then the failures count."""
     other_action = any(result.field == ACTION and not result.passed for result in results)
     return (other_action, sum(not result.passed for result in results))

@@ -235,3 +235,9 @@ def spoilt(random: Random, facts: Facts, other: Facts) -> Facts:
 def request_of(facts: Facts) -> Request:
     """The facts as our software takes them."""
     return Request({name: Fact(value, source) for name, (value, source) in facts.items()})
+
+
+def can_be(request: Request) -> bool:
+    """Whether no set is empty that cannot be: nothing is sent, to nobody, or nowhere."""
+    sets = (request.get(name) for name in ("transfer.artefacts", "transfer.destinations", "recipients"))
+    return all(fact is None or fact.value != frozenset() for fact in sets)
