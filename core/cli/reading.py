@@ -2,6 +2,7 @@
 
     sekisho legal show POLICY           prose beside what the system will enforce, as text or as a page
     sekisho legal diff OLD NEW          what becomes allowed and what becomes forbidden
+    sekisho legal combine STUDY         what all sites permit together, and whose clause stands in the way
     sekisho legal lint POLICY           what a careful colleague would point out
     sekisho legal amend POLICY          the next version begins, and the present one is kept
 
@@ -13,12 +14,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import typer
 
+from ...governance.errors import GovernanceError
 from ...governance.language import Catalogue, Language
 from ...governance.policy.policy import Policy
-from ..errors import BadInputError, CheckFailedError
+from ..errors import BadInputError, CheckFailedError, CoreError
 from ..parties import READABLE, write_whole
 from ..site.papers import EARLIER, read_file
 from .console import FOUND, Terminal, guarded
@@ -149,6 +152,39 @@ def lint(policy: Path = POLICY, language: Language = LANGUAGE, as_json: bool = J
         )  # fmt: skip
         terminal.fail(wrong, FOUND, also=found)
     terminal.result(found)
+
+
+@guarded()
+def combine(
+    where: list[Path] = typer.Argument(..., help="Folder of a study; or two or more policy files."),
+    language: Language = LANGUAGE,
+    as_json: bool = JSON,
+) -> None:
+    """Say what several sites permit together, and whose clause stands in a study's way."""
+    from ...governance.policy.combine import combine as combination_of
+    from ...governance.policy.combine import obstacles
+    from ..paperwork.asked import policies_of_files, policies_of_study, requests_of_study
+    from ..paperwork.together import in_the_way, together
+
+    terminal = Terminal(as_json=as_json)
+    folder = where[0] if len(where) == 1 and where[0].is_dir() else None
+    policies = policies_of_study(folder) if folder is not None else policies_of_files(where)
+    combination = combination_of(policies)
+    for line in together(combination, language):
+        terminal.say(line)
+    told: dict[str, Any] = combination.to_json()
+    if folder is not None:
+        try:
+            asked = requests_of_study(folder, now=_now())
+        except (CoreError, GovernanceError) as error:
+            terminal.say(_say("combine.not-asked", language, reason=error, code=error.code))
+            told["study"] = {"code": error.code, "sentence": str(error)}
+        else:
+            found = {one: obstacles(policies, dict.fromkeys(policies, request)) for one, request in asked.items()}
+            for line in in_the_way(found, policies, asked, language):
+                terminal.say(line)
+            told["study"] = {"/".join(one): [each.to_json() for each in several] for one, several in found.items()}
+    terminal.result(told)
 
 
 @guarded()

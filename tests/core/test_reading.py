@@ -160,6 +160,70 @@ def test_without_a_version_to_compare_with_the_hint_says_where_it_belongs(tmp_pa
     assert later.exit == 2 and "earlier/1.yaml" in later.err
 
 
+# --- combine
+
+
+def test_what_all_permit_together_names_whose_clause_binds_it() -> None:
+    done = run("legal", "combine", EXAMPLE)
+    assert done.exit == 0
+    assert "Independent organisations in each step: at least 4  [bound by wanko 6, shokuhin 6]" in done.out
+    assert "permitted by every site" in done.out and "DENIED" not in done.out
+    told = run("legal", "combine", EXAMPLE, "--json").told
+    assert told["conflicts"] == [] and set(told["study"]) == {
+        f"{action}/{method}" for action in ("train", "release") for method in ("probe", "lora")
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_study_in_whose_way_clauses_stand_is_told_what_would_have_to_change(language: str, tmp_path: Path) -> None:
+    study = Path(shutil.copytree(EXAMPLE, tmp_path / "study"))
+    paper = study / "study.yaml"
+    paper.write_text(paper.read_text("utf-8").replace("stage: pilot", "stage: next", 1), "utf-8")
+    done = run("legal", "combine", study, "--language", language)
+    expected = {
+        "en": (
+            "DENIED",
+            "kohi: Grant G1, Grant: training [STAGE_NOT_GRANTED]: Stage: extended trial (next); allowed: pilot",
+            "in the study: Stage: pilot (every site accepts that)",
+            "or in the policy of kohi: amend Grant G1",
+        ),
+        "ja": (
+            "拒否",
+            "kohiの許可G1（利用許諾：学習）［STAGE_NOT_GRANTED］：段階は拡大試行（next）、許される値は試行（pilot）",
+            "段階を次の範囲とする（全拠点が許す）：試行（pilot）",
+            "kohiの許可G1（利用許諾：学習）を改正し",
+        ),
+    }  # fmt: skip
+    assert done.exit == 0
+    for words in expected[language]:
+        assert words in done.out, words
+
+
+def test_where_clauses_exclude_one_another_it_is_said_that_no_study_could_satisfy_all(tmp_path: Path) -> None:
+    study = Path(shutil.copytree(EXAMPLE, tmp_path / "study"))
+    policy = study / "sites" / "kohi" / "policy.yaml"
+    scope = "scope: fl-training/2026-11"
+    policy.write_text(policy.read_text("utf-8").replace(scope, "scope: fl-training/2027-01"), "utf-8")
+    done = run("legal", "combine", study)
+    assert done.exit == 0 and "Nothing is left that all sites permit" in done.out
+    assert "no value of “Scope of the consent” satisfies every site" in done.out
+
+
+def test_policies_are_combined_from_files_alone(tmp_path: Path) -> None:
+    others = [EXAMPLE / "sites" / site / "policy.yaml" for site in ("kohi", "daidokoro")]
+    told = run("legal", "combine", *others, "--json").told
+    assert told["sites"] == ["kohi", "daidokoro"] and "study" not in told
+    twice = run("legal", "combine", KOHI, Path(shutil.copy(KOHI, tmp_path / "kohi.yaml")))
+    assert twice.exit == 2 and "SITE_TWICE" in twice.err
+
+
+def test_a_study_whose_roster_is_not_ready_is_not_held_against_the_policies(tmp_path: Path) -> None:
+    study = Path(shutil.copytree(EXAMPLE, tmp_path / "study"))
+    (study / "roster.yaml").unlink()
+    done = run("legal", "combine", study)
+    assert done.exit == 0 and "What 5 sites permit together" in done.out and "FILE_UNREADABLE" in done.out
+
+
 # --- amend
 
 
@@ -206,7 +270,7 @@ def test_a_version_that_was_kept_is_never_written_over(policy: Path) -> None:
 # --- what is loaded
 
 
-@pytest.mark.parametrize("words", [("check", KOHI), ("show", KOHI), ("diff", KOHI, KOHI)])
+@pytest.mark.parametrize("words", [("check", KOHI), ("show", KOHI), ("diff", KOHI, KOHI), ("combine", EXAMPLE)])
 def test_reading_at_the_terminal_loads_nothing_heavy_and_no_page(words: tuple[str | Path, ...]) -> None:
     ended = sekisho("legal", *words)
     assert ended.exit == 0
