@@ -9,8 +9,7 @@ Order of calls: ``open_paper(path)`` -> ``check_signer``, ``check_weights`` -> s
 
 A signature is refused where it would not count, each reason with its own code, since a paper that looks signed and is
 not costs people days. The last word has the rule that sites use themselves: what ``approvals`` would leave out is not
-written. What was shown is what is signed: the file, and of a policy also the version before it, are read once more and
-must have the same digests.
+written. What was shown is what is signed: the file is read once more and must have the same digest.
 """
 
 from __future__ import annotations
@@ -238,9 +237,11 @@ def add_acceptance(study_folder: Path, roster: Roster, *, site: str, key: Signin
 
 
 def check_same(paper: Paper) -> None:
-    """Return if the paper, and what it was compared with, are still what was shown. Raises ``Refused`` FILE_CHANGED."""
-    again = open_paper(paper.path)
-    if (again.bytes_digest, again.shown) != (paper.bytes_digest, paper.shown):
+    """Return if the paper is still what was shown. Raises ``Refused`` FILE_CHANGED, and as ``open_paper`` does.
+
+    What a policy was compared with cannot have been exchanged either: the policy's own bytes name its digest.
+    """
+    if open_paper(paper.path).bytes_digest != paper.bytes_digest:
         raise _changed(paper.path)
 
 

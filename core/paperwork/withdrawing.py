@@ -60,10 +60,12 @@ def add_no(
         decision=REJECT if reject else REVOKE,
     )
     envelope = sign_statement(statement, [key])
-    # 3. it is heard by the rule that sites use: the person no longer counts, in any role
+    # 3. it is heard by the rule that sites use: the person counts in no role, and no approval is dated after the no
     counted = approved(paper, roster, now=now, more=(envelope,))
-    own = {one.code for one in counted.ignored if one.key_id == key.public.key_id}
-    if signer.pseudonym in {name for name, _ in counted.people} or "NOT_AN_APPROVAL" not in own:
+    keys = {one.key_id for one in signer.keys}
+    own = {one.code for one in counted.ignored if one.key_id in keys}
+    standing = signer.pseudonym in {name for name, _ in counted.people} or "NOT_YET_ISSUED" in own
+    if standing or "NOT_AN_APPROVAL" not in own:
         raise Refused(
             "NO_NOT_HEARD",
             f"the no would not be heard ({', '.join(sorted(own)) or 'unknown'}); nothing was written",

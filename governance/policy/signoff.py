@@ -107,7 +107,7 @@ def check_succession(policy: Policy, before: Policy | None) -> None:
             f"the policy is version {policy.version} and "
             + ("does not say which file it supersedes" if named is None else "the version before it is not here"),
             f"keep the file of the version before as earlier/{policy.version - 1}.yaml beside the policy, and write "
-            "its digest under supersedes: (`sekisho legal check` prints it as bytes)",
+            "its digest under supersedes: (`sekisho legal amend` begins a version so)",
         )
     # 3. byte for byte
     if before.bytes_digest != named:

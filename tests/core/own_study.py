@@ -77,12 +77,12 @@ def weights() -> Path:
     return inspect(locate(where, Path())).folder
 
 
-def run(*words: str | Path) -> Ended:
+def run(*words: str | Path, keyboard: io.StringIO | None = None) -> Ended:
     """The command in this process, without pytest's own capture: fixtures of a module have none."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["sekisho", *map(str, words)])
-        patch.setattr(sys, "stdin", io.StringIO())  # no terminal
+        patch.setattr(sys, "stdin", keyboard or io.StringIO())  # else no terminal
         with pytest.raises(SystemExit) as left:
             main()
     assert "Traceback" not in err.getvalue() + out.getvalue(), err.getvalue()
