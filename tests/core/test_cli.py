@@ -36,7 +36,7 @@ GOOD: dict[str, str | None] = {
     "legal show": "{study}/sites/{site}/policy.yaml",
     "legal diff": "{study}/sites/{site}/policy.yaml {study}/sites/{site}/policy.yaml",
     "legal combine": "{study}",
-    "legal amend": "{study}/sites/{site}/policy.yaml",
+    "legal amend": None,
     "legal decide": "{study}",
     "site budget": "{site} --study {study}",
     "site consent": "{site} --study {study}",
