@@ -160,3 +160,54 @@ def test_time_only_takes_approvals_away_once_all_are_issued(envelopes: list[Enve
     # Except for cid: when the approval in one of two roles expires, the one in the other begins to count.
     assert at(30) - {"cid"} <= at(10) - {"cid"}
     assert at(400) == set()
+
+
+RELEASE = PREDICATES["release-approval"]
+FILES = tuple(Subject(name, f"sha256:{number:064x}") for number, name in enumerate(
+    ("adapter_model.safetensors", "adapter_config.json", "head.safetensors", "model-card.md"), start=1))  # fmt: skip
+
+
+def release(
+    who: str, role: str, files: Sequence[Subject] = FILES, kind: str = RELEASE, decision: str = APPROVE
+) -> Envelope:
+    statement = approval_statement(
+        ROSTER, role=role, subjects=files, predicate_type=kind, issued=NOW - timedelta(days=1),
+        expires=NOW + timedelta(days=10), decision=decision,
+    )  # fmt: skip
+    return sign_statement(statement, [KEYS[who]])
+
+
+def released(*envelopes: Envelope, requester: str | None = None) -> Approved:
+    return approvals(
+        ROSTER, envelopes, subjects=frozenset(file.digest for file in FILES), predicate_type=RELEASE, now=NOW,
+        requester=requester,
+    )  # fmt: skip
+
+
+def test_a_release_is_approved_by_the_same_rule_over_the_digests_of_all_its_files() -> None:
+    everybody = {"legal": 1, "it": 1, "business": 1}
+    votes = [release("ann", "legal"), release("bob", "it"), release("dan", "business")]
+    assert released(*votes).reaches(everybody)
+    assert released(*votes, requester="dan").missing(everybody) == ("business",)
+    taken_back = release("ann", "legal", decision=REVOKE)
+    assert released(*votes, taken_back).missing(everybody) == ("legal",)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        FILES[:-1],                                              # one file was added since
+        (*FILES, Subject("more.bin", "sha256:" + "9" * 64)),     # one was taken out
+        (*FILES[:-1], Subject("model-card.md", "sha256:" + "9" * 64)),  # one was exchanged
+    ],
+)  # fmt: skip
+def test_an_approval_of_other_files_is_not_one_of_this_release(files: Sequence[Subject]) -> None:
+    result = released(release("ann", "legal", files))
+    assert result.people == () and [item.code for item in result.ignored] == ["SUBJECT_OTHER"]
+    # but a no to some of them is a no to the release
+    assert released(release("ann", "legal"), release("ann", "legal", files, decision=REJECT)).people == ()
+
+
+def test_an_approval_of_a_study_releases_nothing() -> None:
+    result = released(release("ann", "legal", kind=STUDY))
+    assert result.people == () and [item.code for item in result.ignored] == ["PREDICATE_TYPE_WRONG"]
