@@ -21,7 +21,7 @@ from ..errors import Refused
 from ..gate.facts import Standing, request_for
 from ..site.papers import Papers, read_file, read_papers, read_stops, read_study, requester_is_known
 from .console import DEFAULT_STUDY, REFUSED, Terminal, guarded
-from .reading import amend, combine, diff, show
+from .reading import amend, combine, diff, lint, show
 from .signing import revoke, sign
 
 HOUSE = __name__.removesuffix(".cli.legal")
@@ -64,6 +64,7 @@ app.command("sign")(sign)
 app.command("show")(show)
 app.command("diff")(diff)
 app.command("combine")(combine)
+app.command("lint")(lint)
 app.command("amend")(amend)
 app.command("revoke")(revoke)
 

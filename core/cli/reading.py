@@ -132,17 +132,15 @@ def lint(policy: Path = POLICY, language: Language = LANGUAGE, as_json: bool = J
     read = _read(policy)
     remarks = remarks_on(read, now=_now())
     for one in remarks:
-        place = _say("lint.place", language, clause=one.clause, field=one.field) if one.clause else one.field
+        where = "field" if one.field else "clause" if one.clause else "whole"
+        place = _say(f"lint.{where}", language, clause=one.clause, field=one.field)
         terminal.say(_say(f"lint.{one.level}", language, code=one.code, place=place, text=one.text[language]))
     if not remarks:
         terminal.say(_say("lint.nothing", language))
     found = {
         "policy": read.id,
         "version": read.version,
-        "remarks": [
-            {"code": one.code, "level": one.level, "clause": one.clause, "field": one.field, "text": one.text[language]}
-            for one in remarks
-        ],
+        "remarks": [one.to_json() for one in remarks],
     }
     errors = [one.code for one in remarks if one.level == "error"]
     if errors:

@@ -54,7 +54,7 @@ def requests_of_study(folder: Path, *, now: datetime) -> Mapping[tuple[str, str]
     weights = inspect(locate(study.base_model, folder))
     stops = read_stops(folder, roster, study, now=now)
     able = {role: sum(role in person.roles for person in roster.people) for role in roster.roles}
-    asked = {}
+    asked: dict[tuple[str, str], Request] = {}
     for method in study.methods:
         settings = study.settings(method)
         standing = Standing(

@@ -100,7 +100,7 @@ def test_a_page_is_not_written_over_a_policy(tmp_path: Path) -> None:
     assert policy.read_bytes() == before
 
 
-@pytest.mark.parametrize("command", ["show", "diff"])
+@pytest.mark.parametrize("command", ["show", "lint", "diff"])
 def test_a_broken_policy_is_refused_with_its_line(command: str, tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text(KOHI.read_text("utf-8").replace("type: cohort", "type: cohrt"), "utf-8")
@@ -224,6 +224,27 @@ def test_a_study_whose_roster_is_not_ready_is_not_held_against_the_policies(tmp_
     assert done.exit == 0 and "What 5 sites permit together" in done.out and "FILE_UNREADABLE" in done.out
 
 
+# --- lint
+
+
+def test_remarks_are_told_with_level_and_place_and_are_no_refusal(tmp_path: Path) -> None:
+    weak = amended(tmp_path, ("exclude_requester: true", "exclude_requester: false"))
+    said = {"en": "warning [REQUESTER_APPROVES] clause 10", "ja": "注意［REQUESTER_APPROVES］条項10"}
+    for language, words in said.items():
+        done = run("legal", "lint", weak, "--language", language)
+        assert done.exit == 0 and words in done.out
+    told = run("legal", "lint", weak, "--json").told
+    assert "REQUESTER_APPROVES" in {one["code"] for one in told["remarks"]}
+
+
+def test_an_error_is_a_finding(tmp_path: Path) -> None:
+    over = amended(tmp_path, ('from: "2026-11-01', 'from: "2020-11-01'), ('until: "2099-12-31', 'until: "2021-12-31'))
+    done = run("legal", "lint", over)
+    assert done.exit == 1 and "EXPIRED" in done.out and "LINT_ERRORS" in done.err
+    told = run("legal", "lint", over, "--json").told
+    assert told["code"] == "LINT_ERRORS" and told["remarks"][0]["level"] == "error"
+
+
 # --- amend
 
 
@@ -270,7 +291,9 @@ def test_a_version_that_was_kept_is_never_written_over(policy: Path) -> None:
 # --- what is loaded
 
 
-@pytest.mark.parametrize("words", [("check", KOHI), ("show", KOHI), ("diff", KOHI, KOHI), ("combine", EXAMPLE)])
+@pytest.mark.parametrize(
+    "words", [("check", KOHI), ("show", KOHI), ("diff", KOHI, KOHI), ("lint", KOHI), ("combine", EXAMPLE)]
+)
 def test_reading_at_the_terminal_loads_nothing_heavy_and_no_page(words: tuple[str | Path, ...]) -> None:
     ended = sekisho("legal", *words)
     assert ended.exit == 0
