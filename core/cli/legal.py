@@ -15,6 +15,7 @@ from ...governance.policy.policy import Policy
 from ..site.papers import read_file
 from .console import Terminal, guarded
 from .deciding import decide_study
+from .reading import amend, combine, diff, lint, show
 from .signing import revoke, sign
 
 HOUSE = __name__.removesuffix(".cli.legal")
@@ -54,6 +55,11 @@ def check(
 
 
 app.command("sign")(sign)
+app.command("show")(show)
+app.command("diff")(diff)
+app.command("combine")(combine)
+app.command("lint")(lint)
+app.command("amend")(amend)
 app.command("revoke")(revoke)
 
 

@@ -12,26 +12,19 @@ shown beside each other, so that a difference can be seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
 
-from ..language import LANGUAGES, Catalogue, Language, Text
-from ..vocabulary import known, label
+from ..language import LANGUAGES, Language, Text
 from .clause import Held
 from .decide import FACT_CODES, ClauseResult, Decision
 from .policy import Policy, Provision
-from .request import SOURCES
-
-
-@cache
-def _texts() -> Catalogue:
-    return Catalogue.load(__name__.removesuffix(".policy.explain"), "texts")
+from .words import catalogue, joined, listed, source_words, term, word
 
 
 @dataclass(frozen=True)
@@ -72,9 +65,9 @@ def explain(policy: Policy, language: Language) -> list[str]:
         key = "clauses.words.grant" if one.id in grants else "clauses.words.enforced"
         lines.append(f"{one.id}. {one.name[language]}")
         lines.append(f"   {one.prose[language].strip()}")
-        lines.append("   " + _texts().render(key, language, text=one.enforced[language]))
+        lines.append("   " + catalogue().render(key, language, text=one.enforced[language]))
         if one.recorded is not None:
-            lines.append("   " + _texts().render("clauses.words.recorded", language, text=one.recorded[language]))
+            lines.append("   " + catalogue().render("clauses.words.recorded", language, text=one.recorded[language]))
     return lines
 
 
@@ -91,7 +84,7 @@ def denials(policy: Policy, decision: Decision) -> tuple[Denial, ...]:
 
 def name_of(clause_type: str) -> Text:
     """What people call a clause type."""
-    return _texts()[f"clauses.{clause_type}.name"]
+    return catalogue()[f"clauses.{clause_type}.name"]
 
 
 def _explanation(provision: Provision) -> Explanation:
@@ -121,14 +114,14 @@ def _denial(provision: Provision, result: ClauseResult) -> Denial:
         name=name_of(provision.type),
         reason=_both(f"clauses.codes.{code}.reason", values),
         fix=_both(f"clauses.codes.{code}.fix", values),
-        source=Text(**{language: _source(result.source or held.source, language) for language in LANGUAGES}),
+        source=Text(**{language: source_words(result.source or held.source, language) for language in LANGUAGES}),
     )
 
 
 def _both(key: str, values: Mapping[Language, Mapping[str, str]]) -> Text:
     return Text(
-        en=_texts().render(key, "en", **values["en"]),
-        ja=_texts().render(key, "ja", **values["ja"]),
+        en=catalogue().render(key, "en", **values["en"]),
+        ja=catalogue().render(key, "ja", **values["ja"]),
     )
 
 
@@ -136,24 +129,17 @@ def _values_of_denial(held: Held, result: ClauseResult, language: Language) -> d
     observed = result.observed or ""
     values = {
         "fact": result.fact,
-        "observed": observed or _word("none", language),
-        "source": _source(result.source, language),
-        "required": _source(held.source, language),
-        "allowed": _listed(held.allowed.parts(), held.vocabulary, language),
+        "observed": observed or word("none", language),
+        "source": source_words(result.source, language),
+        "required": source_words(held.source, language),
+        "allowed": listed(held.allowed.parts(), held.vocabulary, language),
         "offending": observed,
-        "member": _term(held.member, held.vocabulary, language),
+        "member": term(held.member, held.vocabulary, language),
     }
     if result.code not in FACT_CODES:
-        values["observed"] = _listed(observed.split(", ") if observed else (), held.vocabulary, language)
-        values["offending"] = _listed(result.offending, held.vocabulary, language)
+        values["observed"] = listed(observed.split(", ") if observed else (), held.vocabulary, language)
+        values["offending"] = listed(result.offending, held.vocabulary, language)
     return values
-
-
-def _source(source: str | None, language: Language) -> str:
-    if source is None:
-        return _word("none", language)
-    # A source that is not one of ours may be any text: it is quoted, not looked up.
-    return label("sources", source)[language] if source in SOURCES else repr(source[:40])
 
 
 def _values_of(provision: Provision, language: Language) -> dict[str, str]:
@@ -178,41 +164,20 @@ def _leaves(model: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _in_words(value: Any, vocabulary: str | None, language: Language) -> str:  # noqa: PLR0911  one return a type
     if isinstance(value, bool):
-        return _word("yes" if value else "no", language)
+        return word("yes" if value else "no", language)
     if isinstance(value, datetime):
         # a second that is not shown could still be the one that decides
         return value.isoformat(sep=" ", timespec="auto" if value.second or value.microsecond else "minutes")
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, Mapping):
-        return _joined((f"{_term(key, vocabulary, language)}: {value[key]}" for key in sorted(value)), language)
+        return joined((f"{term(key, vocabulary, language)}: {value[key]}" for key in sorted(value)), language)
     if isinstance(value, frozenset):
-        return _listed(tuple(sorted(value)), vocabulary, language)
+        return listed(tuple(sorted(value)), vocabulary, language)
     if isinstance(value, tuple):
-        return _joined((_entry(item) for item in value), language)
-    return _term(str(value), vocabulary, language)
+        return joined((_entry(item) for item in value), language)
+    return term(str(value), vocabulary, language)
 
 
 def _entry(item: Any) -> str:
     return " ".join(str(value) for _, value in _leaves(item, "")) if isinstance(item, BaseModel) else str(item)
-
-
-def _listed(parts: Iterable[str], vocabulary: str | None, language: Language) -> str:
-    return _joined((_term(part, vocabulary, language) for part in parts), language)
-
-
-def _joined(parts: Iterable[str], language: Language) -> str:
-    return _word("separator", language).join(parts) or _word("none", language)
-
-
-def _term(term: str, vocabulary: str | None, language: Language) -> str:
-    if vocabulary is None or not known(vocabulary, term):
-        return term
-    words = label(vocabulary, term)[language]
-    if words.lower() == term.lower():
-        return words
-    return _texts().render("clauses.words.term", language, label=words, term=term)
-
-
-def _word(key: str, language: Language) -> str:
-    return _texts()[f"clauses.words.{key}"][language]
