@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, model_validator
 from pydantic import Field as Bounds
 
-from ..fields import Digest, DocumentModel, Exact, Identifier, Moment, fault
+from ..fields import Digest, DocumentModel, Exact, Identifier, Link, Moment, fault
 from ..vocabulary import term_of
 from .clause import Clause, ClauseType, Field
 from .lattice import EITHER, MUST, MUST_NOT, Interval, Level, OneOf, Requires, Window, Within
@@ -105,9 +105,7 @@ class LegalBasis(Clause):
     type: Literal["legal_basis"]
     bases: Annotated[frozenset[Annotated[str, term_of("bases")]], _SOME]
     consent: ConsentRule
-    references: Annotated[
-        tuple[Annotated[str, Bounds(pattern=r"^https://[!-~]{4,400}$")], ...], Bounds(max_length=20)
-    ] = ()
+    references: Annotated[tuple[Link, ...], Bounds(max_length=20)] = ()
 
 
 LEGAL_BASIS = ClauseType(

@@ -202,7 +202,19 @@ class Policy:
 
 def _check_schema(document: Document) -> None:
     value = document.value
-    if isinstance(value, dict) and "schema" in value and value["schema"] != SCHEMA:
+    if not isinstance(value, dict):
+        document.refuse(
+            "WRONG_TYPE",
+            "the file is no policy: it does not consist of fields with a name, a colon and a value",
+            "see whether this is the right file; `sekisho legal template` writes one to start from",
+        )
+    if "schema" not in value:
+        document.refuse(
+            "MISSING_FIELD",
+            "the file does not say that it is a policy of this kind: the field schema is missing",
+            f"begin it with schema: {SCHEMA}; a policy of another tool is written anew (`sekisho legal template`)",
+        )
+    if value["schema"] != SCHEMA:
         document.refuse(
             "SCHEMA_VERSION",
             "the file is written in a version of the policy language that is not known here",

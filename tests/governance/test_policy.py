@@ -127,7 +127,7 @@ CHANGES: list[tuple[str, str, str, str]] = [
     ("action: train", "action: sell", "UNKNOWN_ACTION", "sell"),
     ("    max_steps: 120\n", "", "MISSING_FIELD", "id: G1"),
     ("max_steps: 120", "max_steps: 120.0", "UNQUOTED_NUMBER", "120.0"),
-    ("methods: [probe, lora]", "methods: [probe, lora", "YAML_SYNTAX", ": [pilot]"),
+    ("methods: [probe, lora]", "methods: [probe, lora", "YAML_SYNTAX", "[probe, lora\n"),
     ("methods: [probe, lora]", "methods: probe", "WRONG_TYPE", "probe\n"),
     ('["dpv:ImproveExistingProductsAndServices", ', '["dpv:improveexistingproductsandservices", ', "UNKNOWN_TERM",
      '"dpv:improve'),
