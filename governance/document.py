@@ -5,13 +5,13 @@ Not for: what the fields mean (each document's own model), signatures (signing/e
     read_document(data, name=...) -> Document -> validate_model(document, Model) -> Model
 
 Refused, each under its own code with line and column: anchors, aliases, tags, merge keys, directives,
-duplicate keys, several documents, unquoted fractions, hidden or reordering characters, text that is not UTF-8
-or not NFC, more than 256 KiB, 20 levels or 20,000 values. ``NO`` is text (YAML 1.2), not false.
+duplicate keys, several documents, unquoted fractions, text that a comment cuts off, hidden or reordering characters,
+text that is not UTF-8 or not NFC, other programs' files, more than 256 KiB, 20 levels or 20,000 values. ``NO`` is text
+(YAML 1.2), not false. The words for people stand in wording.py.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from .characters import first_fault
 from .errors import BadDocumentError
 from .fields import Digest, DocumentModel, Exact, Identifier, Moment
 from .plaintext import first_byte_fault
-from .wording import absent, invalid, syntax, unquoted
+from .wording import said, syntax, telling, unquoted
 
 # A document's model takes its field types from here, too.
 __all__ = [
@@ -104,11 +104,13 @@ class _Reader:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.text = ""
         self.values: dict[Path, Place] = {}
         self.keys: dict[Path, Place] = {}
 
     def read(self, data: bytes) -> Document:
         text = self.decode(data)
+        self.text = text
         self.check_characters(text, (1, 1))
         self.check_directives(text)
         # The parser raises bare ValueErrors for odd escapes, without a place.
@@ -229,6 +231,15 @@ class _Reader:
             items.append(self.node(event, events, (*path, len(items)), depth + 1))
         return items
 
+    def check_not_cut(self, event: ScalarEvent, place: Place) -> None:
+        if _swallows(event.value, self.text[event.end_mark.index : event.end_mark.index + 80]):
+            self.refuse(
+                "COMMENT_IN_TEXT",
+                "this text ends before the sign #, with which a comment begins",
+                "put the text in quotes; a comment after it goes behind the closing quotation mark",
+                place,
+            )
+
     def mapping(self, events: Iterator[Event], path: Path, depth: int) -> dict[str, Any]:
         items: dict[str, Any] = {}
         while not isinstance(event := next(events), MappingEndEvent):
@@ -256,7 +267,8 @@ class _Reader:
             self.refuse(
                 "BAD_KEY",
                 "the name of a field is not plain half-width text",
-                "use half-width letters, digits and . _ : / - in names, and half-width spaces to indent",
+                "use half-width letters, digits and . _ : / - in names, and half-width spaces to indent; "
+                "a file of another tool is written anew",
                 place,
             )
         return event.value, place
@@ -267,6 +279,7 @@ class _Reader:
         self.check_characters(text, place)
         if event.style is not None:
             return text
+        self.check_not_cut(event, place)
         if text in ("", "~", "null", "Null", "NULL"):
             return None
         if text in ("true", "True", "TRUE"):
@@ -283,6 +296,12 @@ class _Reader:
                 place,
             )
         return text
+
+
+def _swallows(text: str, rest: str) -> bool:
+    """Whether the comment after an unquoted text may have been meant as a part of it: ``Contract #12``."""
+    comment = re.match(r" +#(.?)", rest)
+    return comment is not None and (" " in text or comment[1] not in ("", " ", "\n", "\r"))
 
 
 def _place_in(text: str, index: int) -> Place:
@@ -309,31 +328,12 @@ def validate_model(document: Document, model: type[_Model], path: Path = ()) -> 
 
 
 def _refuse_first(document: Document, path: Path, errors: list[ErrorDetails]) -> NoReturn:
-    # A misspelt field is one unknown and one missing field: the unknown one says more, and has a place.
-    missing = [error for error in errors if error["type"] == "missing"]
-    others = [error for error in errors if error["type"] != "missing" and not _follows(error, errors)]
-    found = [(_resolve(document, (*path, *error["loc"])), error) for error in others or missing]
+    found = [(_resolve(document, (*path, *error["loc"])), error) for error in telling(errors)]
     at, error = min(found, key=lambda pair: document.key_place(pair[0]))
-    # A list's member is named after its list; "[key]" is the validator's word for a name that is wrong.
-    name = next((part for part in reversed(error["loc"]) if isinstance(part, str) and part != "[key]"), "")
-    if error["type"] == "extra_forbidden":
-        lacking = [str(other["loc"][-1]) for other in missing if other["loc"][:-1] == error["loc"][:-1]]
-        close = difflib.get_close_matches(name, lacking, n=1)
-        hint = f"did you mean {close[0]}?" if close else "remove it, or check its spelling and indentation"
-        document.refuse("UNKNOWN_FIELD", f"the field {name} is not known here", hint, at, key=True)
-    if error["type"] == "missing":
-        words = absent(error)
-        document.refuse(words.code, words.sentence, words.hint, at)
-    words = invalid(error)
-    is_key = error["loc"][-1:] == ("[key]",)
-    sentence = f"{name}: {words.sentence}" if name else words.sentence
-    document.refuse(words.code, sentence, words.hint, at, key=is_key)
-
-
-def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
-    """Whether something inside this value is wrong, too: a list whose entries all fail is also called too short."""
-    depth = len(error["loc"])
-    return any(len(other["loc"]) > depth and other["loc"][:depth] == error["loc"] for other in errors)
+    words = said(error, errors)
+    at_key = error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",) or error["input"] is None
+    field = error.get("ctx", {}).get("field")  # where two fields contradict each other, one of them is shown
+    document.refuse(words.code, words.sentence, words.hint, (*at, field) if field else at, key=at_key)
 
 
 def _resolve(document: Document, location: Path) -> Path:

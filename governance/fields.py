@@ -42,9 +42,9 @@ class DocumentModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-def fault(code: LiteralString, sentence: str, hint: str) -> PydanticCustomError:
-    """What a validator raises: validate_model turns it into a BadDocumentError at the value's place."""
-    return PydanticCustomError(code, "{sentence}", {"sentence": sentence, "hint": hint})
+def fault(code: LiteralString, sentence: str, hint: str, *, field: str = "") -> PydanticCustomError:
+    """What a validator raises; validate_model makes a BadDocumentError of it, at the value's place or its field's."""
+    return PydanticCustomError(code, "{sentence}", {"sentence": sentence, "hint": hint, "field": field})
 
 
 def written_exactly(text: str) -> str | None:

@@ -90,12 +90,16 @@ def term_of(kind: str) -> TermOf:
 _ADVICE = {
     "countries": "write each country by its two capital letters, e.g. JP, DE; a region such as the EU is no term",
 }
-MAX_LISTED = 16  # a hint names all terms of a vocabulary that has no more
+MAX_LISTED = 24  # a hint names all terms of a vocabulary that has no more
 
 
 def _refusal(kind: str, term: str) -> tuple[str, str]:
-    close = difflib.get_close_matches(term, terms(kind), n=1)
+    named = [known for known, words in terms(kind).items() if term.lower() in (words.en.lower(), words.ja)]
+    close = named or difflib.get_close_matches(term, terms(kind), n=1)
     suggestion = f"did you mean {close[0]}? " if close else ""
+    if not term.isascii():
+        odd = next(character for character in term if not character.isascii())
+        suggestion += f"it has {odd!r} (U+{ord(odd):04X}), which is no half-width Latin letter: type the term anew; "
     listed = f"known: {', '.join(terms(kind))}" if len(terms(kind)) <= MAX_LISTED else f"see policies/terms/{kind}.toml"
     return (
         f"the term {term[:80]!r} is not in the vocabulary {kind}",

@@ -3,14 +3,16 @@
 For: document.py, which knows the place. Not for: judging anything; the codes stay as they are, only words live here.
 
     syntax(problem, text, at, opened) -> Words, place     what the YAML parser could not read, and where to look
-    invalid(error), absent(error) -> Words                what a field's declaration did not accept, or did not find
+    telling(errors) -> the first of them -> said(error, errors) -> Words     what a field's declaration did not accept
     unquoted(text) -> hint                                how to write a number exactly
 """
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +46,7 @@ _SYNTAX: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "could not find expected ':'",
-        "here a field has no colon after its name",
+        "here a field has no colon after its name, or the file ends in the middle of a line",
         "write the name, a colon, a space and the value: min_sites: 3",
     ),
     (
@@ -55,7 +57,7 @@ _SYNTAX: tuple[tuple[str, str, str], ...] = (
     (
         "expected ',' or '}'",
         "a block that begins with { is not closed, or a comma is missing in it",
-        "close it with }, and put a comma between its fields: {legal: 1, it: 1}",
+        "close it with }, put commas between its fields, and see that quotation marks come in pairs: {legal: 1, it: 1}",
     ),
     (
         "found unexpected end of stream",
@@ -73,9 +75,14 @@ _SYNTAX: tuple[tuple[str, str, str], ...] = (
         'put the value in quotes: "..."',
     ),
     (
+        "but found '<scalar>'",
+        "text goes on here after the closing quotation mark",
+        'put the whole text between one pair of double quotation marks ("); one that opens with \' ends at the next \'',
+    ),
+    (
         "expected <block end>",
-        "text goes on here after the closing quotation mark, or the line is indented unlike its neighbours",
-        "put the whole text between one pair of quotation marks, and begin the line where its neighbours begin",
+        "this line is indented unlike the lines that it belongs to",
+        "begin it in the same column as its neighbours, with spaces",
     ),
     (
         "expected alphabetic or numeric character",
@@ -133,6 +140,8 @@ def _colon(line: str) -> tuple[int, Words] | None:
 
 def unquoted(text: str) -> str:
     """How to write a number that stands without quotes and is no plain whole number."""
+    if text.isdigit() and not text.startswith("0"):
+        return "the number is too large: write a smaller one, or put it in quotes where an exact number is meant"
     exact = written_exactly(text.replace("_", ""))
     if exact is None:
         return 'write whole numbers with digits only, and exact numbers in quotes, e.g. "0.000001"'
@@ -159,24 +168,20 @@ _NOTHING = "write the value after the colon; a field that is not wanted is left 
 _BOUNDS: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {
     "greater_than_equal": lambda limit: ("the number is too small", f"write {limit['ge']} or more"),
     "less_than_equal": lambda limit: ("the number is too large", f"write {limit['le']} or less"),
-    "too_short": lambda limit: ("the list is empty or too short", f"list {limit['min_length']} or more"),
-    "too_long": lambda limit: ("the list is too long", f"list {limit['max_length']} or fewer"),
+    "too_short": lambda limit: ("the list is empty or too short", f"write {limit['min_length']} or more entries"),
+    "too_long": lambda limit: ("the list is too long", f"write {limit['max_length']} or fewer entries"),
     "string_too_short": lambda limit: ("the text is missing or too short",
                                        f"write at least {limit['min_length']} character(s)"),
     "string_too_long": lambda limit: ("the text is too long", f"write at most {limit['max_length']} characters"),
 }  # fmt: skip
 
 
-def invalid(error: ErrorDetails) -> Words:  # noqa: PLR0911  one return a kind
-    """Words for what a field's declaration did not accept."""
+def _invalid(error: ErrorDetails) -> Words:
     kind, context = error["type"], error.get("ctx", {})
     if kind.isupper():
         return Words(kind, error["msg"], str(context.get("hint", "")))
     if kind in _EXPECTED:
-        expected, hint = _EXPECTED[kind]
-        if error["input"] is None:
-            return Words("WRONG_TYPE", f"nothing is written here, and {expected} is expected", _NOTHING)
-        return Words("WRONG_TYPE", f"{expected} is expected here", hint)
+        return _other_type(error, *_EXPECTED[kind])
     if kind in _BOUNDS:
         return Words("BAD_VALUE", *_BOUNDS[kind](context))
     if kind == "literal_error":
@@ -189,11 +194,57 @@ def invalid(error: ErrorDetails) -> Words:  # noqa: PLR0911  one return a kind
     return Words("BAD_VALUE", sentence, "see the description of the document's fields in docs/formats")
 
 
+def telling(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Those of a validator's complaints that say what is wrong, without those that merely follow from it."""
+    # A misspelt field is one unknown and one missing field: the unknown one says more, and has a place.
+    others = [error for error in errors if error["type"] != "missing" and not _follows(error, errors)]
+    return others or [error for error in errors if error["type"] == "missing"]
+
+
+def said(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> Words:
+    """Words for one of ``errors``; a field that is unknown may be one of the missing ones, misspelt."""
+    if error["type"] == "missing":
+        return _absent(error)
+    # A list's member is named after its list; "[key]" is the validator's word for a name that is wrong.
+    names = [part for part in error["loc"] if isinstance(part, str) and part != "[key]"]
+    if error["type"] == "extra_forbidden":
+        name = names[-1]
+        missing = (other["loc"] for other in errors if other["type"] == "missing")
+        lacking = [str(place[-1]) for place in missing if place[:-1] == error["loc"][:-1]]
+        close = difflib.get_close_matches(name, lacking, n=1)
+        hint = f"did you mean {close[0]}?" if close else "remove it, or check its spelling and indentation"
+        return Words("UNKNOWN_FIELD", f"the field {name} is not known here", hint)
+    words = _invalid(error)
+    # Where blocks stand in blocks, the outer one says which epsilon it is.
+    named = ".".join(names[-_NAMED:])
+    return Words(words.code, f"{named}: {words.sentence}" if named else words.sentence, words.hint)
+
+
+def _follows(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    # something inside this value is wrong, too: a list whose entries all fail is also called too short
+    depth = len(error["loc"])
+    return any(len(other["loc"]) > depth and other["loc"][:depth] == error["loc"] for other in errors)
+
+
+_NAMED = 2
 _LANGUAGES = {"en": "English", "ja": "Japanese"}
 
 
-def absent(error: ErrorDetails) -> Words:
-    """Words for a field, or an entry of a list, that is not there."""
+def _other_type(error: ErrorDetails, expected: str, hint: str) -> Words:
+    given = error["input"]
+    if given is None:
+        return Words("WRONG_TYPE", f"nothing is written here, and {expected} is expected", _NOTHING)
+    if error["type"] == "int_type" and isinstance(given, str):
+        digits = unicodedata.normalize("NFKC", given).replace(",", "").strip()
+        hint = f"write digits only, without quotes and commas: {digits}" if digits.isdecimal() else hint
+    if error["type"] == "string_type" and isinstance(given, bool):
+        hint = "put the word in quotes; some programs turn NO (Norway), yes and on into true or false when they save"
+    if error.get("ctx", {}).get("class_name") == "Text":
+        hint = 'write it in both languages: {en: "...", ja: "..."}'
+    return Words("WRONG_TYPE", f"{expected} is expected here", hint)
+
+
+def _absent(error: ErrorDetails) -> Words:
     part = error["loc"][-1] if error["loc"] else ""
     if isinstance(part, int):
         name = next((str(outer) for outer in reversed(error["loc"]) if isinstance(outer, str)), "")
@@ -201,4 +252,5 @@ def absent(error: ErrorDetails) -> Words:
     if part in _LANGUAGES:
         sentence = f"the {_LANGUAGES[str(part)]} text is missing (field {part})"
         return Words("MISSING_FIELD", sentence, "write the same in both languages: en for English and ja for Japanese")
-    return Words("MISSING_FIELD", f"the field {part} is missing", f"add {part}: with its value to this block")
+    hint = f"add {part}: and its value to the block that begins here"
+    return Words("MISSING_FIELD", f"the field {part} is missing", hint)

@@ -49,7 +49,7 @@ class Validity(Clause):
     def _ordered(self) -> Self:
         if self.until <= self.from_:
             hint = "until must be later than from"
-            raise fault("VALIDITY_EMPTY", "the policy ends before it begins", hint)
+            raise fault("VALIDITY_EMPTY", "the policy ends before it begins", hint, field="until")
         return self
 
 
@@ -172,7 +172,7 @@ class Cohort(Clause):
     def _possible(self) -> Self:
         if self.observers >= self.min_sites:
             hint = "observers must be fewer than min_sites"
-            raise fault("COHORT_IMPOSSIBLE", "all sites may not be observers of one another", hint)
+            raise fault("COHORT_IMPOSSIBLE", "all sites may not be observers of one another", hint, field="observers")
         return self
 
 
@@ -232,8 +232,8 @@ class PrivacyBudget(Clause):
     @model_validator(mode="after")
     def _run_within_lifetime(self) -> Self:
         if self.per_run.epsilon > self.lifetime.epsilon or self.per_run.delta > self.lifetime.delta:
-            hint = "lower per_run, or raise lifetime"
-            raise fault("BUDGET_RUN_ABOVE_LIFETIME", "a single run may use more than all runs together", hint)
+            sentence, hint = "a single run may use more than all runs together", "lower per_run, or raise lifetime"
+            raise fault("BUDGET_RUN_ABOVE_LIFETIME", sentence, hint, field="per_run")
         return self
 
 
