@@ -24,6 +24,7 @@ from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function
 
 from .. import policies
+from .document import Document, Path
 from .errors import BadDocumentError
 from .fields import fault
 from .language import Text
@@ -84,6 +85,12 @@ VOCABULARY = "x-vocabulary"
 def term_of(kind: str) -> TermOf:
     """``Annotated[str, term_of("purposes")]``."""
     return TermOf(kind)
+
+
+def refuse_unknown(document: Document, kind: str, term: str, path: Path) -> None:
+    """Refuse the document at ``path`` unless the vocabulary has the term that stands there."""
+    if not known(kind, term):
+        document.refuse("UNKNOWN_TERM", *_refusal(kind, term), path)
 
 
 # What to say of a term of certain vocabularies, beside the nearest known one.

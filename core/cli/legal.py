@@ -22,6 +22,7 @@ from ..gate.facts import Standing, request_for
 from ..site.papers import Papers, read_file, read_papers, read_stops, read_study, requester_is_known
 from .console import DEFAULT_STUDY, REFUSED, Terminal, guarded
 from .signing import sign
+from .templates import odrl, schema, template, try_cases
 
 HOUSE = __name__.removesuffix(".cli.legal")
 
@@ -60,6 +61,10 @@ def check(
 
 
 app.command("sign")(sign)
+app.command("test")(try_cases)
+app.command("template")(template)
+app.command("schema")(schema)
+app.command("odrl")(odrl)
 
 
 @app.command("decide")

@@ -84,6 +84,11 @@ def denials(policy: Policy, decision: Decision) -> tuple[Denial, ...]:
     return tuple(_denial(provisions[result.clause], result) for result in decision.failed)
 
 
+def clause_name(type_name: str) -> Text:
+    """What people call a clause type or grant."""
+    return _texts()[f"clauses.{type_name}.name"]
+
+
 def _explanation(provision: Provision) -> Explanation:
     base = f"clauses.{provision.type}"
     values = {language: _values_of(provision, language) for language in LANGUAGES}
@@ -107,7 +112,7 @@ def _denial(provision: Provision, result: ClauseResult) -> Denial:
         clause=result.clause,
         type=result.type,
         field=result.field,
-        name=_texts()[f"clauses.{provision.type}.name"],
+        name=clause_name(provision.type),
         reason=_both(f"clauses.codes.{code}.reason", values),
         fix=_both(f"clauses.codes.{code}.fix", values),
     )

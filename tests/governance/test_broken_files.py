@@ -1,7 +1,7 @@
 """Broken policies: each is refused through the command itself, with one line that says where, what and what to do.
 
-tests/governance/broken/ holds ``sound.yaml`` and, each with one mistake, what a lawyer, an editor, a word processor or an
-attacker would make of it; expected.yaml says for what each is refused. accepted/ holds what only looks like a mistake.
+tests/governance/broken/ holds ``sound.yaml`` and, each with one mistake, what a lawyer, an editor, a word processor or
+an attacker would make of it; expected.yaml says for what each is refused. accepted/ holds what only looks like one.
 """
 
 from __future__ import annotations
@@ -173,13 +173,17 @@ def test_an_edit_is_refused_or_changes_the_meaning_only_where_it_was_made(edit: 
         assert error.code.isupper() and error.sentence and error.hint and error.line >= 1 and error.column >= 1
         return
     found = leaves(read_document(text.encode(), name="policy.yaml"))
+    if TEMPLATE.startswith(text):  # cut off at the end of a line: grants may be lost, and then permit nothing
+        assert all(HONEST[name] == value for name, value in found.items())
+        assert all(name[0] == "grants" for name in set(HONEST) - set(found))
+        return
     changed = {name for name in {*HONEST, *found} if HONEST.get(name, (None,))[0] != found.get(name, (None,))[0]}
     # a line that gives a clause another number renames all its fields
     assert all(_belongs(name, touched) for name in changed), sorted(map(str, changed - touched))
 
 
 def _belongs(name: tuple[str, ...], touched: set[object]) -> bool:
-    return any(isinstance(one, tuple) and (one[:2] == name[:2] or one[:1] == name[:1] and one[-1] == "id")
+    return any(isinstance(one, tuple) and (one[:2] == name[:2] or (one[:1] == name[:1] and one[-1] == "id"))
                for one in touched)  # fmt: skip
 
 
