@@ -34,13 +34,18 @@ def _written(text: str) -> str:
     return text
 
 
+_Sentence = Annotated[
+    str, Field(min_length=1, max_length=MAX_TEXT, json_schema_extra={"pattern": r"\S"}), AfterValidator(_written)
+]
+
+
 class Text(BaseModel):
     """The same sentence in English and Japanese."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    en: Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterValidator(_written)]
-    ja: Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterValidator(_written)]
+    en: _Sentence
+    ja: _Sentence
 
     def __getitem__(self, language: Language) -> str:
         """The sentence in one language."""
