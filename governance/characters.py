@@ -60,8 +60,8 @@ def first_fault(text: str) -> Fault | None:
     if not unicodedata.is_normalized("NFC", text):
         return Fault(
             "NOT_NFC",
-            "a character is written in parts and looks the same as one written whole",
-            "save the text in Unicode normalisation form C (NFC)",
+            "a letter and its mark (such as か and ゛) are written as two characters where one would do",
+            "type the letter anew; text copied from a PDF or from a Mac's file names is often so (form NFC is wanted)",
             _first_denormal(text),
         )
     imitated = _first_imitation(text)
@@ -76,11 +76,13 @@ def first_fault(text: str) -> Fault | None:
     return None
 
 
+_CONTROL_CODE = "CONTROL_CHARACTER"
 _CONTROL = (
-    "CONTROL_CHARACTER",
-    "the file has a control character",
-    "remove it; indent with spaces, not tabs",
+    _CONTROL_CODE,
+    "the file has a control character, which is not shown",
+    "delete it; where a new line is meant, press Enter",
 )
+_TAB = (_CONTROL_CODE, "the file has a tab", "replace it with spaces; each level is indented by two")
 _UNSEEN = "INVISIBLE_CHARACTER"
 
 
@@ -88,28 +90,34 @@ def _judge(character: str) -> tuple[str, str, str] | None:  # noqa: PLR0911  one
     """Code, sentence and hint if people and machines could read the character differently."""
     if character in "\n\r" or " " <= character <= "~":
         return None
+    if character == "\t":
+        return _TAB
     name = f"U+{ord(character):04X}"
     category = unicodedata.category(character)
     if character in _BIDI_CONTROLS or unicodedata.bidirectional(character) in _RIGHT_TO_LEFT:
         return (
             "BIDI_CHARACTER",
-            f"the file has {name}, which can reorder what is shown",
-            "remove the character",
+            f"the file has {name}, which can show the text in another order than it is read",
+            "delete the character, or type the passage anew; right-to-left writing cannot be used",
         )
     if character == "\ufeff":
         return (
             _UNSEEN,
-            f"the file has the invisible {name}",
-            "save the file as UTF-8 without byte order mark",
+            f"the file has the invisible mark {name} (a byte order mark)",
+            "save the file as UTF-8, not as UTF-8 with BOM; inside a text, delete it",
         )
     if category == "Cc":
         return _CONTROL
     if category == "Cf" or character in _BLANK_LETTERS or _is_variation_selector(character):
-        return (_UNSEEN, f"the file has the invisible {name}", "remove the character")
+        return (
+            _UNSEEN,
+            f"the file has the invisible character {name}",
+            "delete it; where it cannot be found, type the words around it anew",
+        )
     if category in ("Zl", "Zp") or (category == "Zs" and character not in _SPACES):
-        return (_UNSEEN, f"the file has the unusual space {name}", "write an ordinary space or a new line")
+        return (_UNSEEN, f"the file has the unusual space {name}", "type an ordinary space, or begin a new line")
     if category in ("Co", "Cn", "Cs"):
-        return (_UNSEEN, f"the file has {name}, which not every machine can show", "use a standard character")
+        return (_UNSEEN, f"the file has {name}, which not every machine can show", "use another character in its place")
     return None
 
 

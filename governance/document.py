@@ -5,13 +5,13 @@ Not for: what the fields mean (each document's own model), signatures (signing/e
     read_document(data, name=...) -> Document -> validate_model(document, Model) -> Model
 
 Refused, each under its own code with line and column: anchors, aliases, tags, merge keys, directives,
-duplicate keys, several documents, unquoted fractions, hidden or reordering characters, text that is not UTF-8
-or not NFC, more than 256 KiB, 20 levels or 20,000 values. ``NO`` is text (YAML 1.2), not false.
+duplicate keys, several documents, unquoted fractions, text that a comment cuts off, hidden or reordering characters,
+text that is not UTF-8 or not NFC, other programs' files, more than 256 KiB, 20 levels or 20,000 values. ``NO`` is text
+(YAML 1.2), not false. The words for people stand in wording.py.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, StreamMark, YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
     Event,
@@ -36,6 +36,8 @@ from .canonical import canonical_bytes
 from .characters import first_fault
 from .errors import BadDocumentError
 from .fields import Digest, DocumentModel, Exact, Identifier, Moment
+from .plaintext import first_byte_fault
+from .wording import said, syntax, telling, unquoted
 
 # A document's model takes its field types from here, too.
 __all__ = [
@@ -102,28 +104,29 @@ class _Reader:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.text = ""
         self.values: dict[Path, Place] = {}
         self.keys: dict[Path, Place] = {}
 
     def read(self, data: bytes) -> Document:
         text = self.decode(data)
+        self.text = text
         self.check_characters(text, (1, 1))
         self.check_directives(text)
         # The parser raises bare ValueErrors for odd escapes, without a place.
         try:
             value = self.parse(YAML(typ="safe", pure=True).parse(text))
         except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            self.refuse(
-                "YAML_SYNTAX",
-                f"the file cannot be read here: {str(error.problem or error.context)[:120]}",
-                "check the indentation, the colon after each field, and the quotes around text with a colon",
-                place,
-            )
+            at, opened = (_place(mark) if mark else None for mark in (error.problem_mark, error.context_mark))
+            words, place = syntax(str(error.problem or error.context), text, at=at, opened=opened)
+            self.refuse(words.code, words.sentence, words.hint, place)
         except (YAMLError, ValueError, OverflowError, RecursionError) as error:
             self.refuse(
-                "YAML_SYNTAX", "the file cannot be read as YAML", "check quotes and escape sequences", (1, 1), error
+                "YAML_SYNTAX",
+                "the file cannot be read",
+                "remove backslashes between quotation marks, and see that the marks come in pairs",
+                (1, 1),
+                error,
             )
         return Document(self.name, data, value, self.values, self.keys)
 
@@ -135,19 +138,14 @@ class _Reader:
             self.refuse(
                 "DOCUMENT_TOO_LARGE",
                 f"the file has {len(data)} bytes, more than the {MAX_BYTES} that a document may have",
-                "split the document",
+                "see whether this is the right file, and take out what does not belong in it",
                 (1, 1),
             )
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            before = data[: error.start].decode("utf-8")
-            self.refuse(
-                "NOT_UTF8",
-                "the file is not UTF-8 text",
-                "save it as UTF-8 in the editor",
-                _place_in(before, len(before)),
-            )
+        fault = first_byte_fault(data)
+        if fault is not None:
+            before = data[: fault.index].decode("utf-8")
+            self.refuse(fault.code, fault.sentence, fault.hint, _place_in(before, len(before)))
+        return data.decode("utf-8")
 
     def check_characters(self, text: str, start: Place) -> None:
         fault = first_fault(text)
@@ -160,7 +158,8 @@ class _Reader:
         next(events)  # the stream's start
         first = next(events)
         if isinstance(first, StreamEndEvent):
-            self.refuse("EMPTY_DOCUMENT", "the file has no content", "write the document, or remove the file", (1, 1))
+            hint = "write the document; comments alone say nothing"
+            self.refuse("EMPTY_DOCUMENT", "the file has no content", hint, (1, 1))
         value = self.node(next(events), events, (), 0)
         next(events)  # the document's end
         after = next(events)
@@ -168,8 +167,8 @@ class _Reader:
             self.refuse(
                 "SEVERAL_DOCUMENTS",
                 "the file holds more than one document",
-                "keep one document per file; remove the line with ---",
-                _place(after),
+                "keep one document in a file, and remove the line with --- or ...",
+                _place(after.start_mark),
             )
         return value
 
@@ -178,26 +177,48 @@ class _Reader:
         if directive:
             place = _place_in(text, directive.start())
             self.refuse(
-                "YAML_DIRECTIVE", "a line that begins with % can change how the file is read", "remove it", place
+                "YAML_DIRECTIVE",
+                "a line that begins with % can change how the file is read",
+                "remove the line; if it is text, put it in quotes",
+                place,
             )
 
     def node(self, event: Event, events: Iterator[Event], path: Path, depth: int) -> Any:
-        place = _place(event)
+        place = _place(event.start_mark)
         self.values[path] = place
         if len(self.values) > MAX_VALUES:
-            self.refuse("TOO_MANY_VALUES", f"the file has more than {MAX_VALUES} values", "split the document", place)
+            self.refuse("TOO_MANY_VALUES", f"the file has more than {MAX_VALUES} values",
+                        "see whether this is the right file, and take out what does not belong in it", place)
         if isinstance(event, AliasEvent):
             self.refuse(
-                "YAML_ALIAS", "an alias (*) stands for text elsewhere", "write the text out where it applies", place
+                "YAML_ALIAS",
+                "a value that begins with * stands for text elsewhere in the file",
+                "write the text out here; if the * is meant as text, put the value in quotes",
+                place,
             )
         if getattr(event, "anchor", None):
-            self.refuse("YAML_ANCHOR", "an anchor (&) names text for reuse", "remove it; write the text out", place)
+            self.refuse(
+                "YAML_ANCHOR",
+                "a value that begins with & names text for use elsewhere in the file",
+                "remove the & and its name; if the & is meant as text, put the value in quotes",
+                place,
+            )
         if getattr(event, "tag", None):
-            self.refuse("YAML_TAG", "a tag (!) changes what a value is", "remove the tag; use quotes for text", place)
+            self.refuse(
+                "YAML_TAG",
+                "a value that begins with ! changes what kind of value it is",
+                "remove the ! and its word; if the ! is meant as text, put the value in quotes",
+                place,
+            )
         if isinstance(event, ScalarEvent):
             return self.scalar(event, place)
         if depth >= MAX_DEPTH:
-            self.refuse("TOO_DEEP", f"more than {MAX_DEPTH} levels are nested", "flatten the document", place)
+            self.refuse(
+                "TOO_DEEP",
+                f"more than {MAX_DEPTH} levels stand inside one another",
+                "take out brackets and indentation that are not needed; a policy needs six levels",
+                place,
+            )
         if isinstance(event, SequenceStartEvent):
             return self.sequence(events, path, depth)
         if isinstance(event, MappingStartEvent):
@@ -210,29 +231,44 @@ class _Reader:
             items.append(self.node(event, events, (*path, len(items)), depth + 1))
         return items
 
+    def check_not_cut(self, event: ScalarEvent, place: Place) -> None:
+        if _swallows(event.value, self.text[event.end_mark.index : event.end_mark.index + 80]):
+            self.refuse(
+                "COMMENT_IN_TEXT",
+                "this text ends before the sign #, with which a comment begins",
+                "put the text in quotes; a comment after it goes behind the closing quotation mark",
+                place,
+            )
+
     def mapping(self, events: Iterator[Event], path: Path, depth: int) -> dict[str, Any]:
         items: dict[str, Any] = {}
         while not isinstance(event := next(events), MappingEndEvent):
             key, place = self.key(event)
             if key in items:
-                self.refuse("DUPLICATE_KEY", f"the field {key} is given twice", "keep one of them", place)
+                self.refuse(
+                    "DUPLICATE_KEY",
+                    f"the field {key} is given twice in the same block",
+                    "keep the one that is meant; if this is a new clause, begin it with a dash (- id: ...)",
+                    place,
+                )
             self.keys[(*path, key)] = place
             items[key] = self.node(next(events), events, (*path, key), depth + 1)
         return items
 
     def key(self, event: Event) -> tuple[str, Place]:
-        place = _place(event)
+        place = _place(event.start_mark)
         if isinstance(event, AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
             self.node(event, iter(()), (), 0)  # raises the matching refusal
         if isinstance(event, ScalarEvent) and event.value == "<<" and event.style is None:
             self.refuse(
-                "YAML_MERGE_KEY", "a merge key (<<) copies fields from elsewhere", "write the fields out", place
+                "YAML_MERGE_KEY", "the sign << copies fields from elsewhere", "write the fields out here", place
             )
         if not isinstance(event, ScalarEvent) or not _KEY.fullmatch(event.value):
             self.refuse(
                 "BAD_KEY",
-                "the name of a field is not plain text",
-                "use half-width letters, digits and . _ : / - in names, and ordinary spaces to indent",
+                "the name of a field is not plain half-width text",
+                "use half-width letters, digits and . _ : / - in names, and half-width spaces to indent; "
+                "a file of another tool is written anew",
                 place,
             )
         return event.value, place
@@ -243,6 +279,7 @@ class _Reader:
         self.check_characters(text, place)
         if event.style is not None:
             return text
+        self.check_not_cut(event, place)
         if text in ("", "~", "null", "Null", "NULL"):
             return None
         if text in ("true", "True", "TRUE"):
@@ -255,18 +292,23 @@ class _Reader:
             self.refuse(
                 "UNQUOTED_NUMBER",
                 f"the number {text[:40]} is not in quotes",
-                'write exact numbers as quoted text, e.g. "0.000001"',
+                unquoted(text),
                 place,
             )
         return text
+
+
+def _swallows(text: str, rest: str) -> bool:
+    """Whether the comment after an unquoted text may have been meant as a part of it: ``Contract #12``."""
+    comment = re.match(r" +#(.?)", rest)
+    return comment is not None and (" " in text or comment[1] not in ("", " ", "\n", "\r"))
 
 
 def _place_in(text: str, index: int) -> Place:
     return (text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index))
 
 
-def _place(event: Event) -> Place:
-    mark = event.start_mark
+def _place(mark: StreamMark) -> Place:
     return (mark.line + 1, mark.column + 1)
 
 
@@ -286,29 +328,12 @@ def validate_model(document: Document, model: type[_Model], path: Path = ()) -> 
 
 
 def _refuse_first(document: Document, path: Path, errors: list[ErrorDetails]) -> NoReturn:
-    # A misspelt field is one unknown and one missing field: the unknown one says more, and has a place.
-    missing = [error for error in errors if error["type"] == "missing"]
-    others = [error for error in errors if error["type"] != "missing" and not _follows(error, errors)]
-    found = [(_resolve(document, (*path, *error["loc"])), error) for error in others or missing]
+    found = [(_resolve(document, (*path, *error["loc"])), error) for error in telling(errors)]
     at, error = min(found, key=lambda pair: document.key_place(pair[0]))
-    # A list's member is named after its list; "[key]" is the validator's word for a name that is wrong.
-    name = next((part for part in reversed(error["loc"]) if isinstance(part, str) and part != "[key]"), "")
-    if error["type"] == "extra_forbidden":
-        absent = [str(other["loc"][-1]) for other in missing if other["loc"][:-1] == error["loc"][:-1]]
-        close = difflib.get_close_matches(name, absent, n=1)
-        hint = f"did you mean {close[0]}?" if close else "remove it, or check its spelling and indentation"
-        document.refuse("UNKNOWN_FIELD", f"the field {name} is not known here", hint, at, key=True)
-    if error["type"] == "missing":
-        document.refuse("MISSING_FIELD", f"the field {name} is missing", f"add {name}", at)
-    code, sentence, hint = _fault(error)
-    is_key = error["loc"][-1:] == ("[key]",)
-    document.refuse(code, f"{name}: {sentence}" if name else sentence, hint, at, key=is_key)
-
-
-def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
-    """Whether something inside this value is wrong, too: a list whose entries all fail is also called too short."""
-    depth = len(error["loc"])
-    return any(len(other["loc"]) > depth and other["loc"][:depth] == error["loc"] for other in errors)
+    words = said(error, errors)
+    at_key = error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",) or error["input"] is None
+    field = error.get("ctx", {}).get("field")  # where two fields contradict each other, one of them is shown
+    document.refuse(words.code, words.sentence, words.hint, (*at, field) if field else at, key=at_key)
 
 
 def _resolve(document: Document, location: Path) -> Path:
@@ -322,26 +347,3 @@ def _resolve(document: Document, location: Path) -> Path:
             continue
         path = (*path, part)
     return path
-
-
-_A_LIST, _A_BLOCK = "a list", "a block of fields"
-_EXPECTED = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "bool_type": "true or false",
-    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), _A_LIST),
-    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), _A_BLOCK),
-}
-
-
-def _fault(error: ErrorDetails) -> tuple[str, str, str]:
-    kind = error["type"]
-    if kind.isupper():
-        return (kind, error["msg"], str(error.get("ctx", {}).get("hint", "")))
-    if kind in _EXPECTED:
-        return ("WRONG_TYPE", f"{_EXPECTED[kind]} is expected here", f"write {_EXPECTED[kind]}")
-    if kind == "literal_error":
-        return ("BAD_VALUE", "this value is not one that may stand here", f"write {error['ctx']['expected']}")
-    if kind == "string_pattern_mismatch":
-        return ("BAD_VALUE", "the text does not have the form expected here", f"pattern: {error['ctx']['pattern']}")
-    return ("BAD_VALUE", error["msg"][:1].lower() + error["msg"][1:], "see the description of the document's fields")

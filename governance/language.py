@@ -18,13 +18,25 @@ from importlib.resources import files
 from string import Formatter
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from .errors import BadDocumentError
+from .fields import fault
 
 Language = Literal["en", "ja"]
 LANGUAGES: tuple[Language, ...] = ("en", "ja")
 MAX_TEXT = 4000  # characters; a clause is a paragraph, not a contract
+
+
+def _written(text: str) -> str:
+    if not text.strip():
+        raise fault("EMPTY_TEXT", "the text is empty", "write the text; nobody can sign a clause that says nothing")
+    return text
+
+
+_Sentence = Annotated[
+    str, Field(min_length=1, max_length=MAX_TEXT, json_schema_extra={"pattern": r"\S"}), AfterValidator(_written)
+]
 
 
 class Text(BaseModel):
@@ -32,8 +44,8 @@ class Text(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    en: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
-    ja: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+    en: _Sentence
+    ja: _Sentence
 
     def __getitem__(self, language: Language) -> str:
         """The sentence in one language."""

@@ -17,6 +17,7 @@ from .console import Terminal, guarded
 from .deciding import decide_study
 from .reading import amend, combine, diff, lint, show
 from .signing import revoke, sign
+from .templates import odrl, schema, template, try_cases
 
 HOUSE = __name__.removesuffix(".cli.legal")
 
@@ -61,6 +62,10 @@ app.command("combine")(combine)
 app.command("lint")(lint)
 app.command("amend")(amend)
 app.command("revoke")(revoke)
+app.command("test")(try_cases)
+app.command("template")(template)
+app.command("schema")(schema)
+app.command("odrl")(odrl)
 
 
 app.command("decide")(decide_study)

@@ -259,5 +259,5 @@ def read_file(path: Path) -> bytes:
         raise BadInputError(
             "FILE_UNREADABLE",
             f"{path.name} cannot be read ({error.strerror})",
-            hint=f"a study folder holds {path.name}; see the example for its layout",
+            hint=f"check the path and your right to read it; a study folder holds {path.name} (see the example)",
         ) from None

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, model_validator
 from pydantic import Field as Bounds
 
-from ..fields import Digest, DocumentModel, Exact, Identifier, Moment, fault
+from ..fields import Digest, DocumentModel, Exact, Identifier, Link, Moment, fault
 from ..vocabulary import term_of
 from .clause import Clause, ClauseType, Field
 from .domain import COUNT, ONE_OR_MORE, POSITIVE, PROBABILITY, SITES, SOME
@@ -34,7 +34,6 @@ _ANY = Bounds(max_length=MAX_LIST)  # an empty list permits nothing
 UNITS = ("record", "subject")
 DISCLOSURE_LEVELS = ("none", "statement", "sources-listed", "eu-art53-summary", "full")
 
-Reference = Annotated[str, Bounds(pattern=r"^https://[!-~]{4,400}$")]
 Role = Annotated[str, term_of("roles")]
 Roles = Annotated[frozenset[Role], _SOME]
 
@@ -49,7 +48,8 @@ class Validity(Clause):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.until <= self.from_:
-            raise fault("VALIDITY_EMPTY", "the policy ends before it begins", "until must be later than from")
+            hint = "until must be later than from"
+            raise fault("VALIDITY_EMPTY", "the policy ends before it begins", hint, field="until")
         return self
 
 
@@ -104,7 +104,7 @@ class LegalBasis(Clause):
     type: Literal["legal_basis"]
     bases: Annotated[frozenset[Annotated[str, term_of("bases")]], _SOME]
     consent: ConsentRule
-    references: Annotated[tuple[Reference, ...], Bounds(max_length=20)] = ()
+    references: Annotated[tuple[Link, ...], Bounds(max_length=20)] = ()
 
 
 LEGAL_BASIS = ClauseType(
@@ -171,7 +171,7 @@ class Cohort(Clause):
     def _possible(self) -> Self:
         if self.observers >= self.min_sites:
             hint = "observers must be fewer than min_sites"
-            raise fault("COHORT_IMPOSSIBLE", "all sites may not be observers of one another", hint)
+            raise fault("COHORT_IMPOSSIBLE", "all sites may not be observers of one another", hint, field="observers")
         return self
 
 
@@ -231,8 +231,8 @@ class PrivacyBudget(Clause):
     @model_validator(mode="after")
     def _run_within_lifetime(self) -> Self:
         if self.per_run.epsilon > self.lifetime.epsilon or self.per_run.delta > self.lifetime.delta:
-            hint = "lower per_run, or raise lifetime"
-            raise fault("BUDGET_RUN_ABOVE_LIFETIME", "a single run may use more than all runs together", hint)
+            sentence, hint = "a single run may use more than all runs together", "lower per_run, or raise lifetime"
+            raise fault("BUDGET_RUN_ABOVE_LIFETIME", sentence, hint, field="per_run")
         return self
 
 

@@ -34,7 +34,7 @@ The fields of the file, all required unless marked; every clause and grant has `
 
 A list that is named in plural without another word takes terms of the vocabulary of that name (policies/terms/).
 Refusals of this file: SCHEMA_VERSION, UNKNOWN_CLAUSE, UNKNOWN_ACTION, MISSING_CLAUSE, DUPLICATE_CLAUSE, DUPLICATE_ID,
-and those of document.py, vocabulary.py and the clause types, all with line and column.
+CUT_OFF, and those of document.py, vocabulary.py and the clause types, all with line and column.
 """
 
 from __future__ import annotations
@@ -150,6 +150,7 @@ class Policy:
         grants = tuple(_provision(document, ("grants", index), "action", GRANTS) for index in range(len(header.grants)))
         _check_complete(document, always)
         _check_ids(document, always, grants)
+        _check_whole(document)
         return cls(header, always, grants, digest_bytes(data), digest(document.value))
 
     @property
@@ -202,7 +203,19 @@ class Policy:
 
 def _check_schema(document: Document) -> None:
     value = document.value
-    if isinstance(value, dict) and "schema" in value and value["schema"] != SCHEMA:
+    if not isinstance(value, dict):
+        document.refuse(
+            "WRONG_TYPE",
+            "the file is no policy: it does not consist of fields with a name, a colon and a value",
+            "see whether this is the right file; `sekisho legal template` writes one to start from",
+        )
+    if "schema" not in value:
+        document.refuse(
+            "MISSING_FIELD",
+            "the file does not say that it is a policy of this kind: the field schema is missing",
+            f"begin it with schema: {SCHEMA}; a policy of another tool is written anew (`sekisho legal template`)",
+        )
+    if value["schema"] != SCHEMA:
         document.refuse(
             "SCHEMA_VERSION",
             "the file is written in a version of the policy language that is not known here",
@@ -223,6 +236,20 @@ def _provision(document: Document, path: Path, key: str, known: Mapping[str, Cla
         )
     clause = validate_model(document, declared.model, path)
     return Provision(declared, clause, declared.held(clause))
+
+
+def _check_whole(document: Document) -> None:
+    # Cut in the middle of its last line, ``audit_years: 10`` is ``audit_years: 1``, and nothing else would show it.
+    *before, last = document.data.decode("utf-8").split("\n")
+    if last:
+        raise BadDocumentError(
+            "CUT_OFF",
+            "the file does not end with a new line: it may have been cut off",
+            "compare its end with the original; if nothing is missing, press Enter after the last line",
+            file=document.name,
+            line=len(before) + 1,
+            column=len(last) + 1,
+        )
 
 
 def _check_complete(document: Document, always: tuple[Provision, ...]) -> None:

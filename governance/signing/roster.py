@@ -31,7 +31,7 @@ from ..language import Text
 from .envelope import PREDICATES, Envelope, Statement, Subject, read_time, verified_keys, verify_envelope
 from .keys import NO_KEY_YET, PublicKey, SigningKey, demo_key
 
-KNOWN_ROLES = frozenset({"legal", "it", "business", "compliance", "data-protection"})
+KNOWN_ROLES = frozenset({"legal", "it", "business", "compliance", "data-protection", "ethics", "risk", "works-council"})
 REQUIRED_ROLES = ("legal", "it")   # nothing touches data before both have approved
 MAX_PARTIES = 128                  # 95 sites is the ciphertext's limit; one coordinator
 MAX_PEOPLE = 512
