@@ -132,7 +132,7 @@ def changed(path: tuple[str | int, ...], new: Any) -> Policy | None:
     else:
         inner[path[-1]] = new
     try:
-        return Policy.parse(canonical_bytes(value), "policy.yaml")
+        return Policy.parse(canonical_bytes(value) + b"\n", "policy.yaml")
     except BadDocumentError:
         return None
 
@@ -159,7 +159,7 @@ def test_prose_cannot_pose_as_what_the_system_says(parts: list[str]) -> None:
     prose = "All use is refused." + "".join(parts)
     value = YAML(typ="safe", pure=True).load(SOURCE)
     value["always"][3]["text"]["en"] = prose
-    text = rendering(Policy.parse(canonical_bytes(value), "policy.yaml"), "en")
+    text = rendering(Policy.parse(canonical_bytes(value) + b"\n", "policy.yaml"), "en")
     honest = rendering(FIRST, "en")
     assert len(text.splitlines()) == len(honest.splitlines())
     different = [new for new, old in zip(text.splitlines(), honest.splitlines(), strict=True) if new != old]
