@@ -12,9 +12,11 @@ or recorded: a recorded field is shown to people and enforced by nobody, and the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from pydantic import BaseModel
 
 from ..fields import DocumentModel, Identifier
 from ..language import Text
@@ -97,3 +99,21 @@ class ClauseType:
     def codes(self) -> tuple[str, ...]:
         """The codes under which this type can refuse, beside those of facts."""
         return tuple(dict.fromkeys(one.code for one in self.fields))
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every single value below a model by its path in the file, places in a list counted from 1; what is absent is not
+    among them, and a set of terms is one value."""
+    items: Mapping[str, Any]
+    if isinstance(value, BaseModel):
+        items = {one.alias or name: getattr(value, name) for name, one in type(value).model_fields.items()}
+    elif isinstance(value, Mapping):
+        items = value
+    elif isinstance(value, tuple):
+        items = {str(place): item for place, item in enumerate(value, start=1)}
+    else:
+        if value is not None:
+            yield path, value
+        return
+    for key, item in items.items():
+        yield from leaves(item, f"{path}.{key}" if path else key)

@@ -25,7 +25,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ..canonical import digest
-from .clause import Held
+from .clause import Held, leaves
 from .decide import ClauseResult, decide
 from .escape import escape, escape_clause, quantities, request_under
 from .lattice import write
@@ -269,7 +269,8 @@ def _held_changes(old: tuple[Held, ...], new: tuple[Held, ...]) -> tuple[FieldCh
 
 
 def _leaf_changes(old: BaseModel, new: BaseModel, *, skip: tuple[str, ...]) -> tuple[FieldChange, ...]:
-    before, after = dict(_leaves(old, "")), dict(_leaves(new, ""))
+    before = {path: _written(value) for path, value in leaves(old)}
+    after = {path: _written(value) for path, value in leaves(new)}
     return tuple(
         FieldChange(path, before.get(path), after.get(path), None)
         for path in dict.fromkeys((*after, *before))
@@ -277,17 +278,5 @@ def _leaf_changes(old: BaseModel, new: BaseModel, *, skip: tuple[str, ...]) -> t
     )
 
 
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    items: Mapping[str, Any]
-    if isinstance(value, BaseModel):
-        items = {field.alias or name: getattr(value, name) for name, field in type(value).model_fields.items()}
-    elif isinstance(value, Mapping):
-        items = value
-    elif isinstance(value, tuple):
-        items = {str(index): item for index, item in enumerate(value, start=1)}
-    else:
-        if value is not None:
-            yield path, value if isinstance(value, str) else write(value)  # text whole: a change may be at its end
-        return
-    for key, item in items.items():
-        yield from _leaves(item, f"{path}.{key}" if path else key)
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else write(value)  # text whole: a change may be at its end
