@@ -105,7 +105,7 @@ def sign(
     signer = check_signer(paper, roster, person=person, role=role, now=_now())
     end = end_of(until, roster, now=_now())
     check_weights(paper)
-    for line in summary(paper, language, until=end):
+    for line in summary(paper, language, until=end, now=_now()):
         terminal.say(line)
     asked = question(paper, person, role, DIGITS, language)
     _confirm_digest(terminal, asked, paper.bytes_digest, yes=yes)

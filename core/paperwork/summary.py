@@ -14,6 +14,7 @@ from functools import cache
 
 from ...governance.language import Catalogue, Language
 from ...governance.policy.compare import compare
+from ...governance.policy.lint import lint
 from ...governance.policy.policy import Policy
 from ...governance.policy.signoff import comparison_in_words, rendering
 from ...governance.provenance.disclosure import BaseModelRecord
@@ -32,15 +33,15 @@ def _texts() -> Catalogue:
     return Catalogue.load(HOUSE, "texts")
 
 
-def summary(paper: Paper, language: Language, *, until: datetime) -> list[str]:
-    """The paper in words, then what is signed, and until when the signature would hold."""
+def summary(paper: Paper, language: Language, *, until: datetime, now: datetime) -> list[str]:
+    """The paper in words, what is doubtful about it, then what is signed, and until when the signature would hold."""
     content = paper.content
     if isinstance(content, Study):
         lines = _study(content, language)
     elif isinstance(content, BaseModelRecord):
         lines = _base_model(content, language)
     else:
-        lines = _policy(content, paper.before, language)
+        lines = [*_policy(content, paper.before, language), *_remarks(content, now, language)]
     left = to_decide(paper.text)
     if left:
         lines.append(_say("sign.decide", language, number=left))
@@ -118,6 +119,16 @@ def _policy(policy: Policy, before: Policy | None, language: Language) -> list[s
     if before is not None:
         lines += ["", *comparison_in_words(compare(before, policy), before, policy, language)]
     return [*lines, ""]
+
+
+def _remarks(policy: Policy, now: datetime, language: Language) -> list[str]:
+    """What a careful colleague would point out before somebody signs; lesser notes are for ``sekisho legal lint``."""
+    return [
+        _say(f"lint.{remark.level}" if remark.clause else f"lint.whole-{remark.level}", language,
+             clause=remark.clause or "", text=remark.text[language])
+        for remark in lint(policy, now=now)
+        if remark.level != "note"
+    ]  # fmt: skip
 
 
 def _study(study: Study, language: Language) -> list[str]:

@@ -39,16 +39,16 @@ WEAK_DELTA = Decimal("0.00001")  # above it, one person in a data set of 100,000
 ADVISED = ("secure-aggregation", "signed-messages")
 # Action, what it sends out, and the code where that may not leave.
 NEEDED = (("train", "masked-update", "TRAIN_CANNOT_LEAVE"), ("release", "adapter", "RELEASE_CANNOT_LEAVE"))
-NOT_ABOUT_PEOPLE = frozenset({"manufacturing-log"})
-SENSITIVE_CATEGORIES = frozenset({"pd:HealthRecord"})
+NOT_ABOUT_PEOPLE = frozenset({"manufacturing-log", "internal-document"})
+SENSITIVE_CATEGORIES = frozenset({"pd:HealthRecord", "pd:MedicalHealth", "pd:Prescription"})
 BY_CONSENT = frozenset({
     "appi:consent-18-1", "appi:consent-20-2", "appi:consent-27-1", "appi:consent-28-1", "eu-gdpr:A6-1-a",
     "eu-gdpr:A9-2-a", "hipaa:authorization-164-508",
 })  # fmt: skip
 SPECIAL_BY_CONSENT = frozenset({"appi:consent-20-2", "eu-gdpr:A9-2-a", "hipaa:authorization-164-508"})
 SPECIAL = SPECIAL_BY_CONSENT | {
-    "eu-gdpr:A9-2-i", "eu-gdpr:A9-2-j", "hipaa:limited-data-set-164-514-e", "appi:pseudonymised-41",
-    "appi:anonymised-43",
+    "eu-gdpr:A9-2-i", "eu-gdpr:A9-2-j", "hipaa:limited-data-set-164-514-e", "hipaa:waiver-164-512-i",
+    "appi:pseudonymised-41", "appi:anonymised-43",
 }  # fmt: skip
 
 

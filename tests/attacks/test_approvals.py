@@ -635,6 +635,10 @@ def test_at_a_site_a_no_is_heard_under_other_words_and_in_an_odd_form_of_what_wa
     for seen in (None, replace(seen_of(study), renderer="sekisho-rendering/0")):
         no = say(study, "legal", decision=REVOKE, seen=seen)
         refused_policy(study, yes, no, code="NOT_AN_APPROVAL, WITHDRAWN")
+    said = Statement.from_bytes(say(study, "legal", decision=REVOKE).payload)
+    odd = Statement(said.subjects, said.predicate_type, {**said.predicate, "shown": "nothing"})
+    no = sign_statement(odd, [demo_key("person-legal")])
+    refused_policy(study, yes, no, code="NOT_AN_APPROVAL, WITHDRAWN")
 
 
 def test_at_a_site_a_signature_over_other_bytes_of_the_payload_does_not_count(study: Path) -> None:

@@ -29,7 +29,7 @@ def changed(*pairs: tuple[str, str]) -> Paper:
 
 
 def shown(paper: Paper, language: Language) -> str:
-    return "\n".join(summary(paper, language, until=ROSTER.expires))
+    return "\n".join(summary(paper, language, until=ROSTER.expires, now=ROSTER.created))
 
 
 @pytest.mark.parametrize("language", BOTH)

@@ -156,7 +156,7 @@ def numbered(document: Document) -> Document:
 
 def parsed(document: Mapping[str, Any]) -> Policy:
     """The policy as our software reads it; JSON is YAML."""
-    return Policy.parse(json.dumps(document, ensure_ascii=False).encode(), "generated.yaml")
+    return Policy.parse(json.dumps(document, ensure_ascii=False).encode() + b"\n", "generated.yaml")
 
 
 def fitting_facts(random: Random, document: Document) -> Facts:

@@ -238,9 +238,11 @@ def test_the_version_before_is_that_very_file() -> None:
     refused("POLICY_PREDECESSOR_OTHER", WIDER, respelled)
 
 
-@pytest.mark.parametrize(("old", "new"), [(FIRST.id, "kohi/other"), (FIRST.dataset.id, "kohi/other-data")])
-def test_a_policy_keeps_its_name_and_its_data_set(old: str, new: str) -> None:
-    refused("POLICY_NAME_CHANGED", amended((f"id: {old}\n", f"id: {new}\n")), FIRST)
+@pytest.mark.parametrize("whose", ["", "dataset:\n  "])
+def test_a_policy_keeps_its_name_and_its_data_set(whose: str) -> None:
+    changed = amended((f"{whose}id: kohi/customer-reviews\n", f"{whose}id: kohi/other\n"))
+    assert (changed.id == FIRST.id) != (changed.dataset.id == FIRST.dataset.id)
+    refused("POLICY_NAME_CHANGED", changed, FIRST)
 
 
 def test_versions_are_counted_up_by_one() -> None:
