@@ -141,8 +141,12 @@ def compare(old: Policy, new: Policy) -> Comparison:
         allowed=allowed,
         forbidden=forbidden,
         clauses=(*_always_changes(old, new), *_grant_changes(old, new)),
-        header=_leaf_changes(old.header, new.header, skip=("schema", "always", "grants")),
+        header=_leaf_changes(_bare(old), _bare(new), skip=()),
     )
+
+
+def _bare(policy: Policy) -> BaseModel:
+    return policy.header.model_copy(update={"always": (), "grants": ()})
 
 
 def _verdict(*, wider: bool, narrower: bool) -> Verdict:
@@ -224,6 +228,8 @@ def _alone(provision: Provision, verdict: Verdict, *, added: bool) -> ClauseChan
 
 def _change(old: Provision, new: Provision) -> ClauseChange:
     changes = _held_changes(old.held, new.held)
+    if not changes and old.clause == new.clause:
+        return ClauseChange(new.type, old.id, new.id, Verdict.SAME, (), prose_changed=False)
     leaves = _leaf_changes(old.clause, new.clause, skip=("id", "text", "type"))
     recorded = (leaf for leaf in leaves if not any(_tells(change, leaf) for change in changes))
     return ClauseChange(
@@ -252,16 +258,17 @@ def _held_changes(old: tuple[Held, ...], new: tuple[Held, ...]) -> tuple[FieldCh
     changes = []
     for field in dict.fromkeys((*after, *before)):
         was, now = before.get(field), after.get(field)
+        old_text, new_text = (None if one is None else one.allowed.text() for one in (was, now))
         if was is None or now is None:
             verdict = _verdict(wider=now is None, narrower=was is None)
+        elif was.allowed == now.allowed and old_text == new_text:
+            continue
         else:
             verdict = _verdict(
                 wider=not within(now.allowed, was.allowed, now.domain),
                 narrower=not within(was.allowed, now.allowed, now.domain),
             )
-        old_text, new_text = (None if one is None else one.allowed.text() for one in (was, now))
-        if old_text != new_text:
-            changes.append(FieldChange(field, old_text, new_text, verdict))
+        changes.append(FieldChange(field, old_text, new_text, verdict))
     return tuple(changes)
 
 

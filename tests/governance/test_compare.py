@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -15,8 +16,9 @@ from sekisho.governance.canonical import digest
 from sekisho.governance.policy.compare import Verdict, Witness, compare
 from sekisho.governance.policy.decide import decide
 from sekisho.governance.policy.domain import Domain
-from sekisho.governance.policy.lattice import Interval
+from sekisho.governance.policy.lattice import Interval, Requires, Within
 from sekisho.governance.policy.policy import Policy
+from sekisho.governance.policy.region import find
 from sekisho.governance.policy.request import Fact, Request
 from sekisho.governance.vocabulary import terms
 from sekisho.tests.oracles.containment import permits_more
@@ -327,3 +329,30 @@ def test_a_witness_changes_nothing_but_what_makes_the_difference() -> None:
     comparison = compare(kohi(), wider)
     assert comparison.allowed is not None and len(comparison.allowed.denied_by) == 1
     assert decide(kohi(), request_with("action", "release")).permitted
+
+
+def test_no_domain_shuts_out_what_is_permitted_in_earnest() -> None:
+    held = {one.fact: one for provision in (*kohi().always, *kohi().grants) for one in provision.held}
+    smallest = {
+        "cohort.sites": 2, "cohort.observers": 0, "steps": 1, "subjects.sites_per_subject": 1, "stop.list_age_hours": 0,
+        "retention.audit_years": 0, "approvals.legal": 0, "approvals.it": 0, "budget.run_epsilon": Decimal("1E-60"),
+        "budget.run_delta": Decimal("1E-60"), "transfer.artefacts": frozenset({"adapter"}),
+        "transfer.destinations": frozenset({"JP"}), "recipients": frozenset({"participants"}),
+        "downstream_uses": frozenset(), "encryption.measures": frozenset(), "stop.roles": frozenset(),
+        "stop.restart_roles": frozenset(),
+    }  # fmt: skip
+    bounded = {name for name, one in held.items() if isinstance(one.allowed, Interval | Within | Requires)}
+    assert bounded == set(smallest)
+    for name, value in smallest.items():
+        one = held[name]
+        if isinstance(one.allowed, Interval):
+            assert find(Interval(value, value, one.allowed.whole), (), one.domain) == value
+        else:
+            assert value or not one.domain.some
+
+
+def test_a_difference_that_only_an_impossible_request_would_show_is_none() -> None:
+    # Nothing is sent to nobody: an empty set of recipients cannot be asked for.
+    old = edited(("recipients: [participants]", "recipients: []"), ("stages: [pilot]", "stages: [pilot, next]"))
+    new = edited(("recipients: [participants]", "recipients: []"), ("stages: [pilot]", "stages: [pilot, production]"))
+    assert compare(old, new).verdict == SAME
