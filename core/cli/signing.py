@@ -73,7 +73,7 @@ def sign_roster(
     check_site(roster, signed, site)
     for line in roster_summary(roster, language):
         terminal.say(line)
-    _confirm(terminal, f"sign this roster for {site}?", yes=yes)
+    confirm(terminal, f"sign this roster for {site}?", yes=yes)
     own = unlock(key_path(study, site, demo=roster.demo), site, passphrase_file=passphrase_file)
     add_acceptance(study, roster, site=site, key=own)
     missing = [party.id for party in roster.sites if party.id not in (*signed, site)]
@@ -152,7 +152,7 @@ def revoke(
     signer = check_withdrawer(paper, roster, person=person, role=role, reject=reject, now=_now())
     for line in no_in_words(paper, person, role, reject=reject, language=language):
         terminal.say(line)
-    _confirm(terminal, f"sign this as {person}?", yes=yes)
+    confirm(terminal, f"sign this as {person}?", yes=yes)
     path = key_file if key_file is not None else key_path(paper.folder, person, demo=roster.demo)
     own = unlock(path, person, passphrase_file=passphrase_file)
     add_no(paper, roster, signer=signer, role=role, key=own, reject=reject, now=_now())
@@ -164,7 +164,7 @@ def revoke(
     )
 
 
-def _confirm(terminal: Terminal, question: str, *, yes: bool) -> None:
+def confirm(terminal: Terminal, question: str, *, yes: bool) -> None:
     """Return if somebody said yes. Raises ``Refused`` NOT_CONFIRMED."""
     if yes:
         return

@@ -133,7 +133,7 @@ def subjects_of(paper: Paper) -> tuple[Subject, Subject]:
     )
 
 
-def append(path: Path, name: str, envelope: Envelope) -> None:
+def append_signature(path: Path, name: str, envelope: Envelope) -> None:
     """Add one line to the signatures beside a file, whole or not at all. Raises ``BadInputError``."""
     beside = path.with_name(path.name + SIGNATURES)
     data = write_envelopes((*signatures_of(path, name), envelope))

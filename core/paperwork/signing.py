@@ -27,7 +27,7 @@ from ...governance.vocabulary import known, label
 from ..data.intake import inspect, locate
 from ..errors import BadInputError, Refused
 from ..site.papers import read_file, read_study
-from .paper import ROSTER, Paper, append, approved, open_paper, signatures_of, subjects_of
+from .paper import ROSTER, Paper, append_signature, approved, open_paper, signatures_of, subjects_of
 
 
 def check_signer(paper: Paper, roster: Roster, *, person: str, role: str, now: datetime) -> Person:
@@ -126,8 +126,8 @@ def add_approval(
     """
     # 1. this person's own key
     check_own_key(roster, signer, key)
-    # 2. the file is still what was shown, and so is what it was compared with
-    check_same(paper)
+    # 2. the file is still what was shown; so is what a policy was compared with, for its bytes name that digest
+    check_same(paper.path, paper.bytes_digest, open_paper(paper.path).bytes_digest)
     statement = approval_statement(
         roster,
         role=role,
@@ -147,7 +147,7 @@ def add_approval(
             f"the signature would not count ({', '.join(sorted(reasons)) or 'unknown'}); nothing was written",
             "an earlier no of the same person, or a clock that is behind, stands in its way",
         )
-    append(paper.path, paper.name, envelope)
+    append_signature(paper.path, paper.name, envelope)
     return envelope
 
 
@@ -231,23 +231,15 @@ def add_acceptance(study_folder: Path, roster: Roster, *, site: str, key: Signin
     """Sign the roster for a site. Raises ``Refused`` KEY_NOT_IN_ROSTER, DEMO_KEY_REFUSED, FILE_CHANGED."""
     roster.check_own_key(site, key)
     path = study_folder / ROSTER
-    if Roster.parse(read_file(path), ROSTER).fingerprint != roster.fingerprint:
-        raise _changed(path)
-    append(path, ROSTER, sign_statement(roster_statement(roster, file=ROSTER), [key]))
+    check_same(path, roster.fingerprint, Roster.parse(read_file(path), ROSTER).fingerprint)
+    append_signature(path, ROSTER, sign_statement(roster_statement(roster, file=ROSTER), [key]))
 
 
-def check_same(paper: Paper) -> None:
-    """Return if the paper is still what was shown. Raises ``Refused`` FILE_CHANGED, and as ``open_paper`` does.
-
-    What a policy was compared with cannot have been exchanged either: the policy's own bytes name its digest.
-    """
-    if open_paper(paper.path).bytes_digest != paper.bytes_digest:
-        raise _changed(paper.path)
-
-
-def _changed(path: Path) -> Refused:
-    return Refused(
-        "FILE_CHANGED",
-        f"{path.name} was changed since it was shown; nothing was signed",
-        "read it again as it is now, then sign",
-    )
+def check_same(path: Path, shown: str, now: str) -> None:
+    """Return if both digests are the same. Raises ``Refused`` FILE_CHANGED."""
+    if shown != now:
+        raise Refused(
+            "FILE_CHANGED",
+            f"{path.name} was changed since it was shown; nothing was signed",
+            "read it again as it is now, then sign",
+        )

@@ -19,7 +19,7 @@ from ...governance.signing.envelope import Envelope, sign_statement
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Person, Roster
 from ..errors import Refused
-from .paper import Paper, append, approved, subjects_of
+from .paper import Paper, append_signature, approved, open_paper, subjects_of
 from .signing import check_own_key, check_same, entitled
 
 
@@ -49,7 +49,7 @@ def add_no(
     # 1. this person's own key
     check_own_key(roster, signer, key)
     # 2. about the file that was shown
-    check_same(paper)
+    check_same(paper.path, paper.bytes_digest, open_paper(paper.path).bytes_digest)
     statement = approval_statement(
         roster,
         role=role,
@@ -71,5 +71,5 @@ def add_no(
             f"the no would not be heard ({', '.join(sorted(own)) or 'unknown'}); nothing was written",
             "a clock that is behind the approval's stands in its way; an emergency stop needs no approval to be there",
         )
-    append(paper.path, paper.name, envelope)
+    append_signature(paper.path, paper.name, envelope)
     return envelope

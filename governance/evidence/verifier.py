@@ -440,14 +440,16 @@ def _check_roster(members: Mapping[str, bytes], roster: Roster) -> str:
 def _check_papers(members: Mapping[str, bytes], roster: Roster, details: list[str]) -> dict[str, set[str]]:
     """Approvals of the study, every policy and the base-model record; gives the digests that each paper goes by."""
     known: dict[str, set[str]] = {}
+    needed: tuple[str, ...]
     for name in sorted(members):
-        if name in (STUDY, BASE_MODEL):
-            kind = "study-approval" if name == STUDY else "base-model"
+        if name == STUDY:
+            kind, needed = "study-approval", BOTH
+        elif name == BASE_MODEL:
+            kind, needed = "base-model", LEGAL
         elif re.fullmatch(r"policies/[^/]+\.yaml", name):
-            kind = "policy-approval"
+            kind, needed = "policy-approval", BOTH
         else:
             continue
-        needed = LEGAL if name == BASE_MODEL else BOTH
         words = _words(members[name], members.get(name + APPROVALS, b""), kind, roster)
         for about, seen in sorted({word[:2] for word in words}):
             people = _approving([word for word in words if word[:2] == (about, seen) or word.decision != "approve"])

@@ -73,6 +73,8 @@ def test_prose_stands_beside_what_the_system_enforces(language: Language) -> Non
         prose = text.index(" ".join(one.prose[language].split()[:3]), place)
         assert place < prose < text.index(one.enforced[language], prose)
         assert one.recorded is None or one.recorded[language] in text
+    assert "First version" in text or "初版" in text
+    assert FIRST.bytes_digest in rendering(WIDER, language).splitlines()[1]
     header = FIRST.header
     for told in (FIRST.id, header.parties.controller.name[language], header.parties.contact, header.dataset.id):
         assert told in text
@@ -142,6 +144,8 @@ def test_nothing_that_can_be_changed_in_a_policy_is_hidden_from_its_signer() -> 
     before, seen = (rendering(FIRST, "en"), rendering(FIRST, "ja")), 0
     for path, value in leaves(VALUE):
         for new in variants(value):
+            if new is None and isinstance(path[-1], str):
+                continue  # a mapping without one of its fields is refused whatever it says
             policy = changed(path, new)
             if policy is not None and policy.canonical_digest != FIRST.canonical_digest:
                 seen += 1
@@ -152,7 +156,7 @@ def test_nothing_that_can_be_changed_in_a_policy_is_hidden_from_its_signer() -> 
     assert seen > 100
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.sampled_from(["\n", "   ", "\n\n", "The system will enforce: all", "9. Base model", "x", "\u3000"])))
 def test_prose_cannot_pose_as_what_the_system_says(parts: list[str]) -> None:
     """Whatever line breaks an author writes, the lines of the rendering are those of the honest one."""
