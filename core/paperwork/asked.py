@@ -18,7 +18,7 @@ from ...governance.provenance.disclosure import BaseModelRecord
 from ..data.intake import inspect, locate
 from ..errors import BadInputError
 from ..gate.facts import Standing, request_for
-from ..site.papers import check_parties, read_file, read_policy, read_stops, read_study, requester_is_known
+from ..site.papers import check_parties, read_file, read_policy, read_study, requester_is_known
 from .signing import open_roster
 
 ACTIONS = ("train", "release")
@@ -52,7 +52,7 @@ def requests_of_study(folder: Path, *, now: datetime) -> Mapping[tuple[str, str]
     check_parties(study, roster)
     record = BaseModelRecord.parse(read_file(folder / "base-model.yaml"), "base-model.yaml")
     weights = inspect(locate(study.base_model, folder))
-    stops = read_stops(folder, roster, study, now=now)
+    held = frozenset(role for person in roster.people for role in person.roles)
     able = {role: sum(role in person.roles for person in roster.people) for role in roster.roles}
     asked: dict[tuple[str, str], Request] = {}
     for method in study.methods:
@@ -60,8 +60,8 @@ def requests_of_study(folder: Path, *, now: datetime) -> Mapping[tuple[str, str]
         standing = Standing(
             now=now,
             stopped=False,
-            stop_roles=stops.roles,
-            restart_roles=stops.restart_roles,
+            stop_roles=held,
+            restart_roles=frozenset(roster.roles),
             stop_list_age_hours=0,
             consent_eligible=True,
             cohort=roster.distinct_controllers(study.sites),

@@ -183,15 +183,15 @@ def test_a_study_in_whose_way_clauses_stand_is_told_what_would_have_to_change(la
     expected = {
         "en": (
             "DENIED",
-            "kohi: Grant G1, Grant: training [STAGE_NOT_GRANTED]: Stage: extended trial (next); allowed: pilot",
+            "kohi: G1, Grant: training [STAGE_NOT_GRANTED]: Stage: extended trial (next); allowed: pilot",
             "in the study: Stage: pilot (every site accepts that)",
-            "or in the policy of kohi: amend Grant G1",
+            "or in the policy of kohi: amend G1, Grant: training",
         ),
         "ja": (
             "拒否",
-            "kohiの許可G1（利用許諾：学習）［STAGE_NOT_GRANTED］：段階は拡大試行（next）、許される値は試行（pilot）",
+            "kohiのG1（利用許諾：学習）［STAGE_NOT_GRANTED］：段階は拡大試行（next）、許される値は試行（pilot）",
             "段階を次の範囲とする（全拠点が許す）：試行（pilot）",
-            "kohiの許可G1（利用許諾：学習）を改正し",
+            "kohiのG1（利用許諾：学習）を改正し",
         ),
     }  # fmt: skip
     assert done.exit == 0
