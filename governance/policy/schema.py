@@ -33,11 +33,11 @@ ONLY_CHECKED = (
 )  # fmt: skip
 _DESCRIPTION = (
     "A data-use policy of Sekisho (sekisho-policy/1) / データ利用規程。 "
-    "Only `sekisho legal check` has the last word. It alone finds: an end before the beginning and dates that do not "
-    "exist; more observers than the group has room for; an epsilon or delta without meaning; a run above the lifetime "
-    "budget; approvals without legal and it; two clauses with one number; a file that was cut off; and what an "
-    "editor's reader passes over: hidden characters, anchors, tags, fields given twice, numbers and texts whose quotes "
-    "are missing."
+    "Only `sekisho legal check` has the last word. It alone finds: an end before the beginning, and dates that do not "
+    "exist; more observers than the group has room for; an epsilon or delta without meaning; a run above the "
+    "lifetime budget; approvals without legal and it; two clauses with one number; a file that was cut off; and "
+    "what an editor's reader passes over: hidden characters, anchors, tags, fields given twice, numbers and texts "
+    "whose quotes are missing."
 )
 
 

@@ -205,3 +205,13 @@ def test_other_cases_can_be_named(folder: Path, capsys: Captured) -> None:
     (folder / "policy.cases.yaml").rename(folder / "mine.yaml")
     ended = sekisho_here(capsys, "legal", "test", folder / "policy.yaml", "--cases", folder / "mine.yaml")
     assert ended.exit == DONE
+
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/sites/*/policy.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
+def test_the_policies_of_the_example_do_what_their_cases_say(path: Path, capsys: Captured) -> None:
+    assert len(EXAMPLES) == 5
+    ended = sekisho_here(capsys, "legal", "test", path)
+    assert ended.exit == DONE and "6 of 6 cases as expected" in ended.out
