@@ -22,6 +22,7 @@ from ..gate.facts import Standing, request_for
 from ..site.papers import Papers, read_file, read_papers, read_stops, read_study, requester_is_known
 from .console import DEFAULT_STUDY, REFUSED, Terminal, guarded
 from .signing import sign
+from .stopping import list_assumed, resume, stop, stops
 
 HOUSE = __name__.removesuffix(".cli.legal")
 
@@ -60,6 +61,9 @@ def check(
 
 
 app.command("sign")(sign)
+app.command("stop")(stop)
+app.command("resume")(resume)
+app.command("stops")(stops)
 
 
 @app.command("decide")
@@ -83,6 +87,7 @@ def decide_study(
                 request = request_for(content, standing, method=method, action=action)
                 table[f"{site}/{method}/{action}"] = papers.policy, decide(papers.policy, request)
     _print_table(terminal, table, language)
+    terminal.say(list_assumed(study, language, now=now))
     decisions = {"decisions": {name: decision.to_json() for name, (_, decision) in table.items()}}
     denied = [name for name, (_, decision) in table.items() if not decision.permitted]
     if denied:
@@ -97,13 +102,13 @@ def _assumed(
 ) -> Standing:
     study, roster = papers.study, papers.roster
     settings = study.settings(method)
-    stops = read_stops(study_folder, roster, study, now=now)
+    stops = read_stops(study_folder, roster, study, papers.policy, now=now)
     return Standing(
         now=now,
         stopped=stops.stopped,
         stop_roles=stops.roles,
         restart_roles=stops.restart_roles,
-        stop_list_age_hours=stops.list_age_hours,
+        stop_list_age_hours=0,  # a run begins with a fresh list; that this is assumed is said below the table
         consent_eligible=True,
         cohort=roster.distinct_controllers(study.sites),
         observers=study.observers,

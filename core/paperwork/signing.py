@@ -33,6 +33,7 @@ from ...governance.signing.envelope import (
 )
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Person, Roster, roster_statement
+from ...governance.signing.signer import Signer
 from ...governance.vocabulary import known, label
 from ..data.intake import inspect, locate
 from ..errors import BadInputError, Refused
@@ -208,7 +209,7 @@ def check_weights(paper: Paper) -> None:
 
 
 def add_approval(
-    paper: Paper, roster: Roster, *, signer: Person, role: str, key: SigningKey, now: datetime
+    paper: Paper, roster: Roster, *, signer: Person, role: str, key: Signer, now: datetime
 ) -> Envelope:
     """Sign and write the signature beside the paper; it holds until the roster ends.
 

@@ -158,7 +158,7 @@ class SiteFolder:
         self.papers.base_model.check_valid(now)
         check_policy_signed(self.study_folder, self.site, self.policy, roster, now=now)
         everybody = (*self.study.sites, roster.coordinator.id)
-        stops = read_stops(self.study_folder, roster, self.study, now=now)
+        stops = read_stops(self.study_folder, roster, self.study, self.policy, now=now)
         return Standing(
             now=now,
             stopped=stops.stopped,
