@@ -87,7 +87,7 @@ def decide_study(
                 request = request_for(content, standing, method=method, action=action)
                 table[f"{site}/{method}/{action}"] = papers.policy, decide(papers.policy, request)
     _print_table(terminal, table, language)
-    terminal.say(list_assumed(study, language, now=now))
+    terminal.say(list_assumed(study, language))
     decisions = {"decisions": {name: decision.to_json() for name, (_, decision) in table.items()}}
     denied = [name for name, (_, decision) in table.items() if not decision.permitted]
     if denied:

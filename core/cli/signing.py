@@ -25,6 +25,7 @@ from .console import Terminal, guarded
 
 STUDY = typer.Option(Path("."), "--study", help="Folder of the study.")
 PASSPHRASE_FILE = typer.Option(None, "--passphrase-file", help="File whose first line is the key's passphrase.")
+SIGNER = typer.Option(None, "--signer", help="A command that signs with a key of its own: a token, an agent.")
 YES = typer.Option(False, "--yes", help="Sign without being asked; for where there is no terminal.")
 LANGUAGE = typer.Option("en", "--language", help="en or ja.")
 JSON = typer.Option(False, "--json", help="Print one JSON object.")
@@ -68,7 +69,7 @@ def sign_roster(
     check_site(roster, signed, site)
     for line in roster_summary(roster, language):
         terminal.say(line)
-    _confirm(terminal, f"sign this roster for {site}?", yes=yes)
+    confirm(terminal, f"sign this roster for {site}?", yes=yes)
     own = unlock(key_path(study, site, demo=roster.demo), site, passphrase_file=passphrase_file)
     add_acceptance(study, roster, site=site, key=own)
     missing = [party.id for party in roster.sites if party.id not in (*signed, site)]
@@ -83,11 +84,13 @@ def sign(
     person: str = typer.Option(..., "--as", help="Your pseudonym in the roster."),
     key_file: Path | None = typer.Option(None, "--key", help="Your key file; else keys/<pseudonym>.key of the study."),
     passphrase_file: Path | None = PASSPHRASE_FILE,
+    command: str | None = SIGNER,
     yes: bool = YES,
     language: Language = LANGUAGE,
     as_json: bool = JSON,
 ) -> None:
     """Approve a paper with your own key: it is shown, you say yes, the signature is written beside it."""
+    from ..paperwork.signers import signer_of
     from ..paperwork.signing import add_approval, approved, check_signer, check_weights, open_paper
     from ..paperwork.standing import signers_of
     from ..paperwork.summary import summary
@@ -99,9 +102,8 @@ def sign(
     check_weights(paper)
     for line in summary(paper, roster, language):
         terminal.say(line)
-    _confirm(terminal, f"sign {paper.name} as {person}, in the role {role}?", yes=yes)
-    path = key_file if key_file is not None else key_path(paper.folder, person, demo=roster.demo)
-    own = unlock(path, person, passphrase_file=passphrase_file)
+    confirm(terminal, f"sign {paper.name} as {person}, in the role {role}?", yes=yes)
+    own = signer_of(paper.folder, signer, key_file=key_file, passphrase_file=passphrase_file, command=command)
     add_approval(paper, roster, signer=signer, role=role, key=own, now=_now())
     missing = approved(paper, roster, now=_now()).missing(signers_of(paper.name, roster))
     terminal.say(f"{paper.name} signed as {person} ({role}); roles still missing: {', '.join(missing) or 'none'}")
@@ -117,7 +119,7 @@ def sign(
     )
 
 
-def _confirm(terminal: Terminal, question: str, *, yes: bool) -> None:
+def confirm(terminal: Terminal, question: str, *, yes: bool) -> None:
     """Return if somebody said yes. Raises ``Refused`` NOT_CONFIRMED."""
     if yes:
         return

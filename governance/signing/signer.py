@@ -74,7 +74,7 @@ class CommandSigner:
             )
         if len(keys) != 1:
             raise Refused(
-                "SIGNER_KEY_UNKNOWN", f"the roster lists {len(keys)} keys for this person, so it is not known which signs",
+                "SIGNER_KEY_UNKNOWN", f"the roster lists {len(keys)} keys for this person, so which one signs is open",
                 "a person who signs by a command has one key in the roster",
             )
         return cls(arguments, keys[0], seconds)
@@ -113,7 +113,7 @@ class CommandSigner:
             given.write(data)
             given.seek(0)
             try:
-                process = subprocess.Popen(self.arguments, stdin=given, stdout=subprocess.PIPE)
+                process = subprocess.Popen(self.arguments, stdin=given, stdout=subprocess.PIPE)  # noqa: S603  the user's own words
             except OSError as error:
                 raise Refused(
                     "SIGNER_MISSING", f"the signer cannot be started ({error.strerror})",

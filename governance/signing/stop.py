@@ -98,14 +98,12 @@ def stop_statement(
     return Statement(tuple(subjects), PREDICATES["stop"], said | ({"scope": scope} if scope else {}))
 
 
-def restart_statement(
-    roster: Roster, stop: Envelope, *, role: str, issued: datetime, expires: datetime
-) -> Statement:
-    """What a person signs to lift exactly this stop order."""
+def restart_statement(roster: Roster, order: str, *, role: str, issued: datetime, expires: datetime) -> Statement:
+    """What a person signs to lift exactly the stop order of this digest (``Stop.order``)."""
     return approval_statement(
         roster,
         role=role,
-        subjects=(Subject("stop-order", digest_bytes(stop.payload)),),
+        subjects=(Subject("stop-order", order),),
         predicate_type=PREDICATES["stop"],
         issued=issued,
         expires=expires,

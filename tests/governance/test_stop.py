@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sekisho.governance.canonical import digest_bytes
 from sekisho.governance.errors import BadSignatureError
 from sekisho.governance.signing.approvals import REVOKE, approval_statement
 from sekisho.governance.signing.envelope import (
@@ -54,7 +55,8 @@ def stop(who: str = "cid", digest: str = STUDY, hours: int = -10, role: str = "b
 
 def restart(order: Envelope, who: str, role: str, hours: int = -5) -> Envelope:
     issued = NOW + timedelta(hours=hours)
-    statement = restart_statement(ROSTER, order, role=role, issued=issued, expires=NOW + timedelta(days=1))
+    digest, expires = digest_bytes(order.payload), NOW + timedelta(days=1)
+    statement = restart_statement(ROSTER, digest, role=role, issued=issued, expires=expires)
     return sign_statement(statement, [KEYS[who]])
 
 
@@ -104,7 +106,7 @@ def test_a_restart_that_was_revoked_lifts_nothing() -> None:
     lifted = PAIR[0]
     no = approval_statement(
         ROSTER, role="legal", subjects=restart_statement(
-            ROSTER, ORDER, role="legal", issued=NOW, expires=NOW
+            ROSTER, digest_bytes(ORDER.payload), role="legal", issued=NOW, expires=NOW
         ).subjects, predicate_type=PREDICATES["stop"], issued=NOW, expires=NOW, decision=REVOKE,
     )
     assert state(ORDER, lifted, PAIR[1], sign_statement(no, [KEYS["ann"]])).stopped
