@@ -38,6 +38,7 @@ from ..gate.facts import Standing, request_for
 from ..messages import Join, LedgerHeadSeen, Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, replace_file, state_folder
 from ..study import Study
+from .accepted import accept_roster
 from .budget import open_ledger
 from .papers import (
     Papers,
@@ -102,15 +103,17 @@ class SiteFolder:
         state = state_folder(study_folder, site)
         # 4. the log first: what cannot be logged must not happen
         log = AuditLog.open(state / LOG_NAME, origin=log_origin(papers.study.id, site), key=key)
-        # 5. the ledger, under the policy's lifetime budget
+        # 5. the roster: never an earlier one than this site has accepted, and no other of the same version
+        accept_roster(log, state / LOG_NAME, site, papers.roster, at=clock())
+        # 6. the ledger, under the policy's lifetime budget
         ledger, subject_key, budget, order = open_ledger(state, papers.policy)
-        # 6. consent as the site holds it now
+        # 7. consent as the site holds it now
         register = ConsentRegister.open(state / "consent.sqlite")
         import_consents(register, study_folder / "sites" / site / "consent.jsonl")
         folder = cls(
             site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, lock, clock
         )
-        # 7. runs that a crash left open: what was started stays spent
+        # 8. runs that a crash left open: what was started stays spent
         for run in ledger.close_orphans():
             folder.record("run.stopped", refs={"run": run}, data={"code": "ORPHAN_CLOSED"})
         return folder

@@ -18,14 +18,16 @@ from ...governance.policy.policy import Policy
 from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.signing.approvals import approvals
 from ...governance.signing.envelope import PREDICATES, Envelope, read_envelopes
-from ...governance.signing.roster import PartyKind, Roster, verify_first_roster
+from ...governance.signing.roster import PartyKind, Roster
 from ...governance.signing.stop import read_list, read_orders, restart_thresholds, stop_state
 from ...governance.signing.stop_list import list_state
+from ...governance.signing.succession import MAX_CHAIN, SignedRoster, verify_roster
 from ..data.intake import BaseModelFacts
 from ..errors import BadInputError, Refused
 from ..study import Study
 
 SIGNATURES = ".dsse.json"  # beside each signed file
+ROSTERS = "rosters"  # the folder of earlier rosters, <version>.yaml with signatures beside it
 STOPS = "stops"  # the folder of stop orders, restarts and the list of stops, in the study's folder
 HOW_TO_SIGN = "its people sign it with `sekisho legal sign`; `sekisho study status` names who, and the command to type"
 HOW_TO_SIGN_THE_ROSTER = "every site signs it with `sekisho site sign-roster SITE`; people sign papers after that"
@@ -43,11 +45,25 @@ class Papers:
 
 
 def read_roster(study_folder: Path, *, now: datetime) -> Roster:
-    """The roster, signed by every site in it and valid now."""
+    """The roster, valid now, signed by every site in it or handed on from one that was."""
     path = study_folder / "roster.yaml"
     roster = Roster.parse(read_file(path), path.name)
-    verify_first_roster(roster, read_signatures(path), now=now)
+    verify_roster(roster, read_signatures(path), earlier_rosters(study_folder, roster), now=now)
     return roster
+
+
+def earlier_rosters(study_folder: Path, roster: Roster) -> tuple[SignedRoster, ...]:
+    """The versions before a roster that names one, latest first, as they lie in ``rosters/``; nothing is verified."""
+    found: list[SignedRoster] = []
+    here = roster
+    while here.supersedes is not None and len(found) < MAX_CHAIN:
+        name = f"{ROSTERS}/{here.version - 1}.yaml"
+        path = study_folder / name
+        if not path.exists():
+            break  # the chain is too short then, unless every site signed
+        here = Roster.parse(read_file(path), name)
+        found.append(SignedRoster(here, read_signatures(path, name)))
+    return tuple(found)
 
 
 def read_study(study_folder: Path) -> Study:

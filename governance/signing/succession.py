@@ -6,11 +6,11 @@ files, or remembering which roster a site accepted last (core/site/accepted.py).
 Order of calls: people sign ``succession_statement(old, new, ...)``, new sites ``roster_statement(new)``; a reader calls
 ``verify_roster(roster, envelopes, earlier, now=...)``. ``succession_missing`` says who has not signed yet.
 
-A first roster is signed by every site in it. Version N+1 names N by fingerprint and is signed by the people of N and by
-those of N+1: legal and it at the thresholds of each, counted apart, by distinct people with distinct keys. So nobody can
-lower a threshold by the roster that needs it, or come in by their own word alone. A site that is new, or has a new key,
-signs N+1 itself. Earlier rosters may have expired since: what counts is that they were in force when they were signed
-over. The last one must be in force now. Any version may instead be signed by every site, as a fresh start.
+A first roster is signed by every site in it. Version N+1 names N by fingerprint and is signed by the people of N and
+by those of N+1: legal and it at the thresholds of each, counted apart, by distinct people with distinct keys. So nobody
+can lower a threshold by the roster that needs it, or come in by their own word alone. A site that is new, or has a new
+key, signs N+1 itself. Earlier rosters may have expired since: what counts is that they were in force when they were
+signed over. The last one must be in force now. Any version may instead be signed by every site, as a fresh start.
 
 Source of the model: The Update Framework, 5.3 (root of version N+1 is signed by the thresholds of N and N+1).
 """
