@@ -40,7 +40,7 @@ def test_every_other_move_is_refused_and_nothing_leaves_the_archive() -> None:
             moves += 1
         except Refused as refusal:
             assert refusal.code == "STUDY_STATE" and refusal.hint
-    assert moves == 14
+    assert moves == 17
     assert all(_refused(State.ARCHIVED, event, GOOD) == "STUDY_STATE" for event in Event)
 
 
