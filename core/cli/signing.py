@@ -23,6 +23,7 @@ from ..passphrases import new_passphrase, unlock, variable_of
 from ..site.papers import read_roster
 from .console import Terminal, guarded
 
+ROSTER = "roster.yaml"
 STUDY = typer.Option(Path("."), "--study", help="Folder of the study.")
 PASSPHRASE_FILE = typer.Option(None, "--passphrase-file", help="File whose first line is the key's passphrase.")
 SIGNER = typer.Option(None, "--signer", help="A command that signs with a key of its own: a token, an agent.")
@@ -79,7 +80,9 @@ def sign_roster(
 
 @guarded()
 def sign(
-    file: Path = typer.Argument(..., help="study.yaml, base-model.yaml or sites/<site>/policy.yaml of a study."),
+    file: Path = typer.Argument(
+        ..., help="study.yaml, base-model.yaml, sites/<site>/policy.yaml, or roster.yaml that follows another."
+    ),
     role: str = typer.Option(..., "--role", help="The role in which you sign: legal, it, …"),
     person: str = typer.Option(..., "--as", help="Your pseudonym in the roster."),
     key_file: Path | None = typer.Option(None, "--key", help="Your key file; else keys/<pseudonym>.key of the study."),
@@ -96,6 +99,9 @@ def sign(
     from ..paperwork.summary import summary
 
     terminal = Terminal(as_json=as_json)
+    if file.name == ROSTER:
+        _hand_on(terminal, file.parent, person, role, (key_file, passphrase_file, command), yes=yes, language=language)
+        return
     paper = open_paper(file)
     roster = read_roster(paper.folder, now=_now())
     signer = check_signer(paper, roster, person=person, role=role, now=_now())
@@ -117,6 +123,35 @@ def sign(
             "missing": list(missing),
         }
     )
+
+
+def _hand_on(
+    terminal: Terminal,
+    study: Path,
+    person: str,
+    role: str,
+    keys: tuple[Path | None, Path | None, str | None],
+    *,
+    yes: bool,
+    language: Language,
+) -> None:
+    """Sign, as a person of the version before, of the new one or of both, that one roster follows another."""
+    from ..paperwork.signers import signer_of
+    from ..paperwork.succession import add_succession, check_successor, open_succession
+    from ..paperwork.summary import succession_summary
+
+    succession = open_succession(study, now=_now())
+    signer = check_successor(succession, person=person, role=role, now=_now())
+    new = succession.new.roster
+    for line in succession_summary(succession.old, new, language):
+        terminal.say(line)
+    confirm(terminal, f"sign {ROSTER} as {person}, in the role {role}?", yes=yes)
+    key_file, passphrase_file, command = keys
+    own = signer_of(study, signer, key_file=key_file, passphrase_file=passphrase_file, command=command)
+    missing = add_succession(succession, signer=signer, role=role, key=own, now=_now())
+    told = [*(f"{lacking} of version {version}" for version, lacking in missing.people), *missing.sites]
+    terminal.say(f"{ROSTER} signed as {person} ({role}); still missing: {', '.join(told) or 'nobody'}")
+    terminal.result({"paper": ROSTER, "person": person, "role": role, "bytes": new.fingerprint, "missing": told})
 
 
 def confirm(terminal: Terminal, question: str, *, yes: bool) -> None:

@@ -227,7 +227,7 @@ def add_approval(
             "use the key whose public half the roster holds; a new key needs a roster that every site signs anew",
         )
     # 2. the file is still what was shown
-    _check_same(paper.path, paper.bytes_digest, open_paper(paper.path).bytes_digest)
+    check_same(paper.path, paper.bytes_digest, open_paper(paper.path).bytes_digest)
     statement = approval_statement(
         roster,
         role=role,
@@ -249,7 +249,7 @@ def add_approval(
             f"the signature would not count ({', '.join(sorted(reasons)) or 'unknown'}); nothing was written",
             "an earlier no of the same person, or a clock that is behind, stands in its way",
         )
-    _append(paper.path, paper.name, envelope)
+    append_signature(paper.path, paper.name, envelope)
     return envelope
 
 
@@ -290,11 +290,12 @@ def add_acceptance(study_folder: Path, roster: Roster, *, site: str, key: Signin
     """Sign the roster for a site. Raises ``Refused`` KEY_NOT_IN_ROSTER, DEMO_KEY_REFUSED, FILE_CHANGED."""
     roster.check_own_key(site, key)
     path = study_folder / ROSTER
-    _check_same(path, roster.fingerprint, Roster.parse(read_file(path), ROSTER).fingerprint)
-    _append(path, ROSTER, sign_statement(roster_statement(roster, file=ROSTER), [key]))
+    check_same(path, roster.fingerprint, Roster.parse(read_file(path), ROSTER).fingerprint)
+    append_signature(path, ROSTER, sign_statement(roster_statement(roster, file=ROSTER), [key]))
 
 
-def _check_same(path: Path, shown: str, now: str) -> None:
+def check_same(path: Path, shown: str, now: str) -> None:
+    """Return if both digests are the same. Raises ``Refused`` FILE_CHANGED."""
     if shown != now:
         raise Refused(
             "FILE_CHANGED",
@@ -303,7 +304,7 @@ def _check_same(path: Path, shown: str, now: str) -> None:
         )
 
 
-def _append(path: Path, name: str, envelope: Envelope) -> None:
+def append_signature(path: Path, name: str, envelope: Envelope) -> None:
     """Add one line to the signatures beside a file, whole or not at all."""
     beside = path.with_name(path.name + SIGNATURES)
     data = write_envelopes((*signatures_of(path, name), envelope))

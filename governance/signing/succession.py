@@ -27,7 +27,7 @@ from .envelope import PREDICATES, Envelope, Statement, Subject
 from .roster import REQUIRED_ROLES, Roster, not_signed, sites_that_signed, unsigned
 
 MAX_CHAIN = 200   # versions since the last fresh start; one a month for sixteen years
-_INSTANT = timedelta(microseconds=1)
+INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def succession_approved(roster: Roster, old: Roster, new: SignedRoster, *, now: 
 
     Judged at the last instant at which both were in force, since either may have expired after it had done its work.
     """
-    moment = min(now, old.expires - _INSTANT, new.roster.expires - _INSTANT)
+    moment = min(now, old.expires - INSTANT, new.roster.expires - INSTANT)
     return approvals(
         roster,
         new.envelopes,
