@@ -151,15 +151,15 @@ def after(state: State, event: Event, papers: Papers) -> State:
     Raises:
         Refused: STUDY_STATE (no such move), STOPPED, STUDY_NOT_APPROVED.
     """
-    # 1. The move exists.
+    # 1. Nothing goes forward past a stop, or without both signatures; of two reasons this is the one to mend.
+    if event in _GUARDED:
+        _check_papers(papers)
+    # 2. The move exists.
     target = _MOVES.get((state, event))
     if target is None:
         raise Refused(
             "STUDY_STATE", f"a study that is {state} cannot {event}", f"possible now: {_possible(state)}"
         )
-    # 2. Nothing goes forward past a stop, or without both signatures.
-    if event in _GUARDED:
-        _check_papers(papers)
     return target
 
 
@@ -169,14 +169,14 @@ def check_may(state: State, act: Act, papers: Papers) -> None:
     Raises:
         Refused: STUDY_STATE, STOPPED, STUDY_NOT_APPROVED.
     """
-    # 1. The state allows the act.
+    # 1. The papers still hold: an approval may have expired or been revoked since the state was entered.
+    if act is not Act.REHEARSE:
+        _check_papers(papers)
+    # 2. The state allows the act.
     if state not in _ALLOWED[act]:
         raise Refused(
             "STUDY_STATE", f"a study that is {state} does not allow this", "see the study's state and papers"
         )
-    # 2. The papers still hold: an approval may have expired or been revoked since the state was entered.
-    if act is not Act.REHEARSE:
-        _check_papers(papers)
 
 
 def _check_papers(papers: Papers) -> None:
