@@ -28,6 +28,7 @@ from ..gate.stages import CapExceeded, exceeded
 from ..site.papers import Papers, read_papers, read_roster, read_stops, read_study, requester_is_known
 from ..study import Study
 from .console import DEFAULT_STUDY, REFUSED, Terminal, guarded
+from .stopping import list_assumed
 
 HOUSE = __name__.removesuffix(".cli.deciding")
 ACTIONS = ("train", "release")
@@ -71,6 +72,7 @@ def decide_study(
     for line in (*_table(answers, language), *_reasons(answers, language), *_caps(beyond, language)):
         terminal.say(line)
     terminal.say(_texts()["legal.decide.assumed"][language])
+    terminal.say(list_assumed(study, language))
     found = _found(answers, beyond)
     no = [site for site, answer in answers.items() if not answer.permits]
     errors = {site: answer.error for site, answer in answers.items() if answer.error is not None}
@@ -101,13 +103,13 @@ def _answer(folder: Path, site: str, study: Study, base_model: BaseModelFacts, n
 def _assumed(papers: Papers, folder: Path, method: str, base_model: BaseModelFacts, now: datetime) -> Standing:
     study, roster = papers.study, papers.roster
     settings = study.settings(method)
-    stops = read_stops(folder, roster, study, now=now)
+    stops = read_stops(folder, roster, study, papers.policy, now=now)
     return Standing(
         now=now,
         stopped=stops.stopped,
         stop_roles=stops.roles,
         restart_roles=stops.restart_roles,
-        stop_list_age_hours=stops.list_age_hours,
+        stop_list_age_hours=0,  # a run begins with a fresh list; that this is assumed is said below the table
         consent_eligible=True,
         cohort=roster.distinct_controllers(study.sites),
         observers=study.observers,

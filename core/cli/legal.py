@@ -17,6 +17,7 @@ from .console import Terminal, guarded
 from .deciding import decide_study
 from .reading import amend, combine, diff, lint, show
 from .signing import revoke, sign
+from .stopping import resume, stop, stops
 from .templates import odrl, schema, template, try_cases
 
 HOUSE = __name__.removesuffix(".cli.legal")
@@ -62,12 +63,13 @@ app.command("combine")(combine)
 app.command("lint")(lint)
 app.command("amend")(amend)
 app.command("revoke")(revoke)
+app.command("stop")(stop)
+app.command("resume")(resume)
+app.command("stops")(stops)
 app.command("test")(try_cases)
 app.command("template")(template)
 app.command("schema")(schema)
 app.command("odrl")(odrl)
-
-
 app.command("decide")(decide_study)
 
 

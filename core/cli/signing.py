@@ -24,8 +24,10 @@ from ..passphrases import new_passphrase, unlock, variable_of
 from ..site.papers import read_roster
 from .console import Terminal, guarded
 
+ROSTER = "roster.yaml"
 STUDY = typer.Option(Path("."), "--study", help="Folder of the study.")
 PASSPHRASE_FILE = typer.Option(None, "--passphrase-file", help="File whose first line is the key's passphrase.")
+SIGNER = typer.Option(None, "--signer", help="A command that signs with a key of its own: a token, an agent.")
 YES = typer.Option(False, "--yes", help="Sign without being asked; for where there is no terminal.")
 LANGUAGE = typer.Option("en", "--language", help="en or ja.")
 JSON = typer.Option(False, "--json", help="Print one JSON object.")
@@ -89,17 +91,22 @@ def sign(
     key_file: Path | None = KEY_FILE,
     passphrase_file: Path | None = PASSPHRASE_FILE,
     until: str = typer.Option("", "--until", help="Last day of your approval: 2027-03-31. Default: the roster's end."),
+    command: str | None = SIGNER,
     yes: bool = YES,
     language: Language = LANGUAGE,
     as_json: bool = JSON,
 ) -> None:
     """Approve a paper with your own key: it is shown, you type its digest, the signature is written beside it."""
     from ..paperwork.paper import approved, open_paper
+    from ..paperwork.signers import signer_of
     from ..paperwork.signing import add_approval, check_signer, check_weights, end_of
     from ..paperwork.standing import signers_of
     from ..paperwork.summary import question, summary
 
     terminal = Terminal(as_json=as_json)
+    if file.name == ROSTER:
+        _hand_on(terminal, file.parent, person, role, (key_file, passphrase_file, command), yes=yes, language=language)
+        return
     paper = open_paper(file)
     roster = read_roster(paper.folder, now=_now())
     signer = check_signer(paper, roster, person=person, role=role, now=_now())
@@ -109,8 +116,7 @@ def sign(
         terminal.say(line)
     asked = question(paper, person, role, DIGITS, language)
     _confirm_digest(terminal, asked, paper.bytes_digest, yes=yes)
-    path = key_file if key_file is not None else key_path(paper.folder, person, demo=roster.demo)
-    own = unlock(path, person, passphrase_file=passphrase_file)
+    own = signer_of(paper.folder, signer, key_file=key_file, passphrase_file=passphrase_file, command=command)
     add_approval(paper, roster, signer=signer, role=role, key=own, until=end, now=_now())
     missing = approved(paper, roster, now=_now()).missing(signers_of(paper.name, roster))
     terminal.say(f"{paper.name} signed as {person} ({role}); roles still missing: {', '.join(missing) or 'none'}")
@@ -162,6 +168,33 @@ def revoke(
     terminal.result(
         {"paper": paper.name, "person": person, "role": role, "decision": decision, "missing": list(missing)}
     )
+def _hand_on(
+    terminal: Terminal,
+    study: Path,
+    person: str,
+    role: str,
+    keys: tuple[Path | None, Path | None, str | None],
+    *,
+    yes: bool,
+    language: Language,
+) -> None:
+    """Sign, as a person of the version before, of the new one or of both, that one roster follows another."""
+    from ..paperwork.signers import signer_of
+    from ..paperwork.succession import add_succession, check_successor, open_succession
+    from ..paperwork.summary import succession_summary
+
+    succession = open_succession(study, now=_now())
+    signer = check_successor(succession, person=person, role=role, now=_now())
+    new = succession.new.roster
+    for line in succession_summary(succession.old, new, language):
+        terminal.say(line)
+    confirm(terminal, f"sign {ROSTER} as {person}, in the role {role}?", yes=yes)
+    key_file, passphrase_file, command = keys
+    own = signer_of(study, signer, key_file=key_file, passphrase_file=passphrase_file, command=command)
+    missing = add_succession(succession, signer=signer, role=role, key=own, now=_now())
+    told = [*(f"{lacking} of version {version}" for version, lacking in missing.people), *missing.sites]
+    terminal.say(f"{ROSTER} signed as {person} ({role}); still missing: {', '.join(told) or 'nobody'}")
+    terminal.result({"paper": ROSTER, "person": person, "role": role, "bytes": new.fingerprint, "missing": told})
 
 
 def confirm(terminal: Terminal, question: str, *, yes: bool) -> None:

@@ -96,10 +96,12 @@ def status(
     width = max(len(item.about) for item in found.items)
     for item in found.items:
         terminal.say(f"{'ok     ' if item.done else 'missing'}  {item.about.ljust(width)}  {item.found}")
+    terminal.say(f"state: {found.state}")
     terminal.say(f"next: {found.next}")
     terminal.result(
         {
             "study": found.study,
+            "state": found.state,
             "ready": found.ready,
             "next": found.next,
             "items": [

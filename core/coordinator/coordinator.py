@@ -51,6 +51,7 @@ from ..messages import (
 from ..study import Study
 from .collecting import Collector, Traffic
 from .state import CoordinatorState, Outcome
+from .stop_list import StopListKeeper
 
 Progress = Callable[[str, int, int], None]
 
@@ -81,6 +82,7 @@ class Coordinator:
         log: AuditLog,
         clock: Callable[[], datetime],
         runs: Path,
+        stops: StopListKeeper,
         progress: Progress = lambda stage, done, total: None,
     ) -> None:
         self._channel = channel
@@ -90,6 +92,7 @@ class Coordinator:
         self._log = log
         self._clock = clock
         self._runs = runs
+        self._stops = stops
         self._progress = progress
         self._collector = Collector(channel, study=study.id, roster=roster, key=key)
 
@@ -110,6 +113,7 @@ class Coordinator:
         seconds: dict[str, float] = {}
         started = time.monotonic()
         try:
+            self._stops.keep()
             self._agree_on_keys(state, offer)
             seconds["joining"] = time.monotonic() - started
             started = time.monotonic()
@@ -146,12 +150,14 @@ class Coordinator:
         while state.completed < plan.steps:
             step += 1
             self._check_can_go_on(state, plan, step)
+            self._stops.keep()
             previous = self._one_step(state, plan, step, previous)
             state.save(self._runs)
             self._progress("steps", state.completed, plan.steps)
         outcome, parts = previous
         if outcome is None:
             raise ProtocolError("NO_STEPS", "the plan has no steps")
+        self._stops.keep()
         body = Finish(step=step, previous=outcome.status, signers=outcome.cohort)
         gathered = self._collector.gather(state.run, state.cohort, body, Finished, parts=parts)
         self._stop_if(gathered.missing, state, plan)

@@ -23,6 +23,7 @@ from ...governance.signing.approvals import approval_statement
 from ...governance.signing.envelope import Envelope, read_time, sign_statement, verified_keys, write_time
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Person, Roster, roster_statement
+from ...governance.signing.signer import Signer
 from ...governance.vocabulary import known, label
 from ..data.intake import inspect, locate
 from ..errors import BadInputError, Refused
@@ -116,7 +117,7 @@ def check_weights(paper: Paper) -> None:
 
 
 def add_approval(
-    paper: Paper, roster: Roster, *, signer: Person, role: str, key: SigningKey, until: datetime, now: datetime
+    paper: Paper, roster: Roster, *, signer: Person, role: str, key: Signer, until: datetime, now: datetime
 ) -> Envelope:
     """Sign and write the signature beside the paper; it holds until ``until``, which ``end_of`` gives.
 
@@ -151,7 +152,7 @@ def add_approval(
     return envelope
 
 
-def check_own_key(roster: Roster, signer: Person, key: SigningKey) -> None:
+def check_own_key(roster: Roster, signer: Person, key: Signer) -> None:
     """Return if this is a key that the roster lists for the person. Raises ``Refused``."""
     if key.demo and not roster.demo:
         raise Refused("DEMO_KEY_REFUSED", "a demo key signs under a demo roster only", "make a key of your own")

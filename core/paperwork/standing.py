@@ -19,16 +19,20 @@ from shlex import quote
 
 from ...governance.errors import GovernanceError
 from ...governance.signing.approvals import Ignored
-from ...governance.signing.roster import Roster
+from ...governance.signing.lifecycle import State
+from ...governance.signing.roster import Roster, unsigned
+from ...governance.signing.succession import succession_missing
 from ..data.intake import inspect, locate
 from ..errors import CoreError
 from ..parties import key_path
-from ..site.papers import check_parties, policy_signers, read_study
+from ..site.papers import check_parties, policy_signers, read_roster, read_study
 from ..study import Study
 from .decisions import to_decide
 from .keys import entries
+from .life import study_state
 from .paper import ROSTER, Paper, approved, open_paper
 from .signing import open_roster
+from .succession import open_succession
 
 NO = "NOT_AN_APPROVAL"  # how the rule lists a no that it has heard
 BASE_MODEL_SIGNERS = {"legal": 1}  # site/papers.py asks for legal's signature on the record
@@ -46,9 +50,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Standing:
-    """All lines, in the order in which they can be mended; ``next`` is the first thing to do."""
+    """All lines, in the order in which they can be mended; ``next`` is the first thing to do.
+
+    ``state`` is where the study is in its life (governance/signing/lifecycle.py).
+    """
 
     study: str
+    state: str
     items: tuple[Item, ...]
     next: str
 
@@ -67,7 +75,15 @@ def standing(study_folder: Path, *, now: datetime) -> Standing:
         following = f"sekisho pilot {quote(str(study_folder))} --out {quote(str(study_folder / 'out'))}"
     else:
         following = first.next[0] if first.next else f"mend {first.about}"
-    return Standing(study.id, items, following)
+    return Standing(study.id, _state(study_folder, study, now), items, following)
+
+
+def _state(folder: Path, study: Study, now: datetime) -> str:
+    """Where the study is in its life; a draft until a roster is there under which somebody could approve it."""
+    try:
+        return str(study_state(folder, study, read_roster(folder, now=now), now=now))
+    except (CoreError, GovernanceError):
+        return str(State.DRAFT)
 
 
 def _items(folder: Path, study: Study, now: datetime) -> Iterator[Item]:
@@ -77,7 +93,7 @@ def _items(folder: Path, study: Study, now: datetime) -> Iterator[Item]:
     if keys.done:
         try:
             roster, signed = open_roster(folder, now=now)
-            yield _acceptance(folder, roster, signed)
+            yield _acceptance(folder, roster, signed) if roster.supersedes is None else _succession(folder, now)
         except (CoreError, GovernanceError) as error:
             yield _broken(ROSTER, error)
     names = [*(f"sites/{site}/policy.yaml" for site in study.sites), "base-model.yaml", "study.yaml"]
@@ -106,6 +122,21 @@ def _acceptance(folder: Path, roster: Roster, signed: tuple[str, ...]) -> Item:
         return Item(ROSTER, True, found)
     commands = tuple(f"sekisho site sign-roster {site} --study {quote(str(folder))}" for site in missing)
     return Item(ROSTER, False, f"{found}; missing: {', '.join(missing)}", commands)
+
+
+def _succession(folder: Path, now: datetime) -> Item:
+    """A roster that follows another: the people of both versions who have not signed, and sites that are new in it."""
+    found = open_succession(folder, now=now)
+    if not unsigned(found.new.roster, found.new.envelopes):
+        return Item(ROSTER, True, "signed by every site")
+    missing = succession_missing(found.old, found.new, now=now)
+    told = [*(f"{role} of version {version}" for version, role in missing.people), *missing.sites]
+    if not told:
+        return Item(ROSTER, True, f"version {found.new.roster.version} follows version {found.old.version}")
+    place = quote(str(folder / ROSTER))
+    commands = [f"sekisho legal sign {place} --role {role} --as NAME" for _, role in missing.people]
+    commands += [f"sekisho site sign-roster {site} --study {quote(str(folder))}" for site in missing.sites]
+    return Item(ROSTER, False, f"missing: {', '.join(told)}", tuple(commands))
 
 
 def _paper(folder: Path, name: str, study: Study, roster: Roster | None, now: datetime) -> Item:

@@ -24,6 +24,7 @@ from ...governance.vocabulary import known, label
 from ..study import Study
 from .decisions import to_decide
 from .paper import Paper
+from .succession import changes
 
 HOUSE = __name__.removesuffix(".paperwork.summary")
 
@@ -101,6 +102,20 @@ def roster_summary(roster: Roster, language: Language) -> list[str]:
         _say("roster.threshold", language, roles=needed),
         _say("sign.bytes", language, digest=roster.fingerprint),
     ]
+
+
+def succession_summary(old: Roster, new: Roster, language: Language) -> list[str]:
+    """What a version of the roster changes in the one before it, and then all of it."""
+    lines = [_say("succession.what", language, old=old.version, new=new.version)]
+    for change in changes(old, new):
+        how = "changed" if change.old and change.new else "added" if change.new else "removed"
+        values = {side: value for side, value in (("old", change.old), ("new", change.new)) if value}
+        name = _term("roles", change.name, language) if change.kind == "threshold" else change.name
+        kind = _say(f"succession.{change.kind}", language)
+        lines.append("  " + _say(f"succession.{how}", language, kind=kind, name=name, **values))
+    if len(lines) == 1:
+        lines.append("  " + _say("succession.nothing", language))
+    return [*lines, _say("succession.both", language), *roster_summary(new, language)]
 
 
 def _shown(paper: Paper, language: Language) -> list[str]:

@@ -19,7 +19,7 @@ from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ..errors import BadInputError
 from ..parties import LOG_NAME, load_key, log_origin, state_folder
-from ..site.papers import SIGNATURES, read_file, read_study
+from ..site.papers import ROSTERS, SIGNATURES, earlier_rosters, read_file, read_study
 
 PROVENANCE = "provenance.dsse.json"  # beside each released adapter
 
@@ -73,14 +73,16 @@ def provenance_of(paths: Sequence[Path], roster: Roster) -> dict[str, bytes]:
 
 
 def papers_of(study_folder: Path) -> dict[str, bytes]:
-    """Roster, study, base-model record and every site's policy, each with its signatures."""
+    """Roster and those before it, study, base-model record and every site's policy, each with its signatures."""
     study = read_study(study_folder)
     paths: Mapping[str, Path] = {
         **{name: study_folder / name for name in ("roster.yaml", "study.yaml", "base-model.yaml")},
         **{f"policies/{site}.yaml": study_folder / "sites" / site / "policy.yaml" for site in study.sites},
     }
+    roster = Roster.parse(read_file(paths["roster.yaml"]), "roster.yaml")
+    earlier = [f"{ROSTERS}/{one.roster.version}.yaml" for one in earlier_rosters(study_folder, roster)]
     members: dict[str, bytes] = {}
-    for name, path in paths.items():
+    for name, path in (*paths.items(), *((name, study_folder / name) for name in earlier)):
         members[name] = read_file(path)
         members[name + SIGNATURES] = read_file(path.with_name(path.name + SIGNATURES))
     return members

@@ -27,6 +27,7 @@ from ...governance.signing.roster import Roster
 from ...privacy.accounting.plan import Plan
 from ...privacy.errors import PrivacyError
 from ..coordinator.coordinator import Coordinator, RunResult
+from ..coordinator.stop_list import StopListKeeper
 from ..data.intake import BaseModelFacts, inspect, locate
 from ..engines.channel import Channel
 from ..engines.embedded import EmbeddedChannel
@@ -36,7 +37,7 @@ from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_fo
 from ..planning import plan_of
 from ..site.folder import SiteFolder
 from ..site.joining import Considered
-from ..site.papers import read_file, read_roster, read_study
+from ..site.papers import STOPS, list_max_age, read_file, read_roster, read_study
 from ..site.publish import Published
 from ..site.site import Site
 from ..study import Study
@@ -135,6 +136,10 @@ class Federation:
         state = state_folder(study_folder, coordinator_id, coordinator=True)
         make_private_folder(state)
         key = load_key(study_folder, coordinator_id, demo=roster.demo)
+        # a site's policy says how old the list of stops may be; the coordinator's first act is a fresh one
+        allowed = [list_max_age(site.folder.policy) for site in sites.values()]
+        stops = StopListKeeper(study_folder / STOPS, roster=roster, key=key, clock=clock, allowed=allowed)
+        stops.renew()
         log = AuditLog.open(state / LOG_NAME, origin=log_origin(study.id, coordinator_id), key=key)
         coordinator = Coordinator(
             wrap(embedded),
@@ -144,6 +149,7 @@ class Federation:
             log=log,
             clock=clock,
             runs=state / "runs",
+            stops=stops,
             progress=progress,
         )
         return cls(study, roster, base_model, tasks, sites, embedded, coordinator, log, problems)

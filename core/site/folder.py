@@ -38,6 +38,7 @@ from ..gate.facts import Standing, request_for
 from ..messages import Join, LedgerHeadSeen, Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, replace_file, state_folder
 from ..study import Study
+from .accepted import accept_roster
 from .budget import begun, open_ledger
 from .memory import check_policy_is_newest
 from .papers import (
@@ -103,16 +104,18 @@ class SiteFolder:
         state = state_folder(study_folder, site)
         # 4. the log first: what cannot be logged must not happen
         log = AuditLog.open(state / LOG_NAME, origin=log_origin(papers.study.id, site), key=key)
+        # 5. the roster and the policy: never an earlier one than this site ran under, and no other of the same version
+        accept_roster(log, state / LOG_NAME, site, papers.roster, at=clock())
         check_policy_is_newest(log, study_folder, site, papers.policy, now=clock())
-        # 5. the ledger, under the policy's lifetime budget
+        # 6. the ledger, under the policy's lifetime budget
         ledger, subject_key, budget, order = open_ledger(state, papers.policy)
-        # 6. consent as the site holds it now
+        # 7. consent as the site holds it now
         register = ConsentRegister.open(state / "consent.sqlite")
         import_consents(register, study_folder / "sites" / site / "consent.jsonl")
         folder = cls(
             site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, lock, clock
         )
-        # 7. runs that a crash left open: what was started stays spent
+        # 8. runs that a crash left open: what was started stays spent
         for run in ledger.close_orphans():
             folder.record("run.stopped", refs={"run": run}, data={"code": "ORPHAN_CLOSED"})
         return folder
@@ -160,7 +163,7 @@ class SiteFolder:
         self.papers.base_model.check_valid(now)
         check_policy_signed(self.study_folder, self.site, self.policy, roster, seen=self.papers.shown, now=now)
         everybody = (*self.study.sites, roster.coordinator.id)
-        stops = read_stops(self.study_folder, roster, self.study, now=now)
+        stops = read_stops(self.study_folder, roster, self.study, self.policy, now=now)
         return Standing(
             now=now,
             stopped=stops.stopped,

@@ -29,6 +29,7 @@ from ..messages import Body, Join, Kem, Keyed, LedgerHeadSeen, Offer, Secret, Si
 from ..planning import plan_of
 from ..training.optimizer import OptimizerState
 from .folder import SiteFolder, rounded_up
+from .life import check_may_start
 from .state import RunState, Transcript
 
 BodyT = TypeVar("BodyT", bound=Body)
@@ -88,7 +89,9 @@ def consider(folder: SiteFolder, offer: Offer, gate: Gate, *, dimension: int) ->
     gate.decide(folder.request(standing, method=offer.method))
     # what could never be released is not worth anybody's budget
     gate.decide(folder.request(standing, method=offer.method, action="release"))
-    # 4. records, and who of them may be used now
+    # 4. legal and IT, always, and no stop, whatever the policy asks for
+    check_may_start(folder, gate.record_refusal)
+    # 5. records, and who of them may be used now
     eligible = eligible_subjects(
         folder.dataset().subjects,
         folder.register,

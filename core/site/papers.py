@@ -20,14 +20,18 @@ from ...governance.policy.signoff import check_succession, shown
 from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.signing.approvals import Approved, Shown, approvals
 from ...governance.signing.envelope import PREDICATES, Envelope, read_envelopes
-from ...governance.signing.roster import PartyKind, Roster, verify_first_roster
-from ...governance.signing.stop import read_orders, stop_state
+from ...governance.signing.roster import PartyKind, Roster
+from ...governance.signing.stop import read_list, read_orders, restart_thresholds, stop_state
+from ...governance.signing.stop_list import list_state
+from ...governance.signing.succession import MAX_CHAIN, SignedRoster, verify_roster
 from ..data.intake import BaseModelFacts
 from ..errors import BadInputError, Refused
 from ..study import Study
 
 SIGNATURES = ".dsse.json"  # beside each signed file
 EARLIER = "earlier"  # a site's folder of the policies that its present one replaced, each <version>.yaml
+ROSTERS = "rosters"  # the folder of earlier rosters, <version>.yaml with signatures beside it
+STOPS = "stops"  # the folder of stop orders, restarts and the list of stops, in the study's folder
 HOW_TO_SIGN = "its people sign it with `sekisho legal sign`; `sekisho study status` names who, and the command to type"
 HOW_TO_SIGN_THE_ROSTER = "every site signs it with `sekisho site sign-roster SITE`; people sign papers after that"
 
@@ -48,11 +52,25 @@ class Papers:
 
 
 def read_roster(study_folder: Path, *, now: datetime) -> Roster:
-    """The roster, signed by every site in it and valid now."""
+    """The roster, valid now, signed by every site in it or handed on from one that was."""
     path = study_folder / "roster.yaml"
     roster = Roster.parse(read_file(path), path.name)
-    verify_first_roster(roster, read_signatures(path), now=now)
+    verify_roster(roster, read_signatures(path), earlier_rosters(study_folder, roster), now=now)
     return roster
+
+
+def earlier_rosters(study_folder: Path, roster: Roster) -> tuple[SignedRoster, ...]:
+    """The versions before a roster that names one, latest first, as they lie in ``rosters/``; nothing is verified."""
+    found: list[SignedRoster] = []
+    here = roster
+    while here.supersedes is not None and len(found) < MAX_CHAIN:
+        name = f"{ROSTERS}/{here.version - 1}.yaml"
+        path = study_folder / name
+        if not path.exists():
+            break  # the chain is too short then, unless every site signed
+        here = Roster.parse(read_file(path), name)
+        found.append(SignedRoster(here, read_signatures(path, name)))
+    return tuple(found)
 
 
 def read_study(study_folder: Path) -> Study:
@@ -222,20 +240,49 @@ def read_base_model(study_folder: Path, roster: Roster, *, now: datetime) -> Bas
 
 @dataclass(frozen=True)
 class Stops:
-    """What is known of emergency stops; ``list_age_hours``, rounded up, is None where there is no signed list."""
+    """What is known of emergency stops; ``list_age_hours``, rounded up, is None where there is no signed list.
+
+    ``roles`` are those in which the roster lets somebody stop; ``restart_roles`` those that must sign a restart here.
+    """
 
     stopped: bool
+    code: str
     roles: frozenset[str]
     restart_roles: frozenset[str]
     list_age_hours: int | None
 
 
-def read_stops(study_folder: Path, roster: Roster, study: Study, *, now: datetime) -> Stops:
-    """Whether an emergency stop is in force for this study; an unreadable order is a stop."""
-    orders = read_orders(study_folder / "stops")
-    state = stop_state(roster, orders, subjects=frozenset({study.digest, study.canonical_digest}), now=now)
-    held = frozenset(role for person in roster.people for role in person.roles)
-    return Stops(state.stopped, held, frozenset({"legal", "it"}), 0)
+def read_stops(study_folder: Path, roster: Roster, study: Study, policy: Policy, *, now: datetime) -> Stops:
+    """Whether an emergency stop is in force for this study under this site's policy; doubt is a stop."""
+    folder = study_folder / STOPS
+    orders = read_orders(folder)
+    restart_by = restart_roles_of(policy)
+    state = stop_state(
+        roster,
+        orders,
+        subjects=frozenset({study.digest, study.canonical_digest}),
+        now=now,
+        study=study.id,
+        restart_by=restart_by,
+    )
+    listed = list_state(roster, read_list(folder), orders, now=now)
+    return Stops(
+        stopped=state.stopped or listed.stopped,
+        code=state.code or listed.code,
+        roles=frozenset(role for person in roster.people if person.keys for role in person.roles),
+        restart_roles=frozenset(restart_thresholds(roster, restart_by)),
+        list_age_hours=listed.age_hours,
+    )
+
+
+def restart_roles_of(policy: Policy) -> frozenset[str]:
+    """The roles that this policy wants, beside legal and it, before a stop is lifted at its site."""
+    return frozenset(policy.clause("emergency_stop").restart_by)
+
+
+def list_max_age(policy: Policy) -> int:
+    """How many hours old the list of stops may be under this policy."""
+    return policy.clause("emergency_stop").list_max_age_hours
 
 
 def read_signatures(path: Path, name: str = "") -> tuple[Envelope, ...]:

@@ -17,10 +17,12 @@ from ...governance.canonical import canonical_bytes, digest_bytes
 from ...governance.provenance.provenance import Guarantee, dependency_versions, training_run
 from ...governance.provenance.release import Condition, ReleaseRecord
 from ...governance.signing.envelope import Statement, sign_statement, write_envelopes
+from ...governance.signing.lifecycle import Act
 from ..errors import ProtocolError
 from ..messages import ReleaseNotice
 from ..training.adapter import Adapter
 from ..training.tasks import adapter_files
+from .life import check
 from .site import Site
 
 # What decides the numbers: recorded in every provenance statement.
@@ -47,6 +49,7 @@ def publish(site: Site, folder: Path) -> Published:
     )
     # 1. decide: the release grant, before a file is written
     decision = tools.gate.decide(request)
+    check(owner, Act.PUBLISH, tools.gate.record_refusal)
     # 2. the adapter, and where it came from
     settings = owner.study.settings(tools.considered.offer.method)
     adapter, files = adapter_files(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...governance.provenance.provenance import commitment
+from ...governance.signing.lifecycle import Act
 from ...privacy.accounting.plan import Plan
 from ...privacy.mechanism.randomness import SecretStream
 from ..data.eligible import still_eligible
@@ -26,6 +27,7 @@ from ..training.optimizer import Momentum
 from ..training.training import TrainingData, train_step
 from .folder import SiteFolder
 from .joining import Considered
+from .life import check
 from .opening import open_previous
 from .state import RunState
 
@@ -61,6 +63,7 @@ def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     # 2. the stop comes first: it is honoured before opening, too
     request = folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=cohort)
     tools.gate.decide(request)
+    check(folder, Act.OPEN_SUM, tools.gate.record_refusal)
     # 3. open and apply
     _apply(message, state, tools)
     state.step, state.step_cohort, state.step_started, state.step_sealed = body.step, cohort, False, False
@@ -85,6 +88,7 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
         tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=state.step_cohort
     )
     tools.gate.decide(request)
+    check(folder, Act.TOUCH_DATA, tools.gate.record_refusal)
     # 3. a step that was sealed is re-sent unchanged, never computed again
     kept = folder.ledger.sealed(state.run, state.step)
     if kept is not None:
@@ -133,6 +137,7 @@ def finish(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
         tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=state.step_cohort
     )
     tools.gate.decide(request)
+    check(folder, Act.OPEN_SUM, tools.gate.record_refusal)
     _apply(message, state, tools)
     state.save(folder.runs)
     folder.ledger.close(state.run)

@@ -7,6 +7,7 @@ folders and logs and lies in core), views for people, or verifying (verifier.py,
 Order of calls: gather `{name: bytes}` by the layout below (`log_members`, `provenance_member`)
 -> `write_bundle(path, members=..., key=...)` -> its digest.
 
+    rosters/<version>.yaml   the earlier rosters, back to one that every site signed
     roster.yaml            study.yaml            base-model.yaml            policies/<site>.yaml
     each with its signatures beside it: <name>.dsse.json, one DSSE envelope a line
     logs/<party>.jsonl     entries exactly as logged, one a line      logs/<party>.checkpoint   C2SP signed note
@@ -20,6 +21,7 @@ key give the same file.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -125,8 +127,13 @@ def _check_roster(members: Mapping[str, bytes]) -> None:
     if verifier.ROSTER not in members:
         raise BadDocumentError("EVIDENCE_MEMBER", "the evidence has no roster", "pass roster.yaml as it was signed",
                                file=verifier.ROSTER)
-    data = members[verifier.ROSTER]
-    ours = Roster.parse(data, verifier.ROSTER)
+    for name in sorted(members):
+        if name == verifier.ROSTER or re.fullmatch(r"rosters/[0-9]+\.yaml", name):
+            _check_one_roster(name, members[name])
+
+
+def _check_one_roster(name: str, data: bytes) -> None:
+    ours = Roster.parse(data, name)
     expected: dict[str, tuple[str, bool, tuple[str, ...]]]
     expected = {party.key.key_id: (party.id, True, (party.kind.value,)) for party in ours.parties}
     expected |= {key.key_id: (person.pseudonym, False, person.roles) for person in ours.people for key in person.keys}
@@ -135,7 +142,8 @@ def _check_roster(members: Mapping[str, bytes]) -> None:
     except (*verifier.MALFORMED, verifier.Found):
         read = verifier.Roster({}, {}, 0, "")
     theirs = {key_id: (holder.name, holder.is_party, holder.roles) for key_id, holder in read.keys.items()}
-    if (theirs, read.thresholds, read.version) != (expected, dict(ours.roles), ours.version):
+    same = (theirs, read.thresholds, read.version) == (expected, dict(ours.roles), ours.version)
+    if not same or (read.supersedes, read.demo, read.expires) != (ours.supersedes or "", ours.demo, ours.expires):
         raise BadDocumentError("EVIDENCE_ROSTER", "the roster's form is beyond what the stand-alone verifier reads",
                                "write it as plain YAML: one key a line, lists and mappings on one line or indented",
-                               file=verifier.ROSTER)
+                               file=name)

@@ -6,7 +6,7 @@ The order of the checks, each of which stops at the first thing it finds:
 
     1. container    the zip, written again from its members, is this file byte for byte
     2. manifest     lists every other member with its digest, and is signed by a party of the roster
-    3. roster       is signed by every site in it
+    3. roster       is signed by every site in it, or handed on from one that was, by the people of both versions
     4. papers       study, policies and base-model record carry approvals of people in the roster, who saw the same
     5. logs         each party's entries give the root of its signed checkpoint (RFC 6962, C2SP)
     6. provenance   one statement a run, signed by a party; what it names is in this bundle and in that run's entries
@@ -103,6 +103,13 @@ class Roster(NamedTuple):
     thresholds: dict[str, int]
     version: int
     fingerprint: str
+    supersedes: str = ""
+    demo: bool = False
+    expires: datetime = datetime.min
+
+    @property
+    def sites(self) -> dict[str, bytes]:
+        return {one.name: one.raw for one in self.keys.values() if one.is_party and "site" in one.roles}
 
 
 class Found(Exception):  # noqa: N818  a finding, raised to the one place that makes a verdict of it
@@ -148,10 +155,10 @@ def _verify(data: bytes, root: str | None, details: list[str]) -> str:
     roster = read_roster(members[ROSTER])
     exporter = _check_signature(members[MANIFEST_SIGNATURE], roster.keys, members[MANIFEST])
     details.append(f"manifest: {len(members)} members, signed by {exporter}")
-    details.append(_check_roster(members, roster))                                            # 3 roster
+    rosters = _check_roster(members, roster, details)                                         # 3 roster
     known = _check_papers(members, roster, details)                                           # 4 papers
     mentions = _check_logs(members, roster.keys, details)                                          # 5 logs
-    _check_provenance(members, roster, known, mentions, details)                              # 6 provenance
+    _check_provenance(members, roster, rosters, known, mentions, details)                     # 6 provenance
     if root is None:                                                                        # 7 root
         details.append(f"root of this bundle, to compare with the one you were given: {roster.fingerprint}")
         return "consistent"
@@ -312,7 +319,12 @@ def read_roster(data: bytes) -> Roster:
                 changed(f"the roster's key of {name} is malformed or stands twice")
             keys[_key_id(raw)] = Holder(name, is_party, roles, raw)
     thresholds = {role: max(int(number), 1) for role, number in document["roles"].items()}
-    return Roster(keys, thresholds, int(document["version"]), digest(data))
+    return Roster(keys, thresholds, int(document["version"]), digest(data), str(document.get("supersedes", "")),
+                  document["demo"], _time(document["expires"]))
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 _YAML_KEY = re.compile(r"([A-Za-z0-9_-]+):(?: +(.*))?")
@@ -423,16 +435,53 @@ def _envelopes(data: bytes) -> list[Json]:
     return [parse(line) for line in data.splitlines()]
 
 
-def _check_roster(members: Mapping[str, bytes], roster: Roster) -> str:
-    sites = {holder.name for holder in roster.keys.values() if holder.is_party and "site" in holder.roles}
+def _check_roster(members: Mapping[str, bytes], roster: Roster, details: list[str]) -> frozenset[str]:
+    """The chain of rosters, back to one that every site of it signed; gives the fingerprint of each."""
+    chain, name = [roster], ROSTER
+    while True:
+        here, signatures = chain[-1], members[name + APPROVALS]
+        signed = _sites_that_signed(here, signatures)
+        absent = ", ".join(sorted(set(here.sites) - signed))
+        if here.sites and not absent:
+            break
+        name = f"rosters/{here.version - 1}.yaml"
+        if not here.supersedes or name not in members:
+            changed(f"the roster is not signed by every site in it: {absent}")
+        before = read_roster(members[name])
+        if (before.fingerprint, before.version, before.demo) != (here.supersedes, here.version - 1, here.demo):
+            changed(f"{name} is not the roster that version {here.version} says it follows")
+        _check_succession(before, here, signatures, signed)
+        chain.append(before)
+    first = f"version {chain[-1].version}, signed by " + ", ".join(sorted(chain[-1].sites))
+    later = "".join(f"; version {one.version} by its people and those before" for one in reversed(chain[:-1]))
+    details.append(f"roster: {first}{later}")
+    return frozenset(one.fingerprint for one in chain)
+
+
+def _sites_that_signed(roster: Roster, signatures: bytes) -> set[str]:
     signed: set[str] = set()
-    for envelope in _envelopes(members[ROSTER_SIGNATURES]):
+    for envelope in _envelopes(signatures):
         statement, signers = open_envelope(envelope, roster.keys)
         if statement["predicateType"] == ATTESTATION + "roster:v1" and subjects(statement) == {roster.fingerprint}:
             signed |= {signer.name for signer in signers if signer.is_party}
-    if not sites or not sites <= signed:
-        changed("the roster is not signed by every site in it: " + ", ".join(sorted(sites - signed)))
-    return "roster: signed by " + ", ".join(sorted(sites))
+    return signed
+
+
+def _check_succession(old: Roster, new: Roster, signatures: bytes, signed: set[str]) -> None:
+    """Legal and IT of both versions, each at its own thresholds, and every site that is new or has a new key."""
+    for key, holder in old.keys.items():
+        if new.keys.get(key, holder).name != holder.name:
+            changed(f"a key of {holder.name} belongs to somebody else in version {new.version} of the roster")
+    for roster in (old, new):
+        words = [word for word in _words(new.fingerprint, signatures, "roster", roster)
+                 if word.decision != "approve" or word.issued < min(old.expires, new.expires)]
+        roles = list(_approving(words).values())
+        for role in BOTH:
+            if roles.count(role) < roster.thresholds.get(role, 1):
+                changed(f"version {new.version} of the roster is not signed by {role} of version {roster.version}")
+    strangers = sorted(name for name, raw in new.sites.items() if old.sites.get(name) != raw and name not in signed)
+    if strangers:
+        changed(f"version {new.version} of the roster is not signed by " + ", ".join(strangers))
 
 
 # --- 4 papers ----------------------------------------------------------------------------------------------------
@@ -450,7 +499,7 @@ def _check_papers(members: Mapping[str, bytes], roster: Roster, details: list[st
             kind, needed = "policy-approval", BOTH
         else:
             continue
-        words = _words(members[name], members.get(name + APPROVALS, b""), kind, roster)
+        words = _words(digest(members[name]), members.get(name + APPROVALS, b""), kind, roster)
         for about, seen in sorted({word[:2] for word in words}):
             people = _approving([word for word in words if word[:2] == (about, seen) or word.decision != "approve"])
             if all(list(people.values()).count(role) >= roster.thresholds.get(role, 1) for role in needed):
@@ -473,18 +522,20 @@ class Word(NamedTuple):
     issued: datetime
 
 
-def _words(paper: bytes, signatures: bytes, kind: str, roster: Roster) -> list[Word]:
+def _words(paper: str, signatures: bytes, kind: str, roster: Roster) -> list[Word]:
     words = []
     for envelope in _envelopes(signatures):
         statement, signers = open_envelope(envelope, roster.keys)
-        about, said, under = sorted(subjects(statement)), statement["predicate"], statement["predicate"]["roster"]
-        seen = json.dumps(said.get("shown"), sort_keys=True)
-        heard = said["decision"] != "approve" or SHOWN[kind == "policy-approval"].fullmatch(seen)
-        if statement["predicateType"] != ATTESTATION + kind + ":v1" or digest(paper) not in about or not heard:
+        about, said = sorted(subjects(statement)), statement["predicate"]
+        # a site accepts a roster by naming its version alone: that is nobody's approval
+        if statement["predicateType"] != ATTESTATION + kind + ":v1" or paper not in about or "decision" not in said:
             continue
+        seen = json.dumps(said.get("shown"), sort_keys=True)
+        if said["decision"] == "approve" and not SHOWN[kind == "policy-approval"].fullmatch(seen):
+            continue
+        under = said["roster"]
         if under["version"] < roster.version or under["fingerprint"] == roster.fingerprint:
-            issued = datetime.fromisoformat(said["issued"].replace("Z", "+00:00"))
-            rest = said["role"], said["decision"], issued
+            rest = said["role"], said["decision"], _time(said["issued"])
             words += [Word(tuple(about), seen, one, *rest) for one in signers if not one.is_party]
     return words
 
@@ -583,8 +634,8 @@ def _check_checkpoint(note: bytes, party: Holder, size: int, root: bytes) -> Non
 
 # --- 6 provenance ------------------------------------------------------------------------------------------------
 
-def _check_provenance(members: Mapping[str, bytes], roster: Roster, known: Mapping[str, set[str]],
-                      mentions: Mentions, details: list[str]) -> None:
+def _check_provenance(members: Mapping[str, bytes], roster: Roster, rosters: frozenset[str],
+                      known: Mapping[str, set[str]], mentions: Mentions, details: list[str]) -> None:
     """One statement a run; a run whose adapter was released without its statement in this bundle is said so."""
     statements: dict[str, str] = {}
     for name in sorted(name for name in members if name.startswith("provenance")):
@@ -592,7 +643,7 @@ def _check_provenance(members: Mapping[str, bytes], roster: Roster, known: Mappi
         if match is None:
             changed(f"{name} is not named as a statement of a run is: provenance/<run>.dsse.json")
         statements[match[1]] = digest(members[name])
-        _check_statement(name, match[1], members[name], roster, known, mentions, details)
+        _check_statement(name, match[1], members[name], roster, rosters, known, mentions, details)
     for (run, kind, value), places in mentions.items():
         if kind == "provenance" and value != statements.get(run, value):
             party, index = places[0]
@@ -604,8 +655,8 @@ def _check_provenance(members: Mapping[str, bytes], roster: Roster, known: Mappi
         details.append("provenance: none; this bundle is of no run that released an adapter")
 
 
-def _check_statement(name: str, run: str, data: bytes, roster: Roster, known: Mapping[str, set[str]],
-                     mentions: Mentions, details: list[str]) -> None:
+def _check_statement(name: str, run: str, data: bytes, roster: Roster, rosters: frozenset[str],
+                     known: Mapping[str, set[str]], mentions: Mentions, details: list[str]) -> None:
     """What the statement of a run names lies in this bundle, and the parties logged it in that run."""
     envelopes = _envelopes(data)
     if len(envelopes) != 1:
@@ -620,7 +671,7 @@ def _check_statement(name: str, run: str, data: bytes, roster: Roster, known: Ma
         changed(f"{name} holds the statement of another run")
     if (run, "run", run) not in mentions:
         changed(f"no log knows run {run}, of which {name} is the provenance statement")
-    if said["roster"] != roster.fingerprint:
+    if said["roster"] not in rosters:
         changed(f"the provenance statement {name} names another roster")
     if said["study"] not in known[STUDY]:
         changed(f"the provenance statement {name} names another study")

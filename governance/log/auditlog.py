@@ -42,6 +42,7 @@ from .merkle import (
     leaf_hash,
     range_hash,
 )
+from .milestones import INDEX
 
 SCHEMA_VERSION = "1"
 READ_CHUNK = 1000            # entries a read transaction holds: long reads would keep the WAL from shrinking
@@ -55,6 +56,7 @@ _SCHEMA = "".join(
         "CREATE TABLE IF NOT EXISTS nodes (k INTEGER PRIMARY KEY, hash BLOB NOT NULL);",
         "CREATE TABLE IF NOT EXISTS heads (size INTEGER PRIMARY KEY, note TEXT NOT NULL);",
         "CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);",
+        INDEX,
         *(
             f"CREATE TRIGGER IF NOT EXISTS {table}_{act.lower()} BEFORE {act} ON {table} "
             "BEGIN SELECT RAISE(ABORT, 'append only'); END;"

@@ -26,7 +26,8 @@ from typing import Any, NoReturn, TypeGuard
 
 from ..canonical import canonical_bytes, is_digest
 from ..errors import BadDocumentError, BadSignatureError, GovernanceError
-from .keys import PublicKey, SigningKey
+from .keys import PublicKey
+from .signer import Signer
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -35,7 +36,7 @@ PREDICATES: Mapping[str, str] = MappingProxyType(
         name: f"urn:sekisho:attestation:{name}:v1"
         for name in (
             "policy-approval", "study-approval", "release-approval", "roster", "training-run", "base-model",
-            "stop", "evidence",
+            "stop", "stop-list", "evidence",
         )
     }
 )
@@ -163,7 +164,7 @@ class Envelope:
             raise _bad_envelope(f"an envelope does not hold between 1 and {MAX_SIGNATURES} signatures")
         return cls(payload_type, _read_base64(payload), tuple(_read_signature(item) for item in signatures))
 
-    def signed_by(self, key: SigningKey) -> Envelope:
+    def signed_by(self, key: Signer) -> Envelope:
         """The same envelope with one more signature over the same payload."""
         text = pre_authentication(self.payload_type, self.payload)
         signature = Signature(key.public.key_id, key.sign(text))
@@ -177,7 +178,7 @@ def pre_authentication(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def sign_statement(statement: Statement, keys: Sequence[SigningKey]) -> Envelope:
+def sign_statement(statement: Statement, keys: Sequence[Signer]) -> Envelope:
     """Sign ``statement`` with every key in ``keys``.
 
     Raises:

@@ -1,13 +1,12 @@
 """The roster: which parties and people there are, with which keys and roles, and how many must sign.
 
-For: answering "whose key is this, and what may its owner do?" from one YAML document that every site signed.
-Not for: counting approvals (``approvals``), stopping (``stop``), or real names: people appear as pseudonyms.
+For: answering "whose key is this, and what may its owner do?" from one YAML document that every site accepted.
+Not for: who accepted it (``succession``), counting approvals (``approvals``), stopping (``stop``), or real names:
+people appear as pseudonyms.
 
-Order of calls: ``Roster.parse(data, name)`` -> ``verify_first_roster(roster, envelopes, now=...)`` -> the
-values below. A parsed roster that was not verified is an unsigned piece of paper.
-
-Succession (version N+1 signed by the thresholds of N and N+1) is not here yet: until then every roster is
-accepted the way the first one is, by every site's signature, which is stronger and less convenient.
+Order of calls: ``Roster.parse(data, name)`` -> ``verify_first_roster(roster, envelopes, now=...)``, or for a later
+version ``succession.verify_roster``  -> the values below. A parsed roster that was not verified is an unsigned piece of
+paper.
 
 Source of the model: The Update Framework, root role (keys, roles, thresholds, expiry); the difference is that
 thresholds count distinct people and distinct key bytes, never key ids.
@@ -18,62 +17,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Literal
-
-from pydantic import Field
 
 from ..canonical import digest_bytes
-from ..document import Document, DocumentModel, Path, read_document, validate_model
 from ..errors import BadSignatureError, Refused
-from ..language import Text
-from .envelope import PREDICATES, Envelope, Statement, Subject, read_time, verified_keys, verify_envelope
-from .keys import NO_KEY_YET, PublicKey, SigningKey, demo_key
+from .envelope import PREDICATES, Envelope, Statement, Subject, verified_keys, verify_envelope
+from .keys import PublicKey, SigningKey
+from .members import KNOWN_ROLES, REQUIRED_ROLES, Party, PartyKind, Person
+from .roster_document import read_roster_document
 
-KNOWN_ROLES = frozenset({"legal", "it", "business", "compliance", "data-protection", "ethics", "risk", "works-council"})
-REQUIRED_ROLES = ("legal", "it")   # nothing touches data before both have approved
-MAX_PARTIES = 128                  # 95 sites is the ciphertext's limit; one coordinator
-MAX_PEOPLE = 512
-MAX_THRESHOLD = 16
-
-PartyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
-
-
-class PartyKind(StrEnum):
-    """What a party is to a run."""
-
-    SITE = "site"
-    COORDINATOR = "coordinator"
-
-
-@dataclass(frozen=True)
-class Party:
-    """An organisation's installation; ``controller`` is the legal person behind it, and may have several."""
-
-    id: str
-    name: Text
-    kind: PartyKind
-    controller: str
-    country: str
-    key: PublicKey
-    demo: bool
-
-
-@dataclass(frozen=True)
-class Person:
-    """Someone who signs, under a pseudonym; ``acts_for`` names the sites whose own papers that person may sign."""
-
-    pseudonym: str
-    roles: tuple[str, ...]
-    keys: tuple[PublicKey, ...]
-    demo: bool
-    acts_for: tuple[str, ...] = ()
+__all__ = [
+    "KNOWN_ROLES", "REQUIRED_ROLES", "Party", "PartyKind", "Person", "Roster", "not_signed", "roster_statement",
+    "sites_that_signed", "unsigned", "verify_first_roster",
+]
 
 
 @dataclass(frozen=True)
 class Roster:
-    """One version of the roster. ``roles`` maps a role to the number of people who must sign in it."""
+    """One version of the roster. ``roles`` maps a role to the number of people who must sign in it.
+
+    ``supersedes`` is the fingerprint of the version before, in a roster that is handed on by people's signatures.
+    """
 
     version: int
     demo: bool
@@ -83,6 +47,7 @@ class Roster:
     people: tuple[Person, ...]
     roles: Mapping[str, int]
     fingerprint: str
+    supersedes: str | None = None
 
     @classmethod
     def parse(cls, data: bytes, name: str) -> Roster:
@@ -91,14 +56,13 @@ class Roster:
         Raises:
             BadDocumentError: with line and column: the codes of ``document``, and ROSTER_ID_TWICE,
                 ROSTER_KEY_TWICE, ROSTER_KEY_MALFORMED, ROSTER_KEY_NOT_MADE, ROSTER_DEMO_KEY, ROSTER_ROLE_UNKNOWN,
-                ROSTER_ROLE_TWICE, ROSTER_THRESHOLD_MISSING, ROSTER_THRESHOLD_UNREACHABLE, ROSTER_PARTIES, ROSTER_TIMES.
+                ROSTER_ROLE_TWICE, ROSTER_THRESHOLD_MISSING, ROSTER_THRESHOLD_UNREACHABLE, ROSTER_PARTIES, ROSTER_TIMES,
+                ROSTER_SUPERSEDES.
         """
-        document = read_document(data, name=name)
-        content = validate_model(document, _RosterModel)
-        reader = _Reader(document, content)
+        read = read_roster_document(data, name)
         return cls(
-            content.version, content.demo, reader.created, reader.expires, reader.parties, reader.people,
-            roles=MappingProxyType(dict(content.roles)), fingerprint=digest_bytes(data),
+            read.version, read.demo, read.created, read.expires, read.parties, read.people,
+            roles=MappingProxyType(read.roles), fingerprint=digest_bytes(data), supersedes=read.supersedes,
         )
 
     @property
@@ -192,159 +156,39 @@ def verify_first_roster(roster: Roster, envelopes: Sequence[Envelope], *, now: d
     """
     # 1. It is in force.
     roster.check_valid(now)
-    # 2. Count only statements of the roster kind that are about exactly these bytes.
+    # 2. Every site, not a threshold of them: each must know who else is in.
+    missing = unsigned(roster, envelopes)
+    if missing:
+        raise not_signed(missing)
+
+
+def not_signed(sites: Sequence[str]) -> BadSignatureError:
+    """The refusal of a roster that these sites have not signed."""
+    return BadSignatureError(
+        "ROSTER_UNSIGNED", f"the roster is not signed by {', '.join(sites)}",
+        "each site listed signs the roster file as it is now (`sekisho site sign-roster SITE`)",
+    )
+
+
+def unsigned(roster: Roster, envelopes: Sequence[Envelope]) -> tuple[str, ...]:
+    """The sites that have not signed the roster themselves."""
+    signed = sites_that_signed(roster, envelopes)
+    return tuple(site.id for site in roster.sites if site.id not in signed)
+
+
+def sites_that_signed(roster: Roster, envelopes: Sequence[Envelope]) -> frozenset[str]:
+    """The sites whose signature over exactly this roster is among ``envelopes``."""
     keys = {site.key.key_id: site.key for site in roster.sites}
     signed: set[str] = set()
     for envelope in envelopes:
         if not verified_keys(envelope, keys.values()):
-            continue  # somebody else's signature file; it neither helps nor harms
+            continue  # somebody else's signature; it neither helps nor harms
         statement, key_ids = verify_envelope(envelope, keys)
+        # only statements of the roster kind that are about exactly these bytes
         if (
             statement.predicate_type == PREDICATES["roster"]
             and statement.digests == {roster.fingerprint}
             and statement.predicate == {"version": roster.version}
         ):
             signed |= key_ids
-    # 3. Every site, not a threshold of them: each must know who else is in.
-    missing = [site.id for site in roster.sites if site.key.key_id not in signed]
-    if missing:
-        raise BadSignatureError(
-            "ROSTER_UNSIGNED", f"the roster is not signed by {', '.join(missing)}",
-            "each site listed signs the roster file as it is now (`sekisho site sign-roster SITE`)",
-        )
-
-
-class _PartyModel(DocumentModel):
-    id: PartyId
-    name: Text
-    kind: Literal["site", "coordinator"]
-    controller: PartyId
-    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
-    key: str
-    demo: bool = False
-
-
-class _PersonModel(DocumentModel):
-    pseudonym: PartyId
-    roles: Annotated[list[str], Field(max_length=8)]
-    keys: Annotated[list[str], Field(max_length=8)]
-    acts_for: Annotated[list[str], Field(max_length=MAX_PARTIES)] = Field(default_factory=list)
-    demo: bool = False
-
-
-class _RosterModel(DocumentModel):
-    schema_: Annotated[Literal["sekisho-roster/1"], Field(alias="schema")]
-    version: Annotated[int, Field(ge=1, le=1_000_000)]
-    demo: bool
-    created: str
-    expires: str
-    parties: Annotated[list[_PartyModel], Field(min_length=2, max_length=MAX_PARTIES)]
-    people: Annotated[list[_PersonModel], Field(min_length=1, max_length=MAX_PEOPLE)]
-    roles: dict[str, Annotated[int, Field(ge=1, le=MAX_THRESHOLD)]]
-
-
-class _Reader:
-    """The checks that look across a roster's fields; each refusal has the place of what is wrong."""
-
-    def __init__(self, document: Document, content: _RosterModel) -> None:
-        self._content = content
-        self._refuse = document.refuse
-        self._ids: set[str] = set()
-        self._keys: set[PublicKey] = set()
-        self._published = self._demo_keys()
-        self.created, self.expires = self._time("created"), self._time("expires")
-        if self.created >= self.expires:
-            self._refuse("ROSTER_TIMES", "the roster expires before it begins", "correct it", ("expires",))
-        self.parties = tuple(self._party(index, item) for index, item in enumerate(content.parties))
-        self.people = tuple(self._person(index, item) for index, item in enumerate(content.people))
-        self._check_parties()
-        self._check_thresholds()
-
-    def _time(self, field: Literal["created", "expires"]) -> datetime:
-        try:
-            return read_time(getattr(self._content, field))
-        except BadSignatureError as error:
-            self._refuse("ROSTER_TIMES", error.sentence, error.hint, (field,))
-
-    def _party(self, index: int, item: _PartyModel) -> Party:
-        path = ("parties", index)
-        self._claim_id(item.id, (*path, "id"), marked=item.demo)
-        key = self._claim_key(item.key, (*path, "key"))
-        kind = PartyKind(item.kind)
-        return Party(item.id, item.name, kind, item.controller, item.country, key, self._content.demo)
-
-    def _person(self, index: int, item: _PersonModel) -> Person:
-        path = ("people", index)
-        self._claim_id(item.pseudonym, (*path, "pseudonym"), marked=item.demo)
-        for position, role in enumerate(item.roles):
-            place = (*path, "roles", position)
-            self._check_role(role, place)
-            if role in item.roles[:position]:
-                self._refuse("ROSTER_ROLE_TWICE", "a person has the same role twice", "list it once", place)
-            if role not in self._content.roles:
-                hint = "say under roles: how many must sign"
-                self._refuse("ROSTER_THRESHOLD_MISSING", "a person's role has no threshold", hint, place)
-        keys = tuple(self._claim_key(text, (*path, "keys", n)) for n, text in enumerate(item.keys))
-        sites = {party.id for party in self.parties if party.kind is PartyKind.SITE}
-        for position, site in enumerate(item.acts_for):
-            if site not in sites:
-                words = "a person acts for a site that is not listed", "list it"
-                self._refuse("ROSTER_SITE_UNKNOWN", *words, (*path, "acts_for", position))
-        return Person(item.pseudonym, tuple(item.roles), keys, self._content.demo, tuple(item.acts_for))
-
-    def _claim_id(self, identifier: str, path: Path, *, marked: bool) -> None:
-        if identifier in self._ids:
-            self._refuse("ROSTER_ID_TWICE", "two entries have the same id", "give each its own", path)
-        if marked and not self._content.demo:
-            hint = "make keys of your own"
-            self._refuse("ROSTER_DEMO_KEY", "an entry marked demo stands in a roster that is not a demo", hint, path)
-        self._ids.add(identifier)
-
-    def _claim_key(self, text: str, path: Path) -> PublicKey:
-        try:
-            key = PublicKey.from_text(text)
-        except BadSignatureError as error:
-            code = "ROSTER_KEY_NOT_MADE" if text == NO_KEY_YET else "ROSTER_KEY_MALFORMED"
-            self._refuse(code, error.sentence, error.hint, path)
-        if key in self._keys:
-            self._refuse("ROSTER_KEY_TWICE", "one key stands in two places of the roster", "make another", path)
-        if key in self._published:
-            hint = "make keys of your own"
-            self._refuse("ROSTER_DEMO_KEY", "a published demo key stands in a roster that is not a demo", hint, path)
-        self._keys.add(key)
-        return key
-
-    def _check_role(self, role: str, path: Path) -> None:
-        if role not in KNOWN_ROLES:
-            known = ", ".join(sorted(KNOWN_ROLES))
-            self._refuse("ROSTER_ROLE_UNKNOWN", "a role is unknown", f"use one of: {known}", path)
-
-    def _demo_keys(self) -> frozenset[PublicKey]:
-        """The keys that everyone can compute from this roster's own names: what a careless copy keeps."""
-        if self._content.demo:
-            return frozenset()
-        parties, people = self._content.parties, self._content.people
-        names = [item.id for item in parties] + [item.pseudonym for item in people]
-        return frozenset(demo_key(name).public for name in names)
-
-    def _check_parties(self) -> None:
-        kinds = [party.kind for party in self.parties]
-        if PartyKind.SITE not in kinds or kinds.count(PartyKind.COORDINATOR) != 1:
-            sentence = "a roster needs one coordinator and at least one site"
-            self._refuse("ROSTER_PARTIES", sentence, "list every party with its kind", ("parties",))
-
-    def _check_thresholds(self) -> None:
-        for role in REQUIRED_ROLES:
-            if role not in self._content.roles:
-                self._refuse(
-                    "ROSTER_THRESHOLD_MISSING", f"the roster gives no threshold for {role}",
-                    "legal and it must both approve: add them under roles:", ("roles",),
-                )
-        for role, threshold in self._content.roles.items():
-            self._check_role(role, ("roles", role))
-            holders = [person for person in self.people if role in person.roles and person.keys]
-            if len(holders) < threshold:
-                self._refuse(
-                    "ROSTER_THRESHOLD_UNREACHABLE", "fewer people hold a role than must sign in it",
-                    "list more people, or lower the number", ("roles", role),
-                )
+    return frozenset(site.id for site in roster.sites if site.key.key_id in signed)

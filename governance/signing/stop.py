@@ -1,27 +1,29 @@
 """Emergency stop: one person of the roster stops everything; starting again needs the roster's thresholds.
 
 For: telling from the orders that lie in a site's stop folder whether it may go on. Not for: looking often
-enough (the caller asks before each step and each opening), or stopping a process that is already running.
+enough (the caller asks before each step and each opening), stopping a process that is already running, or whether
+an order is being withheld (``stop_list``).
 
 Order of calls: ``read_orders(folder)`` -> ``stop_state(roster, orders, subjects=..., now=...)``.
 
-A stop names what it stops by digest: a study, or the roster for all studies. A restart is an approval of
-that very stop order, issued after it, by the thresholds of legal and it; so an old restart cannot be replayed
-against a new stop, and at equal times the stop wins. A stop never expires and holds under an expired roster.
-A file that cannot be read, or that nobody known has signed, is a stop: it may come from someone whom a newer
-roster lists.
+A stop names what it stops by digest: a study, or the roster for all studies; and by its scope, the study's id or
+``*``, so that an amended study or the next roster does not slip out from under it. A restart is an approval of that
+very stop order, issued after it, by the thresholds of legal, of it and of every role that the site's own policy
+names; so an old restart cannot be replayed against a new stop, and at equal times the stop wins. A stop never expires
+and holds under an expired roster. A file that cannot be read, or that nobody known has signed, is a stop: it may come
+from someone whom a newer roster lists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from ..canonical import digest_bytes
 from ..errors import BadDocumentError, BadSignatureError
-from .approvals import approval_statement, approvals
+from .approvals import Approved, approval_statement, approvals
 from .envelope import (
     PREDICATES,
     Envelope,
@@ -35,6 +37,9 @@ from .envelope import (
 from .roster import REQUIRED_ROLES, Roster
 
 STOP = "stop"
+EVERYTHING = "*"   # the scope of a stop for all studies; no study can have this id
+LIST = "list.dsse.json"   # the list of stops lies among the orders (stop_list); neither it nor its draft is one
+NOT_ORDERS = frozenset({LIST, LIST + ".part"})
 MAX_ORDER_BYTES = 2**20
 MAX_ORDERS = 1000
 REASONS = frozenset(
@@ -60,37 +65,45 @@ class StopState:
 
 
 @dataclass(frozen=True)
-class _Stop:
+class Stop:
+    """One verified order: its file, its own digest, what it stops, and who ordered it in which role, when, why."""
+
     file: str
     order: str
     digests: frozenset[str]
+    scope: str
     role: str
+    person: str
+    reason: str
     issued: datetime
 
+    def affects(self, subjects: Set[str], study: str) -> bool:
+        """Whether it stops what these digests name, or the study of this id."""
+        return bool(self.digests & subjects) or self.scope == EVERYTHING or bool(study and self.scope == study)
 
-def stop_statement(*, role: str, subjects: Sequence[Subject], reason: str, issued: datetime) -> Statement:
+
+def stop_statement(
+    *, role: str, subjects: Sequence[Subject], reason: str, issued: datetime, scope: str = ""
+) -> Statement:
     """What a person signs to stop ``subjects`` (a study file, or the roster for everything).
+
+    ``scope`` is the study's id or ``EVERYTHING``; empty where the digests alone say what is meant.
 
     Raises:
         BadSignatureError: STOP_MALFORMED (a reason that is not one of the codes: free text reaches logs).
     """
     if reason not in REASONS:
         raise BadSignatureError("STOP_MALFORMED", "a stop's reason is not a known code", "use one of REASONS")
-    return Statement(
-        tuple(subjects),
-        PREDICATES["stop"],
-        {"decision": STOP, "role": role, "reason": reason, "issued": write_time(issued)},
-    )
+    said = {"decision": STOP, "role": role, "reason": reason, "issued": write_time(issued)}
+    return Statement(tuple(subjects), PREDICATES["stop"], said | ({"scope": scope} if scope else {}))
 
 
-def restart_statement(
-    roster: Roster, stop: Envelope, *, role: str, issued: datetime, expires: datetime
-) -> Statement:
-    """What a person signs to lift exactly this stop order."""
+def restart_statement(roster: Roster, order: str, *, role: str, issued: datetime, expires: datetime) -> Statement:
+    """What a person signs to lift exactly the stop order of this digest (``Stop.order``)."""
     return approval_statement(
         roster,
         role=role,
-        subjects=(Subject("stop-order", digest_bytes(stop.payload)),),
+        subjects=(Subject("stop-order", order),),
         predicate_type=PREDICATES["stop"],
         issued=issued,
         expires=expires,
@@ -100,7 +113,7 @@ def restart_statement(
 def read_orders(folder: Path) -> Orders:
     """The files of a stop folder, by name; a folder that does not exist holds no order."""
     try:
-        names = sorted(path.name for path in folder.iterdir())
+        names = sorted(path.name for path in folder.iterdir() if path.name not in NOT_ORDERS)
     except FileNotFoundError:
         return []
     except OSError:
@@ -110,54 +123,145 @@ def read_orders(folder: Path) -> Orders:
     return [(name, _read(folder / name)) for name in names]
 
 
-def stop_state(roster: Roster, orders: Orders, *, subjects: Set[str], now: datetime) -> StopState:
-    """Whether any order stops what ``subjects`` name; the roster's fingerprint is always among them."""
-    affected = subjects | {roster.fingerprint}
-    stops: list[_Stop] = []
-    others: list[Envelope] = []
+def read_list(folder: Path) -> bytes | None:
+    """The file of the lists of stops beside the orders; None where there is none, nothing where it cannot be read."""
+    path = folder / LIST
+    return (_read(path) or b"") if path.exists() or path.is_symlink() else None
+
+
+def order_digests(orders: Orders) -> frozenset[str]:
+    """The digests of everything in the folder that could be a stop order; whose it is, is not asked."""
+    found = set()
     for name, data in orders:
-        # 1. Every file can be read.
         try:
             envelopes = read_envelopes(data, name=name) if data is not None else ()
         except BadDocumentError:
-            envelopes = ()
-        if not envelopes:
-            return StopState(True, code="STOP_UNREADABLE", file=name)
-        # 2. Somebody known signed every order in it.
-        for envelope in envelopes:
-            try:
-                stop = _as_stop(roster, envelope, name)
-            except BadSignatureError:
-                return StopState(True, code="STOP_UNVERIFIED", file=name)
-            if stop is None:
-                others.append(envelope)
-            elif stop.digests & affected:
-                stops.append(stop)
-    # 3. The newest stop that nobody has lifted.
-    standing = [stop for stop in stops if not _lifted(roster, stop, others, now)]
+            continue
+        found |= {digest_bytes(envelope.payload) for envelope in envelopes if _says_stop(envelope)}
+    return frozenset(found)
+
+
+def stop_state(
+    roster: Roster,
+    orders: Orders,
+    *,
+    subjects: Set[str],
+    now: datetime,
+    study: str = "",
+    restart_by: Set[str] = frozenset(),
+) -> StopState:
+    """Whether any order stops what ``subjects`` name; the roster's fingerprint is always among them.
+
+    ``study`` is the study's id, which an order may name too; ``restart_by`` are the roles that the site's own policy
+    wants, beside legal and it, before a stop is lifted.
+    """
+    affected = subjects | {roster.fingerprint}
+    # 1. Every file can be read, and somebody known signed every order in it.
+    try:
+        stops, others = read_stop_orders(roster, orders)
+    except UnusableOrder as unusable:
+        return StopState(True, code=unusable.code, file=unusable.file)
+    # 2. The newest stop that nobody has lifted.
+    required = restart_thresholds(roster, restart_by)
+    standing = [
+        stop
+        for stop in stops
+        if stop.affects(affected, study) and restart_missing(roster, stop, others, required, now=now)
+    ]
     if not standing:
         return StopState(False)
     newest = max(standing, key=lambda stop: stop.issued)
     return StopState(True, newest.issued, newest.role, "STOPPED", newest.file)
 
 
-def _as_stop(roster: Roster, envelope: Envelope, name: str) -> _Stop | None:
+def restart_thresholds(roster: Roster, restart_by: Set[str]) -> dict[str, int]:
+    """Who must sign a restart: legal, it, and those of ``restart_by`` in which the roster lets somebody sign.
+
+    A role without a holder cannot be demanded; that the policy wants it all the same is the policy's own refusal.
+    """
+    held = {role for person in roster.people if person.keys for role in person.roles}
+    more = sorted(role for role in restart_by if role in roster.roles and role in held)
+    return {role: roster.roles.get(role, 1) for role in dict.fromkeys((*REQUIRED_ROLES, *more))}
+
+
+def read_stop_orders(roster: Roster, orders: Orders) -> tuple[list[Stop], list[Envelope]]:
+    """The stops among ``orders``, and whatever else known people signed there (restarts).
+
+    Raises:
+        UnusableOrder: STOP_UNREADABLE, STOP_UNVERIFIED; the caller takes it for a stop.
+    """
+    stops: list[Stop] = []
+    others: list[Envelope] = []
+    for name, data in orders:
+        try:
+            envelopes = read_envelopes(data, name=name) if data is not None else ()
+        except BadDocumentError:
+            envelopes = ()
+        if not envelopes:
+            raise UnusableOrder("STOP_UNREADABLE", name)
+        for envelope in envelopes:
+            try:
+                stop = _as_stop(roster, envelope, name)
+            except BadSignatureError:
+                raise UnusableOrder("STOP_UNVERIFIED", name) from None
+            if stop is None:
+                others.append(envelope)
+            else:
+                stops.append(stop)
+    return stops, others
+
+
+class UnusableOrder(Exception):  # noqa: N818  a reason to stand still, not a fault
+    """A file of the stop folder that cannot be read or that nobody known signed; ``code`` says which."""
+
+    def __init__(self, code: str, file: str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.file = file
+
+
+def _says_stop(envelope: Envelope) -> bool:
+    try:
+        statement = Statement.from_bytes(envelope.payload)
+    except BadSignatureError:
+        return False
+    return statement.predicate_type == PREDICATES["stop"] and statement.predicate.get("decision") == STOP
+
+
+def _as_stop(roster: Roster, envelope: Envelope, name: str) -> Stop | None:
     """The stop order in an envelope; nothing where a known person signed something else (a restart)."""
     keys = {key.key_id: key for person in roster.people for key in person.keys}
     statement, signers = verify_envelope(envelope, keys)
     predicate = statement.predicate
     if statement.predicate_type != PREDICATES["stop"] or predicate.get("decision") != STOP:
         return None
-    people = [roster.person_of(key_id) for key_id in sorted(signers)]
-    held = {role for person in people if person is not None for role in person.roles}
+    people = [person for key_id in sorted(signers) if (person := roster.person_of(key_id)) is not None]
+    held = {role for person in people for role in person.roles}
     # A role that the signer does not hold is not shown, but the stop counts: first stop, then argue.
     role = str(predicate.get("role")) if predicate.get("role") in held else "unknown"
-    order = digest_bytes(envelope.payload)
-    return _Stop(name, order, statement.digests, role, read_time(predicate.get("issued")))
+    reason = str(predicate.get("reason")) if predicate.get("reason") in REASONS else "OTHER"
+    return Stop(
+        file=name,
+        order=digest_bytes(envelope.payload),
+        digests=statement.digests,
+        scope=str(predicate.get("scope", "")),
+        role=role,
+        person=people[0].pseudonym,
+        reason=reason,
+        issued=read_time(predicate.get("issued")),
+    )
 
 
-def _lifted(roster: Roster, stop: _Stop, envelopes: Sequence[Envelope], now: datetime) -> bool:
-    restart = approvals(
+def restart_missing(
+    roster: Roster, stop: Stop, envelopes: Sequence[Envelope], required: Mapping[str, int], *, now: datetime
+) -> tuple[str, ...]:
+    """The roles of ``required`` whose signatures under the restart of exactly this stop are still missing."""
+    return restarted(roster, stop, envelopes, now=now).missing(required)
+
+
+def restarted(roster: Roster, stop: Stop, envelopes: Sequence[Envelope], *, now: datetime) -> Approved:
+    """Who has signed the restart of exactly this stop, after it; counted as approvals are."""
+    return approvals(
         roster,
         envelopes,
         subjects=frozenset({stop.order}),
@@ -166,7 +270,6 @@ def _lifted(roster: Roster, stop: _Stop, envelopes: Sequence[Envelope], now: dat
         requester=None,
         after=stop.issued,
     )
-    return restart.reaches({role: roster.roles.get(role, 1) for role in REQUIRED_ROLES})
 
 
 def _read(path: Path) -> bytes | None:

@@ -27,7 +27,7 @@ def order_stop(study: Path) -> None:
     order = stop_statement(
         role="business", subjects=[subject], reason="INCIDENT", issued=datetime(2026, 11, 2, tzinfo=UTC)
     )
-    (study / "stops").mkdir()
+    (study / "stops").mkdir(exist_ok=True)
     envelope = sign_statement(order, [study_folder.person_key("business")])
     (study / "stops" / "stop.dsse.json").write_bytes(write_envelopes([envelope]))
 

@@ -93,6 +93,7 @@ def desks(tmp_path_factory: pytest.TempPathFactory, task: CausalTask) -> Iterato
                 study / "sites" / site / "policy.yaml", "tasks: [text-classification]", "tasks: [causal-lm]"
             )
     study_folder.sign(study)
+    study_folder.sign_stop_list(study, NOW)
     base_model = inspect(locate(read_study(study).base_model, study))
     opened = {site: SiteFolder.open(study, site, base_model=base_model, clock=lambda: NOW) for site in SITES}
     yield {site: desk_of(folder, task) for site, folder in opened.items()}

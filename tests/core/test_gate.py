@@ -82,6 +82,7 @@ READY = Ready(step=1, transcript="00" * 32)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SiteFolder]:
     study = study_folder.build(tmp_path_factory.mktemp("gate") / "study", steps=STEPS, allowance=1)
     base_model = inspect(locate(read_study(study).base_model, study))
+    study_folder.sign_stop_list(study, NOW)
     folder = SiteFolder.open(study, SITE, base_model=base_model, clock=lambda: NOW)
     yield folder
     folder.close()

@@ -301,7 +301,7 @@ def test_only_papers_of_a_study_are_signed(study: Path, tmp_path: Path) -> None:
     stranger = tmp_path / "letter.txt"
     stranger.write_text("sign here", "utf-8")
     refused(sign(stranger, "legal", "study-legal"), "NOT_A_PAPER", exit_code=2)
-    refused(sign(study / "roster.yaml", "legal", "study-legal"), "NOT_A_PAPER", "sign-roster", exit_code=2)
+    refused(sign(study / "roster.yaml", "legal", "study-legal"), "ROSTER_FIRST", "sign-roster")
 
 
 # ------------------------------------------------------------------------------------------------ refused pilots
@@ -408,7 +408,7 @@ def test_status_says_what_counts_what_does_not_and_what_is_next(study: Path) -> 
     assert signed == "signed by nobody; missing: legal, it"
     assert changed.startswith("no longer count: the file changed after they signed (SUBJECT_OTHER)")
     prose = run("study", "status", study).out.splitlines()
-    assert len(prose) == len(items) + 2 and prose[-1].startswith("next: sekisho legal sign")
+    assert len(prose) == len(items) + 3 and prose[-1].startswith("next: sekisho legal sign")
 
 
 def test_status_shows_a_broken_paper_with_its_line_and_goes_on(study: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sekisho.core.coordinator.stop_list import StopListKeeper
 from sekisho.core.site.papers import read_before
 from sekisho.core.study import Study
 from sekisho.governance.canonical import digest_bytes
@@ -118,6 +119,14 @@ def sign_base_model(folder: Path) -> None:
     path = folder / "base-model.yaml"
     record = BaseModelRecord.parse(path.read_bytes(), path.name)
     approve(folder, path, {record.bytes_digest, record.canonical_digest}, "base-model")
+
+
+def sign_stop_list(folder: Path, now: datetime) -> None:
+    """What the coordinator does at the start of a run; for sites that are opened without one."""
+    keeper = StopListKeeper(
+        folder / "stops", roster=read_roster(folder), key=demo_key("coordinator"), clock=lambda: now, allowed=[24]
+    )
+    keeper.renew()
 
 
 def approve(

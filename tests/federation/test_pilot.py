@@ -52,7 +52,7 @@ def stop(study: Path) -> None:
     """The business stops the study."""
     subject = Subject("study.yaml", read_study(study).digest)
     order = stop_statement(role="business", subjects=[subject], reason="INCIDENT", issued=datetime.now(UTC))
-    (study / "stops").mkdir()
+    (study / "stops").mkdir(exist_ok=True)
     envelope = sign_statement(order, [person_key("business")])
     (study / "stops" / "stop.dsse.json").write_bytes(write_envelopes([envelope]))
 

@@ -175,13 +175,13 @@ def stopped(study: Path) -> None:
     subject = Subject("study.yaml", read_study(study).digest)
     issued = datetime(2026, 11, 2, tzinfo=UTC)
     order = stop_statement(role="business", subjects=[subject], reason="INCIDENT", issued=issued)
-    (study / "stops").mkdir()
+    (study / "stops").mkdir(exist_ok=True)
     envelope = sign_statement(order, [study_folder.demo_key(PEOPLE["business"])])
     (study / "stops" / "stop.dsse.json").write_bytes(write_envelopes([envelope]))
 
 
 def stop_unreadable(study: Path) -> None:
-    (study / "stops").mkdir()
+    (study / "stops").mkdir(exist_ok=True)
     (study / "stops" / "stop.dsse.json").write_bytes(b"half an ord")
 
 

@@ -7,10 +7,11 @@ import itertools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from sekisho.governance.errors import Refused
 from sekisho.governance.signing.approvals import Approved
-from sekisho.governance.signing.lifecycle import Act, Event, Papers, State, after, check_may
+from sekisho.governance.signing.lifecycle import Act, Event, Papers, State, after, check_may, state_of
 from sekisho.governance.signing.stop import StopState
 
 
@@ -40,7 +41,7 @@ def test_every_other_move_is_refused_and_nothing_leaves_the_archive() -> None:
             moves += 1
         except Refused as refusal:
             assert refusal.code == "STUDY_STATE" and refusal.hint
-    assert moves == 14
+    assert moves == 17
     assert all(_refused(State.ARCHIVED, event, GOOD) == "STUDY_STATE" for event in Event)
 
 
@@ -108,3 +109,103 @@ def test_rehearsing_needs_a_review_and_no_signature() -> None:
     with pytest.raises(Refused) as caught:
         check_may(State.DRAFT, Act.REHEARSE, GOOD)
     assert caught.value.code == "STUDY_STATE"
+
+
+def test_a_study_stands_where_its_papers_and_its_last_entry_say() -> None:
+    unsigned, stopped = papers(it=0), papers(stopped=True)
+    for last, expected in (
+        ({}, State.APPROVED),
+        ({"budget.reserved": 4}, State.RUNNING),
+        ({"study.offered": 4}, State.RUNNING),
+        ({"budget.reserved": 4, "run.stopped": 5}, State.APPROVED),
+        ({"budget.reserved": 6, "run.stopped": 5}, State.RUNNING),
+        ({"budget.reserved": 4, "run.finished": 5}, State.FINISHED),
+        ({"budget.reserved": 4, "run.finished": 5, "run.stopped": 9}, State.FINISHED),  # a later offer was refused
+        ({"budget.reserved": 4, "run.finished": 5, "release.published": 6}, State.RELEASED),
+        ({"budget.reserved": 7, "run.finished": 5, "release.published": 6}, State.RUNNING),
+        ({"run.stopped": 1}, State.APPROVED),
+    ):
+        assert state_of(GOOD, last) is expected, last
+        assert state_of(unsigned, last) is State.REVIEWING  # amended, revoked or expired: under review again
+        halts = expected in (State.APPROVED, State.RUNNING)
+        assert state_of(stopped, last) is (State.STOPPED if halts else expected)
+
+
+class Life(RuleBasedStateMachine):
+    """The machine beside a model that knows no table: flags, and what each event needs and does, in words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = State.DRAFT
+        self.shown = self.open = self.done = self.out = self.gone = False
+        self.agreed = self.halted = False
+        self.legal = self.it = 0
+        self.order = False
+
+    @rule(legal=st.integers(0, 2), it=st.integers(0, 2), order=st.booleans())
+    def papers_change(self, legal: int, it: int, order: bool) -> None:
+        self.legal, self.it, self.order = legal, it, order
+
+    @rule(event=st.sampled_from(list(Event)))
+    def something_happens(self, event: Event) -> None:
+        held = papers(legal=self.legal, it=self.it, stopped=self.order)
+        try:
+            self.state = after(self.state, event, held)
+            moved = True
+        except Refused:
+            moved = False
+        assert moved == self._model(event), (event, self.state)
+
+    def _model(self, event: Event) -> bool:
+        free = self.legal > 0 and self.it > 0 and not self.order
+        idle = self.agreed and not self.open and not self.halted and not self.gone
+        ready = self.shown and not self.agreed
+        if event is Event.SUBMIT and not self.shown and not self.gone:
+            self.shown = True
+        elif event is Event.AMEND and (ready or (idle and not self.done)):
+            self.shown = self.agreed = False
+        elif event is Event.APPROVE and ready and free:
+            self.agreed = True
+        elif event is Event.START and idle and free:
+            self.open, self.done, self.out = True, False, False
+        elif event is Event.FINISH and self.open:
+            self.open, self.done = False, True
+        elif event is Event.BREAK_OFF and self.open:
+            self.open = False
+        elif event is Event.STOP and (self.open or (idle and not self.done)):
+            self.open, self.halted = False, True
+        elif event is Event.RESTART and self.halted and free:
+            self.halted = False
+        elif event is Event.RELEASE and idle and self.done and not self.out and free:
+            self.out = True
+        elif event is Event.REVOKE and idle and self.out:
+            self.out = False
+        elif event is Event.ARCHIVE and (self.halted or (idle and self.done)):
+            self.gone, self.halted = True, False
+        else:
+            return False
+        return True
+
+    @invariant()
+    def acts_are_allowed_where_the_model_says(self) -> None:
+        free = self.legal > 0 and self.it > 0 and not self.order
+        held = papers(legal=self.legal, it=self.it, stopped=self.order)
+        settled = not self.gone and not self.halted
+        expected = {
+            Act.REHEARSE: self.shown and settled and not self.done,
+            Act.TOUCH_DATA: self.open and free,
+            Act.OPEN_SUM: self.open and free,
+            Act.PUBLISH: self.done and not self.out and settled and free,
+            Act.USE: self.out and settled and free,
+        }
+        for act, allowed in expected.items():
+            try:
+                check_may(self.state, act, held)
+                may = True
+            except Refused:
+                may = False
+            assert may == allowed, (act, self.state)
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)

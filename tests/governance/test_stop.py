@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from sekisho.governance.canonical import digest_bytes
 from sekisho.governance.errors import BadSignatureError
 from sekisho.governance.signing.approvals import REVOKE, approval_statement
 from sekisho.governance.signing.envelope import (
@@ -20,10 +25,12 @@ from sekisho.governance.signing.envelope import (
 from sekisho.governance.signing.keys import SigningKey
 from sekisho.governance.signing.roster import Person, Roster
 from sekisho.governance.signing.stop import (
+    EVERYTHING,
     Orders,
     StopState,
     read_orders,
     restart_statement,
+    restart_thresholds,
     stop_state,
     stop_statement,
 )
@@ -45,16 +52,19 @@ ROSTER = Roster(
 )
 
 
-def stop(who: str = "cid", digest: str = STUDY, hours: int = -10, role: str = "business") -> Envelope:
+def stop(
+    who: str = "cid", digest: str = STUDY, hours: int = -10, role: str = "business", reason: str = "INCIDENT"
+) -> Envelope:
     issued = NOW + timedelta(hours=hours)
     subjects = [Subject("study.yaml", digest)]
-    statement = stop_statement(role=role, subjects=subjects, reason="INCIDENT", issued=issued)
+    statement = stop_statement(role=role, subjects=subjects, reason=reason, issued=issued)
     return sign_statement(statement, [KEYS[who]])
 
 
 def restart(order: Envelope, who: str, role: str, hours: int = -5) -> Envelope:
     issued = NOW + timedelta(hours=hours)
-    statement = restart_statement(ROSTER, order, role=role, issued=issued, expires=NOW + timedelta(days=1))
+    digest, expires = digest_bytes(order.payload), NOW + timedelta(days=1)
+    statement = restart_statement(ROSTER, digest, role=role, issued=issued, expires=expires)
     return sign_statement(statement, [KEYS[who]])
 
 
@@ -66,6 +76,7 @@ def state(*envelopes: Envelope, roster: Roster = ROSTER) -> StopState:
     return stop_state(roster, files(*envelopes), subjects={STUDY}, now=NOW)
 
 
+REASON = ("INCIDENT", "DRILL", "QUALITY")  # so that two stops of one hour are two orders
 ORDER = stop()
 PAIR = (restart(ORDER, "ann", "legal"), restart(ORDER, "bob", "it"))
 
@@ -104,7 +115,7 @@ def test_a_restart_that_was_revoked_lifts_nothing() -> None:
     lifted = PAIR[0]
     no = approval_statement(
         ROSTER, role="legal", subjects=restart_statement(
-            ROSTER, ORDER, role="legal", issued=NOW, expires=NOW
+            ROSTER, digest_bytes(ORDER.payload), role="legal", issued=NOW, expires=NOW
         ).subjects, predicate_type=PREDICATES["stop"], issued=NOW, expires=NOW, decision=REVOKE,
     )
     assert state(ORDER, lifted, PAIR[1], sign_statement(no, [KEYS["ann"]])).stopped
@@ -167,3 +178,65 @@ def test_orders_are_read_from_a_folder(tmp_path: Path) -> None:
     assert not stop_state(ROSTER, read_orders(folder), subjects={STUDY}, now=NOW).stopped
     (folder / "a").mkdir()  # something that is not a file
     assert stop_state(ROSTER, read_orders(folder), subjects={STUDY}, now=NOW).code == "STOP_UNREADABLE"
+
+
+def test_a_policy_may_want_more_roles_than_legal_and_it_before_a_restart() -> None:
+    orders = files(ORDER, *PAIR)
+    wanted = {"legal", "it", "business"}
+    assert stop_state(ROSTER, orders, subjects={STUDY}, now=NOW, restart_by=wanted).stopped
+    more = restart(ORDER, "cid", "business")
+    assert not stop_state(ROSTER, files(ORDER, *PAIR, more), subjects={STUDY}, now=NOW, restart_by=wanted).stopped
+    # legal and it are wanted by everybody, whatever a policy says
+    alone = files(ORDER, more)
+    assert stop_state(ROSTER, alone, subjects={STUDY}, now=NOW, restart_by={"business"}).stopped
+
+
+def test_a_role_that_nobody_holds_cannot_be_demanded_and_is_not_told_as_demanded() -> None:
+    assert restart_thresholds(ROSTER, {"compliance", "business"}) == {"legal": 1, "it": 1, "business": 1}
+    without_key = replace(ROSTER, people=tuple(replace(one, keys=()) for one in ROSTER.people))
+    assert restart_thresholds(without_key, {"business"}) == {"legal": 1, "it": 1}
+
+
+@pytest.mark.parametrize("scope", [EVERYTHING, "small-study"])
+def test_an_amended_study_does_not_slip_out_from_under_a_stop(scope: str) -> None:
+    subjects = [Subject("study.yaml", OTHER)]  # as it was when the stop was signed
+    statement = stop_statement(
+        role="business", subjects=subjects, reason="INCIDENT", issued=NOW - timedelta(hours=1), scope=scope
+    )
+    orders = files(sign_statement(statement, [KEYS["cid"]]))
+    assert stop_state(ROSTER, orders, subjects={STUDY}, now=NOW, study="small-study").stopped
+    assert stop_state(ROSTER, orders, subjects={STUDY}, now=NOW, study="other").stopped == (scope == EVERYTHING)
+
+
+def test_a_stop_for_everything_outlives_the_roster_that_it_was_signed_under() -> None:
+    subjects = [Subject("roster.yaml", ROSTER.fingerprint)]
+    statement = stop_statement(role="it", subjects=subjects, reason="INCIDENT", issued=NOW, scope=EVERYTHING)
+    following = replace(ROSTER, version=2, fingerprint="sha256:" + "e" * 64)
+    orders = files(sign_statement(statement, [KEYS["bob"]]))
+    assert stop_state(following, orders, subjects={STUDY}, now=NOW).stopped
+
+
+# One move of a race: whose order or restart, and at which hour. A restart names one of the stops.
+MOVES = st.one_of(
+    st.tuples(st.just("stop"), st.integers(0, 2), st.integers(-6, -1)),
+    st.tuples(st.sampled_from(["ann", "bob", "cid"]), st.integers(0, 2), st.integers(-6, -1)),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(MOVES, max_size=9), st.randoms(use_true_random=False))
+def test_stop_wins_every_race(moves: list[tuple[str, int, int]], shuffle: Random) -> None:
+    """Whatever order the files came in: stopped as long as one stop lacks a later yes of legal and of it."""
+    stops = {number: hour for kind, number, hour in moves if kind == "stop"}
+    role = {"ann": "legal", "bob": "it", "cid": "business"}
+    made = {number: stop(hours=hour, reason=REASON[number]) for number, hour in stops.items()}
+    found = list(made.values())
+    yes: dict[int, set[str]] = {number: set() for number in stops}
+    for who, number, hour in moves:
+        if who != "stop" and number in stops:
+            found.append(restart(made[number], who, role[who], hours=hour))
+            if hour > stops[number]:  # at equal times the stop wins
+                yes[number].add(role[who])
+    expected = any(not signed >= {"legal", "it"} for signed in yes.values())
+    shuffle.shuffle(found)
+    assert state(*found).stopped == expected

@@ -1,0 +1,47 @@
+"""The last entry of a type in a log, found by an index: what a party did last, without reading its whole log.
+
+For: which roster a site accepted last, and where a study stands by its runs. Not for: evidence, which is what
+``AuditLog`` signs and ``fsck`` recomputes; nothing here is verified beyond what opening the log did.
+
+Order of calls: ``AuditLog.open`` keeps the index; ``last_entries(path, types)`` reads, also while the log is open.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+from ..errors import BrokenLogError
+from .entries import ENTRY_VERSION, Entry
+from .merkle import damaged
+
+# An entry's bytes are canonical JSON, so its type stands between two fixed texts, at the end (entries.py).
+_BEFORE = '"type":"'
+_AFTER = f'","v":{ENTRY_VERSION}}}'
+_TYPE = f"substr(CAST(body AS TEXT), instr(CAST(body AS TEXT), '{_BEFORE}') + {len(_BEFORE)})"
+INDEX = f"CREATE INDEX IF NOT EXISTS entries_by_type ON entries ({_TYPE});"
+
+
+def last_entries(path: Path, types: Iterable[str]) -> dict[str, tuple[int, Entry]]:
+    """Number and entry of the last of each type; types without one are left out, and so is a log that is not there.
+
+    Raises:
+        BrokenLogError: LOG_DAMAGED, ENTRY_MALFORMED.
+    """
+    if not path.exists():
+        return {}
+    query = f"SELECT i, body FROM entries WHERE {_TYPE} = ? ORDER BY i DESC LIMIT 1"  # noqa: S608  fixed text
+    found: dict[str, tuple[int, Entry]] = {}
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            for kind in types:
+                row = connection.execute(query, (kind + _AFTER,)).fetchone()
+                if row is not None:
+                    found[kind] = int(row[0]), Entry.from_bytes(bytes(row[1]))
+    except sqlite3.Error as error:
+        raise damaged("a log cannot be read") from error
+    if any(entry.type != kind for kind, (_, entry) in found.items()):
+        raise BrokenLogError("LOG_DAMAGED", "a log's index does not fit its entries", "run fsck on it")
+    return found

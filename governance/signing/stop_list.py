@@ -1,0 +1,145 @@
+"""The list of stops: somebody's fresh, signed word on which stop orders there are, so that silence is noticed.
+
+For: telling how old the newest list is, and whether it names an order that does not lie here. Not for: the orders
+themselves (``stop``), how old a list may be (a policy's clause), or when to write a new one (the coordinator).
+
+Order of calls: ``stop_list_statement(roster, orders, known=..., issued=...)`` is signed by the coordinator or a person;
+a site calls ``list_state(roster, data, orders, now=...)``.
+
+Without a list, whoever withholds a stop order is not noticed. With one, a list must be signed anew all the time, and
+whoever signs a list that leaves an order out has signed the evidence against itself. A site's own key never counts
+here: a site cannot vouch to itself that nothing is being kept from it.
+
+Source of the model: The Update Framework, the timestamp role (freeze attack).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..errors import BadDocumentError, BadSignatureError
+from .envelope import PREDICATES, Statement, Subject, read_envelopes, read_time, verify_envelope, write_time
+from .keys import PublicKey
+from .roster import PartyKind, Roster
+from .stop import LIST, MAX_ORDERS, Orders, order_digests
+
+SECONDS_AN_HOUR = 3600
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_FIELDS = {"issued", "orders", "roster"}
+
+
+@dataclass(frozen=True)
+class ListState:
+    """How old the newest list is, in hours rounded up, None without one; ``code`` says why the list is itself a stop.
+
+    ``code`` is empty, or STOP_LIST_UNREADABLE, STOP_ORDER_MISSING (a list names an order that is not here), or
+    ROSTER_OUT_OF_DATE (a list was signed under a later roster). ``issued`` is the newest list's time.
+    """
+
+    age_hours: int | None
+    code: str = ""
+    issued: datetime | None = None
+    orders: frozenset[str] = frozenset()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the list says, or hides, that everything stands still."""
+        return bool(self.code)
+
+
+NO_LIST = ListState(None)
+
+
+@dataclass(frozen=True)
+class _List:
+    issued: datetime
+    orders: frozenset[str]
+    roster_version: int
+    roster_fingerprint: str
+
+
+def stop_list_statement(roster: Roster, orders: Orders, *, known: Set[str], issued: datetime) -> Statement:
+    """What is signed: every order that lies in ``orders``, and those of ``known`` (digests that a list named before).
+
+    An order that a list has named is never left out again, for then it could vanish between two lists.
+    """
+    return Statement(
+        (Subject("roster.yaml", roster.fingerprint),),
+        PREDICATES["stop-list"],
+        {
+            "issued": write_time(issued),
+            "orders": sorted(order_digests(orders) | known),
+            "roster": {"version": roster.version, "fingerprint": roster.fingerprint},
+        },
+    )
+
+
+def list_state(roster: Roster, data: bytes | None, orders: Orders, *, now: datetime) -> ListState:
+    """What the file of lists says; ``data`` is None where no file lies. Nothing is raised: doubt is a stop."""
+    if data is None:
+        return NO_LIST
+    # 1. The file can be read, and every list in it that somebody known has signed.
+    try:
+        lists = _signed_lists(roster, data)
+    except (BadDocumentError, BadSignatureError):
+        return ListState(None, "STOP_LIST_UNREADABLE")
+    # 2. Nobody works under a later roster than ours: a coordinator could go on serving the old one.
+    if any(one.roster_version > roster.version for one in lists):
+        return ListState(None, "ROSTER_OUT_OF_DATE")
+    # 3. The newest that is not dated in the future; one under another roster of our version is none.
+    past = [one for one in lists if one.issued <= now and _under(one, roster)]
+    newest = max(past, key=lambda one: one.issued, default=None)
+    age = math.ceil((now - newest.issued).total_seconds() / SECONDS_AN_HOUR) if newest else None
+    issued = newest.issued if newest else None
+    # 4. Every order that any of them names lies here: what was known to exist must not vanish.
+    named = frozenset(order for one in lists for order in one.orders)
+    code = "STOP_ORDER_MISSING" if named - order_digests(orders) else ""
+    return ListState(age, code, issued, named)
+
+
+def _signed_lists(roster: Roster, data: bytes) -> list[_List]:
+    keys = _signers(roster)
+    lists = []
+    for envelope in read_envelopes(data, name=LIST):
+        try:
+            statement, _ = verify_envelope(envelope, keys)
+        except BadSignatureError as error:
+            if error.code == "SIGNATURE_MISSING":
+                continue  # of somebody whom this roster does not list: no list, and no evidence of anything
+            raise
+        lists.append(_read(statement))
+    return lists
+
+
+def _signers(roster: Roster) -> Mapping[str, PublicKey]:
+    """The keys that count: the coordinator's and people's, never a site's."""
+    coordinator = [party.key for party in roster.parties if party.kind is PartyKind.COORDINATOR]
+    return {key.key_id: key for key in (*coordinator, *(key for person in roster.people for key in person.keys))}
+
+
+def _under(one: _List, roster: Roster) -> bool:
+    return one.roster_version < roster.version or one.roster_fingerprint == roster.fingerprint
+
+
+def _read(statement: Statement) -> _List:
+    predicate: Mapping[str, Any] = statement.predicate
+    under, orders = predicate.get("roster"), predicate.get("orders")
+    if statement.predicate_type != PREDICATES["stop-list"] or set(predicate) != _FIELDS:
+        raise _malformed()
+    if not isinstance(under, dict) or set(under) != {"version", "fingerprint"} or type(under["version"]) is not int:
+        raise _malformed()
+    if not isinstance(orders, list) or len(orders) > MAX_ORDERS:
+        raise _malformed()
+    if not all(isinstance(order, str) and _DIGEST.fullmatch(order) for order in orders):
+        raise _malformed()
+    issued = read_time(predicate["issued"])
+    return _List(issued, frozenset(orders), under["version"], str(under["fingerprint"]))
+
+
+def _malformed() -> BadSignatureError:
+    return BadSignatureError("STOP_LIST_MALFORMED", "a list of stops does not have its form", "have it signed anew")

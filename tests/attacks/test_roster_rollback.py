@@ -1,0 +1,173 @@
+"""Old and frozen rosters: each is well signed, so only what a site remembers, or somebody's list, gives it away."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sekisho.core.site.papers import list_max_age, read_policy, read_roster
+from sekisho.governance.errors import GovernanceError
+from sekisho.governance.signing.envelope import read_envelopes, sign_statement, write_envelopes
+from sekisho.governance.signing.keys import demo_key
+from sekisho.governance.signing.succession import succession_statement
+
+from ..federation import study_folder
+from ..federation.books import entries, open_federation
+from ..federation.study_folder import PEOPLE, SITES
+
+FIRST_SIGNERS = ("person-legal", "person-it")
+
+
+def refusals(study: Path, clock: Callable[[], datetime] | None = None) -> dict[str, str]:
+    """Every site's refusal before anything is sent."""
+    federation = open_federation(study) if clock is None else open_federation(study, clock=clock)
+    try:
+        _, refused = federation.preflight("probe")
+        return {site: error.code for site, error in refused.items()}
+    finally:
+        federation.close()
+
+
+def hand_on(study: Path, *changes: tuple[str, str]) -> None:
+    """The next version of the roster, with ``changes``, signed by legal and IT of the version before."""
+    old = study_folder.read_roster(study)
+    kept = study / "rosters"
+    kept.mkdir(exist_ok=True)
+    for end in ("", ".dsse.json"):
+        shutil.copy(study / f"roster.yaml{end}", kept / f"{old.version}.yaml{end}")
+    text = (study / "roster.yaml").read_text("utf-8").splitlines(keepends=True)
+    lines = [line for line in text if not line.startswith(("version:", "supersedes:"))]
+    lines.insert(1, f"version: {old.version + 1}\nsupersedes: {old.fingerprint}\n")
+    (study / "roster.yaml").write_text("".join(lines), "utf-8")
+    for was, becomes in changes:
+        study_folder.change(study / "roster.yaml", was, becomes)
+    new = study_folder.read_roster(study)
+    signed = [
+        sign_statement(
+            succession_statement(old, new, role=role, issued=datetime.now(UTC), file="roster.yaml"), [demo_key(person)]
+        )
+        for role, person in (("legal", "person-legal"), ("it", "person-it"), ("it", "new-it"))
+        if old.person_of(demo_key(person).public.key_id) or new.person_of(demo_key(person).public.key_id)
+    ]
+    (study / "roster.yaml.dsse.json").write_bytes(write_envelopes(signed))
+
+
+def put_back(study: Path, version: int) -> None:
+    for end in ("", ".dsse.json"):
+        shutil.copy(study / "rosters" / f"{version}.yaml{end}", study / f"roster.yaml{end}")
+
+
+def test_a_roster_that_follows_another_is_accepted_and_the_one_before_is_not_any_more(study: Path) -> None:
+    assert refusals(study) == {}
+    hand_on(study)
+    assert refusals(study) == {}  # approvals under the version before count: their people are still in it
+    put_back(study, 1)
+    assert refusals(study) == dict.fromkeys(SITES, "ROSTER_ROLLED_BACK")
+    federation = open_federation(study)
+    assert federation.sites == {}
+    federation.close()
+
+
+def test_another_roster_of_the_same_version_is_refused_though_every_site_signed_it(study: Path) -> None:
+    assert refusals(study) == {}
+    study_folder.change(study / "roster.yaml", "country: JP", "country: DE")
+    study_folder.sign(study)
+    assert refusals(study) == dict.fromkeys(SITES, "ROSTER_EXCHANGED")
+
+
+def test_what_was_accepted_stands_in_the_sites_own_log_once(study: Path) -> None:
+    for _ in range(2):
+        assert refusals(study) == {}
+    hand_on(study)
+    federation = open_federation(study)
+    try:
+        for site in SITES:
+            told = [entry["data"]["version"] for entry in entries(federation, site, "roster.accepted")]
+            assert told == [1, 2]
+    finally:
+        federation.close()
+
+
+def test_somebody_who_was_taken_out_no_longer_approves_nor_did_before(study: Path) -> None:
+    assert refusals(study) == {}
+    key = demo_key("new-it").public.to_text()
+    old = demo_key("person-it").public.to_text()
+    hand_on(study, ("pseudonym: person-it", "pseudonym: new-it"), (old, key))
+    # the study and the policies were approved under version 1, by somebody who is not in version 2
+    assert set(refusals(study).values()) == {"POLICY_NOT_SIGNED"}
+
+
+def test_what_was_signed_with_a_key_that_was_exchanged_counts_no_more(study: Path) -> None:
+    assert refusals(study) == {}
+    hand_on(study, (demo_key("person-it").public.to_text(), demo_key("new-it").public.to_text()))
+    assert set(refusals(study).values()) == {"POLICY_NOT_SIGNED"}
+
+
+def test_a_coordinator_that_goes_on_serving_an_old_roster_is_found_by_a_list_of_stops(study: Path) -> None:
+    assert refusals(study) == {}
+    hand_on(study)
+    study_folder.sign_stop_list(study, datetime.now(UTC))  # somebody knows version 2, and says so
+    listed = (study / "stops" / "list.dsse.json").read_bytes()
+    fresh = study.parent / "another"
+    shutil.copytree(study, fresh)
+    for site in SITES:
+        shutil.rmtree(fresh / "sites" / site / "state", ignore_errors=True)  # sites that never saw version 2
+    put_back(fresh, 1)
+    federation = open_federation(fresh)
+    try:
+        # the coordinator's own list under version 1, beside that person's word
+        path = fresh / "stops" / "list.dsse.json"
+        path.write_bytes(path.read_bytes() + listed)
+        _, refused = federation.preflight("probe")
+        assert {error.code for error in refused.values()} == {"STOPPED"}
+    finally:
+        federation.close()
+
+
+def test_a_frozen_list_of_stops_is_a_stop(study: Path) -> None:
+    """Nobody has said for longer than the policy allows which stops there are."""
+    now = datetime.now(UTC)
+    federation = open_federation(study, clock=lambda: now)
+    try:
+        assert federation.preflight("probe")[1] == {}
+        roster = read_roster(study, now=now)
+        allowed = list_max_age(read_policy(study, SITES[0]))
+        assert roster.demo and allowed == 24
+        now += timedelta(hours=allowed)
+        assert federation.preflight("probe")[1] == {}
+        now += timedelta(seconds=1)
+        refused = federation.preflight("probe")[1]
+        assert {error.code for error in refused.values()} == {"STOP_LIST_STALE"}
+        (study / "stops" / "list.dsse.json").unlink()
+        assert {error.code for error in federation.preflight("probe")[1].values()} == {"FACT_MISSING"}
+    finally:
+        federation.close()
+
+
+def test_an_expired_roster_is_refused_however_it_was_accepted(study: Path) -> None:
+    hand_on(study)
+    late = datetime(2100, 1, 1, tzinfo=UTC)
+    with pytest.raises(GovernanceError) as caught:
+        read_roster(study, now=late)
+    assert caught.value.code == "ROSTER_EXPIRED"
+
+
+def test_a_demo_key_does_not_sign_a_succession_outside_a_demo(study: Path) -> None:
+    hand_on(study)
+    path = study / "roster.yaml"
+    path.write_text(path.read_text("utf-8").replace("demo: true", "demo: false"), "utf-8")
+    with pytest.raises(GovernanceError) as caught:
+        read_roster(study, now=datetime.now(UTC))
+    assert caught.value.code == "ROSTER_DEMO_KEY"
+
+
+def test_nobody_but_people_of_the_roster_signed_the_succession_above(study: Path) -> None:
+    hand_on(study)
+    envelopes = read_envelopes((study / "roster.yaml.dsse.json").read_bytes(), name="roster.yaml.dsse.json")
+    known = {demo_key(name).public.key_id for name in PEOPLE.values()}
+    assert {one.key_id for envelope in envelopes for one in envelope.signatures} <= known
+    assert len(envelopes) == len(FIRST_SIGNERS)
