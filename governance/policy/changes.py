@@ -177,13 +177,13 @@ def marked(old: str, new: str) -> tuple[Piece, ...]:
 def _example(witness: Witness | None, denier: Policy, permitter: Policy, language: Language) -> Example | None:
     if witness is None:
         return None
-    given, seen = witness.request.facts, witness.other_request.facts
+    given = witness.request.facts
     decided = decide(denier, witness.other_request)
     deciding = set(_deciding(decided.failed, denier, witness.request))
     provisions = (one for side in (permitter, denier) for one in (*side.always, *side.grants))
+    # What follows from a policy's own numbers is not shown: the quantities behind it are.
     order = dict.fromkeys(held.fact for one in provisions for held in quantities(one.held))
-    # What follows from other facts and a policy's own numbers is not shown: the facts behind it are.
-    names = [fact for fact in order if fact in given and given[fact] == seen.get(fact)]
+    names = [fact for fact in order if fact in given]
     missing = word("none", language)
     lines = [(n, fact_value(n, given[n].value, language)) for n in names]
     lines += [(n, missing) for n in sorted(deciding - set(names))]

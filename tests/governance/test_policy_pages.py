@@ -255,12 +255,15 @@ def test_a_grant_that_is_new_is_shown_with_what_it_gives() -> None:
 
 
 def test_what_is_recorded_and_what_stands_outside_the_clauses_is_listed_as_not_judged() -> None:
-    found = seen(("notify-and-review", "revoke"), ("privacy@kohi.example", "dpo@kohi.example"))
+    changed = ("notify-and-review", "revoke"), ("privacy@kohi.example", "dpo@kohi.example")
+    found = seen(*changed)
     assert found.allowed is None and found.forbidden is None
     (row,) = found.changed
     assert row.verdict is Verdict.SAME and [field.verdict for field in row.recorded] == [None]
     assert row.recorded[0].name == "After a withdrawal, an adapter that is released"
     assert [field.name for field in found.header] == ["Version", "Contact"]
+    shown = in_one_language(page_of(amended(*changed)), "en")
+    assert "After a withdrawal, an adapter that is released" in shown and "<ins>dpo</ins>@kohi.example" in shown
 
 
 def test_a_comparison_with_itself_says_that_nothing_changed() -> None:
