@@ -74,7 +74,7 @@ def test_two_spellings_of_one_letter_are_not_two_letters() -> None:
         ("ΑPPI", 0),                          # Greek Alpha
         ("encryptiοn", 8),                    # Greek omicron
         ("encryptiόn", 8),                    # and one with an accent
-        ("x̣а", 2),                            # a mark between the letters makes no two words of them
+        ("x̣б", 2),                            # a mark between the letters makes no two words of them
         ("СОРЕ", 0),                          # a whole word of Cyrillic letters that reads as Latin
         ("ΝΟ", 0),                            # and of Greek ones
         ("not а person", 4),                  # one Cyrillic letter alone
