@@ -3,7 +3,7 @@
 Not for: building a request (core/gate/facts.py), words (explain.py). Pure: no clock, no disk, no network; the same
 policy and the same request give the same decision, byte for byte.
 
-    decide(policy, request) -> Decision(permitted, results, grant)
+    decide(policy, request) -> Decision(permitted, results, grant)      hold(provision, request) -> one clause's results
 
 Permitted is: every constraint of every clause under ``always`` holds, and one whole grant holds. Everything is
 evaluated, whatever failed before it. Where no grant holds, the results show the nearest: of the same action if there

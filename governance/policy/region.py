@@ -35,7 +35,7 @@ def find(
         return None  # most constraints of two versions are the same
     closer = inside
     for one in near:
-        closer = closer.meet(one)
+        closer = closer if one in outside else closer.meet(one)
     value = _find(closer, outside, domain, closer)
     return value if value is not None else _find(inside, outside, domain, closer)
 

@@ -46,6 +46,8 @@ AMENDMENTS = [
               (("per_run.epsilon", WIDER),), allowed=("8", "per_run.epsilon", "budget.run_epsilon", "4.0")),
     Amendment("larger budget of all runs", ('lifetime: {epsilon: "7.5"', 'lifetime: {epsilon: "9.0"'), WIDER, "8",
               (("lifetime.epsilon", WIDER),), allowed=("8", "lifetime", "budget.lifetime_epsilon", "9.0")),
+    Amendment("larger delta of all runs", ('"7.5", delta: "0.00001"', '"7.5", delta: "0.00002"'), WIDER, "8",
+              (("lifetime.delta", WIDER),), allowed=("8", "lifetime", "budget.lifetime_delta", "0.00002")),
     Amendment("one more country", ("destinations: [JP]", "destinations: [JP, DE]"), WIDER, "4",
               (("destinations", WIDER),), allowed=("4", "destinations", "transfer.destinations", "DE, JP")),
     Amendment("looser cohort", ("min_sites: 3", "min_sites: 2"), WIDER, "6", (("min_sites", WIDER),),
@@ -148,3 +150,23 @@ def test_what_people_undertake_is_shown_though_nobody_enforces_it() -> None:
         (change,) = _clause(comparison, kind).fields
         assert (change.field, change.new, change.verdict) == (field, written, None)
         assert comparison.verdict == SAME
+
+
+def test_a_name_that_changes_beside_a_constraint_is_shown_too() -> None:
+    listed = f"- name: all-MiniLM-L6-v2\n        digest: {MODEL}"
+    assert listed in TEXT
+    other = listed.replace("all-MiniLM-L6-v2", "another name").replace(MODEL, OTHER_MODEL)
+    comparison = compare(
+        Policy.parse(TEXT.encode(), "old"), Policy.parse(TEXT.replace(listed, other, 1).encode(), "new")
+    )
+    changes = {field.field: field.verdict for field in _clause(comparison, "base_model").fields}
+    assert changes == {"models": INCOMPARABLE, "models.1.name": None}  # the digest is told with the constraint
+
+
+def test_a_change_at_the_end_of_a_long_text_is_seen() -> None:
+    link = "https://laws.e-gov.go.jp/law/415AC0000000057"
+    assert link in TEXT
+    long = link + "/" + "x" * 300
+    old, new = (Policy.parse(TEXT.replace(link, long + end, 1).encode(), "long") for end in ("a", "b"))
+    (change,) = _clause(compare(old, new), "legal_basis").fields
+    assert (change.old, change.new) == (long + "a", long + "b")

@@ -201,3 +201,13 @@ def test_an_action_that_nobody_grants_has_no_fix_but_in_the_policies() -> None:
     assert [one.fact for one in combine(policies).conflicts] == ["action"]
     found = obstacles(policies, asked(policies))
     assert {(one.site, one.code, one.fix_in_study) for one in found} == {("chaya", "ACTION_NOT_GRANTED", None)}
+
+
+def test_the_grants_of_the_action_asked_for_are_the_answer_though_another_fails_less() -> None:
+    text = KOHI.decode()
+    start = text.index("  - id: G2")
+    release = text[start:].replace(PURPOSE, '["dpv:CustomerCare"]', 1)
+    policies = {"kohi": Policy.parse((text[:start] + release).encode(), "kohi")}
+    wanted = {"purpose": Fact("dpv:CustomerCare", "study"), "steps": Fact(500, "study")}
+    found = obstacles(policies, asked(policies, **wanted))
+    assert {(one.clause, one.code) for one in found} == {("G1", "PURPOSE_NOT_GRANTED"), ("G1", "TOO_MANY_STEPS")}

@@ -356,3 +356,11 @@ def test_a_difference_that_only_an_impossible_request_would_show_is_none() -> No
     old = edited(("recipients: [participants]", "recipients: []"), ("stages: [pilot]", "stages: [pilot, next]"))
     new = edited(("recipients: [participants]", "recipients: []"), ("stages: [pilot]", "stages: [pilot, production]"))
     assert compare(old, new).verdict == SAME
+
+
+def test_of_several_differences_the_witness_shows_as_few_as_can_be() -> None:
+    # The scope differs whatever else does; that the term is longer as well need not be shown with it.
+    new = edited(('until: "2100', 'until: "2101'), ("scope: fl-training/2026-11", "scope: fl-training/2027-11"))
+    comparison = compare(kohi(), new)
+    assert comparison.allowed is not None
+    assert [one.code for one in comparison.allowed.denied_by] == ["SCOPE_NOT_COVERED"]

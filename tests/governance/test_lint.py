@@ -150,3 +150,16 @@ def test_a_number_in_the_prose_must_stand_in_a_field() -> None:
     assert only_in_prose(altered) == (Decimal("9.5"),)
     validity = kohi().clause("validity")
     assert only_in_prose(validity) == ()  # the day before the end is the last day in force
+
+
+def test_a_threshold_that_is_met_exactly_is_not_remarked_upon() -> None:
+    ten = remarks(('lifetime: {epsilon: "8.5"', 'lifetime: {epsilon: "10.0"'))
+    assert not {"EPSILON_LARGE", "DELTA_LARGE"} & {one.code for one in ten}  # and delta is 0.00001
+
+
+def test_a_special_basis_other_than_consent_needs_no_consent() -> None:
+    found = remarks(
+        ("special_category: false", "special_category: true"), (CONSENT, 'bases: ["eu-gdpr:A9-2-j"]'),
+        ("consent: {required: true", "consent: {required: false"),
+    )  # fmt: skip
+    assert not {"SPECIAL_WITHOUT_CONSENT", "SPECIAL_WITHOUT_BASIS"} & {one.code for one in found}
