@@ -27,7 +27,7 @@ from .explain import denials
 from .grant_clauses import GRANTS
 from .policy import Policy, Provision
 from .request import Request
-from .words import Phrase, allowed, catalogue, fact_name, fact_value, field_name, listed, short, word
+from .words import Phrase, allowed, catalogue, fact_name, fact_value, field_name, listed, word
 
 Mark = Literal["same", "added", "removed"]
 # Words of one script at a time: Japanese writes no spaces, and a change of one word must not mark the whole sentence.
@@ -256,7 +256,7 @@ def _recorded_row(type_name: str, change: FieldChange, labels: Mapping[str, str]
     name = catalogue()[own][language] if own in catalogue() else path
     vocabulary = labels.get(path)
     old, new = (
-        None if side is None else listed(side.split(", "), vocabulary, language) if vocabulary else short(side)
+        None if side is None else listed(side.split(", "), vocabulary, language) if vocabulary else side
         for side in (change.old, change.new)
     )
     if old is None or new is None:
