@@ -13,6 +13,7 @@ ledger; jinja2 only where a page is written.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,9 @@ def show(
             terminal.say(_say("show.signed", language, person=person, role=role_name(role, language)))
         for role in signatures.missing:
             terminal.say(_say("show.missing", language, role=role_name(role, language)))
+        if signatures.ignored:
+            codes = ", ".join(dict.fromkeys(signatures.ignored))
+            terminal.say(_say("show.ignored", language, number=len(signatures.ignored), codes=codes))
         terminal.say(_say("show.digests", language, bytes=read.bytes_digest, canonical=read.canonical_digest))
     terminal.result(
         {
@@ -86,6 +90,7 @@ def show(
             ],
             "signed": [{"person": person, "role": role} for person, role in signatures.people],
             "missing": list(signatures.missing),
+            "not_counted": list(signatures.ignored),
             "signatures_unknown": signatures.unknown or None,
             "page": str(html) if html is not None else None,
         }
@@ -233,9 +238,13 @@ def _write_page(terminal: Terminal, html: Path, text: str) -> None:
     terminal.say(f"{html} written: open it in a browser; both languages are in it, and it prints on A4")
 
 
+@cache
+def _texts() -> Catalogue:
+    return Catalogue.load(HOUSE, "texts")
+
+
 def _say(key: str, language: Language, **values: object) -> str:
-    texts = Catalogue.load(HOUSE, "texts")
-    return texts.render(f"reading.{key}", language, **{name: str(value) for name, value in values.items()})
+    return _texts().render(f"reading.{key}", language, **{name: str(value) for name, value in values.items()})
 
 
 def _now() -> datetime:

@@ -36,4 +36,5 @@ def policy_signatures(path: Path, *, now: datetime) -> Signatures:
         counted = approved(paper, roster, now=now)
     except (CoreError, GovernanceError):
         return Signatures(unknown="no-roster")
-    return Signatures(counted.people, counted.missing(signers_of(paper.name, roster)))
+    ignored = tuple(sorted(one.code for one in counted.ignored))
+    return Signatures(counted.people, counted.missing(signers_of(paper.name, roster)), ignored)

@@ -27,7 +27,7 @@ from .explain import denials
 from .grant_clauses import GRANTS
 from .policy import Policy, Provision
 from .request import Request
-from .words import Phrase, allowed, catalogue, fact_name, fact_value, field_name, listed, short, word
+from .words import Phrase, allowed, catalogue, fact_name, fact_value, field_name, listed, word
 
 Mark = Literal["same", "added", "removed"]
 # Words of one script at a time: Japanese writes no spaces, and a change of one word must not mark the whole sentence.
@@ -177,13 +177,13 @@ def marked(old: str, new: str) -> tuple[Piece, ...]:
 def _example(witness: Witness | None, denier: Policy, permitter: Policy, language: Language) -> Example | None:
     if witness is None:
         return None
-    given, seen = witness.request.facts, witness.other_request.facts
+    given = witness.request.facts
     decided = decide(denier, witness.other_request)
     deciding = set(_deciding(decided.failed, denier, witness.request))
     provisions = (one for side in (permitter, denier) for one in (*side.always, *side.grants))
+    # What follows from a policy's own numbers is not shown: the quantities behind it are.
     order = dict.fromkeys(held.fact for one in provisions for held in quantities(one.held))
-    # What follows from other facts and a policy's own numbers is not shown: the facts behind it are.
-    names = [fact for fact in order if fact in given and given[fact] == seen.get(fact)]
+    names = [fact for fact in order if fact in given]
     missing = word("none", language)
     lines = [(n, fact_value(n, given[n].value, language)) for n in names]
     lines += [(n, missing) for n in sorted(deciding - set(names))]
@@ -256,7 +256,7 @@ def _recorded_row(type_name: str, change: FieldChange, labels: Mapping[str, str]
     name = catalogue()[own][language] if own in catalogue() else path
     vocabulary = labels.get(path)
     old, new = (
-        None if side is None else listed(side.split(", "), vocabulary, language) if vocabulary else short(side)
+        None if side is None else listed(side.split(", "), vocabulary, language) if vocabulary else side
         for side in (change.old, change.new)
     )
     if old is None or new is None:

@@ -48,11 +48,13 @@ class Checked:
 class Signatures:
     """Who approved the policy as it stands: (pseudonym, role); and the roles in which somebody still has to.
 
+    ``ignored`` are the codes of signatures beside the file that do not count, most often because it changed since.
     ``unknown`` is the key of the reason why nothing can be said: the file lies in no study, or its roster is not ready.
     """
 
     people: tuple[tuple[str, str], ...] = ()
     missing: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     unknown: str = ""
 
 

@@ -31,7 +31,6 @@ MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
 )  # fmt: skip
-SHOWN_OF_A_DIGEST = len("sha256:") + 12  # enough to tell two models apart; the whole digest stands in the file
 
 
 @cache
@@ -114,12 +113,7 @@ def fact_value(fact: str, value: Any, language: Language) -> str:
         return moment(value, language) if value.tzinfo else write(value)
     if isinstance(value, frozenset | set):
         return listed(sorted(str(item) for item in value), _vocabularies().get(fact), language)
-    return term(short(write(value)), _vocabularies().get(fact), language)
-
-
-def short(value: str) -> str:
-    """The value, a digest by its beginning."""
-    return f"{value[:SHOWN_OF_A_DIGEST]}…" if value.startswith("sha256:") else value
+    return term(write(value), _vocabularies().get(fact), language)
 
 
 @dataclass(frozen=True)
@@ -136,7 +130,7 @@ class Phrase:
 
 def allowed(constraint: Constraint, vocabulary: str | None, language: Language) -> Phrase:  # noqa: PLR0911  one a class
     """What a constraint allows, in words."""
-    terms = tuple((part, term(short(part), vocabulary, language)) for part in constraint.parts())
+    terms = tuple((part, term(part, vocabulary, language)) for part in constraint.parts())
     if isinstance(constraint, Truth):
         return Phrase(_said("either" if len(terms) > 1 else f"{next(iter(constraint.parts()), 'nothing')}", language))
     if isinstance(constraint, Interval):

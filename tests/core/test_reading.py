@@ -64,6 +64,8 @@ def test_a_policy_that_was_changed_is_not_shown_as_signed(tmp_path: Path) -> Non
     policy.write_text(policy.read_text("utf-8").replace("audit_years: 3", "audit_years: 2"), "utf-8")
     found = policy_signatures(policy, now=NOW)
     assert found.people == () and found.missing == ("legal", "it")
+    assert set(found.ignored) == {"SUBJECT_OTHER"}
+    assert "do not count: SUBJECT_OTHER" in run("legal", "show", policy).out
 
 
 def test_under_a_roster_that_cannot_be_used_no_signature_is_shown(tmp_path: Path) -> None:

@@ -95,6 +95,9 @@ def test_the_overview_says_who_may_do_what_until_when_and_at_which_loss(language
 def test_who_has_signed_and_who_is_missing_is_said() -> None:
     shown = in_one_language(policy_page(kohi(), SIGNED), "en")
     assert "sakura" in shown and "not in force" in shown and "missing" in shown
+    assert "do not count" not in shown
+    changed = Signatures((), ("legal", "it"), ("SUBJECT_OTHER", "SUBJECT_OTHER"))
+    assert "2 more signatures that do not count: SUBJECT_OTHER" in in_one_language(policy_page(kohi(), changed), "en")
     complete = in_one_language(policy_page(kohi(), Signatures((("sakura", "legal"), ("kaede", "it")))), "en")
     assert "not in force" not in complete and "kaede" in complete
 
@@ -184,7 +187,12 @@ def test_a_second_that_could_decide_is_shown() -> None:
 def test_a_value_of_a_fact_is_said_in_words() -> None:
     assert fact_value("stop.active", False, "ja") == "いいえ"
     assert fact_value("transfer.destinations", frozenset({"NO", "JP"}), "en") == "Japan (JP), Norway (NO)"
-    assert fact_value("base_model.digest", "sha256:" + "a" * 64, "en") == "sha256:" + "a" * 12 + "…"
+
+
+def test_a_digest_is_shown_whole_since_its_beginning_can_be_imitated() -> None:
+    whole = "sha256:" + "a" * 64
+    assert fact_value("base_model.digest", whole, "en") == whole
+    assert allowed(OneOf(frozenset({whole})), None, "en").text("en") == whole
 
 
 # --- a comparison
@@ -255,17 +263,27 @@ def test_a_grant_that_is_new_is_shown_with_what_it_gives() -> None:
 
 
 def test_what_is_recorded_and_what_stands_outside_the_clauses_is_listed_as_not_judged() -> None:
-    found = seen(("notify-and-review", "revoke"), ("privacy@kohi.example", "dpo@kohi.example"))
+    changed = ("notify-and-review", "revoke"), ("privacy@kohi.example", "dpo@kohi.example")
+    found = seen(*changed)
     assert found.allowed is None and found.forbidden is None
     (row,) = found.changed
     assert row.verdict is Verdict.SAME and [field.verdict for field in row.recorded] == [None]
     assert row.recorded[0].name == "After a withdrawal, an adapter that is released"
     assert [field.name for field in found.header] == ["Version", "Contact"]
+    shown = in_one_language(page_of(amended(*changed)), "en")
+    assert "After a withdrawal, an adapter that is released" in shown and "<ins>dpo</ins>@kohi.example" in shown
 
 
 def test_a_comparison_with_itself_says_that_nothing_changed() -> None:
     shown = in_one_language(comparison_page(compare(kohi(), kohi()), kohi(), kohi()), "en")
     assert "No clause differs" in shown and "Nothing else changed" in shown and "<mark>" not in shown
+
+
+def test_two_policies_of_different_sites_are_compared_under_both_names() -> None:
+    name = "id: kohi/customer-reviews\nversion", "id: wanko/customer-reviews\nversion"
+    other = amended(name, ("Kohi Roasters", "Wanko"))
+    shown = in_one_language(page_of(other), "en")
+    assert "Kohi Roasters Co., Ltd. → Wanko Co., Ltd." in shown and "kohi/customer-reviews and wanko/" in shown
 
 
 def test_a_verdict_is_told_by_sign_and_word_and_not_by_colour_alone() -> None:
