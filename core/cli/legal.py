@@ -19,10 +19,10 @@ from ...governance.policy.policy import Policy
 from ..data.intake import BaseModelFacts, inspect, locate
 from ..errors import Refused
 from ..gate.facts import Standing, request_for
-from ..site.papers import Papers, read_file, read_papers, read_stops, read_study, requester_is_known
+from ..site.papers import Papers, read_papers, read_stops, read_study, requester_is_known
 from .console import DEFAULT_STUDY, REFUSED, Terminal, guarded
 from .signing import sign
-from .templates import odrl, schema, template, try_cases
+from .templates import odrl, parse_policy, schema, template, try_cases
 
 HOUSE = __name__.removesuffix(".cli.legal")
 
@@ -43,7 +43,7 @@ def check(
 ) -> None:
     """Read one policy file strictly, and say in words what the system will enforce."""
     terminal = Terminal(as_json=as_json)
-    parsed = Policy.parse(read_file(policy), str(policy))
+    parsed = parse_policy(policy, language)
     lines = explain(parsed, language)
     heading = _texts().render("legal.check.reads", language, id=parsed.id, version=str(parsed.version))
     terminal.say(f"{policy.name}: {heading}")
