@@ -165,6 +165,8 @@ def template(
     texts, count = _texts(), to_decide(text)
     terminal.say(texts.render("cases.template.written", language, file=str(out), count=str(count)))
     terminal.say(texts.render("cases.template.cases", language, file=str(cases), policy=str(out)))
+    beside = str(out.with_name("policy.schema.json"))
+    terminal.say(texts.render("cases.template.schema", language, schema=beside))
     terminal.result({"template": name, "file": str(out), "cases": str(cases), "decide": count})
 
 
