@@ -94,6 +94,7 @@ _NOT_CLOSED = ("expected ',' or", "found unexpected end")
 _LINES_BACK = 3
 # Written so by a keyboard for Japanese, or by an editor that corrects spaces away.
 _WIDE_COLON = re.compile(r"^\s*(?:- +)?[A-Za-z_]+(\uff1a)")
+_NO_SPACE_AFTER_DASH = re.compile(r"^\s*(-)(?=[A-Za-z])")
 _NO_SPACE = re.compile(r"^\s*(?:- +)?[A-Za-z_]+(:)(?=[^\s:])")
 
 
@@ -105,10 +106,10 @@ def syntax(problem: str, text: str, *, at: Place | None, opened: Place | None) -
     place = at or opened or (1, 1)
     if opened and problem.startswith(_NOT_CLOSED):
         return _words(problem), opened
-    # A colon that is none spoils the line after its own.
+    # A colon or dash that is none spoils the lines after its own.
     lines = text.splitlines()
     for number in range(place[0], max(0, place[0] - _LINES_BACK), -1):
-        found = _colon(lines[number - 1]) if number <= len(lines) else None
+        found = _slip(lines[number - 1]) if number <= len(lines) else None
         if found:
             return found[1], (number, found[0])
     return _words(problem), place
@@ -125,12 +126,16 @@ def _words(problem: str) -> Words:
     )
 
 
-def _colon(line: str) -> tuple[int, Words] | None:
-    # where in a line, from 1, the colon after a field's name does not work as one
+def _slip(line: str) -> tuple[int, Words] | None:
+    # where in a line, from 1, a colon or a dash does not work as one
     found = _WIDE_COLON.search(line)
     if found:
         sentence = "the colon after this field is a full-width one, which is text here"
         return found.start(1) + 1, Words("YAML_SYNTAX", sentence, "write a half-width colon and a space")
+    found = _NO_SPACE_AFTER_DASH.search(line)
+    if found:
+        sentence = "there is no space after the dash that begins an entry"
+        return found.start(1) + 1, Words("YAML_SYNTAX", sentence, "write a space after the dash: - id: ...")
     found = _NO_SPACE.search(line)
     if found:
         sentence = "there is no space after the colon of this field, so that it is read as text"
@@ -213,6 +218,9 @@ def said(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> Words:
         lacking = [str(place[-1]) for place in missing if place[:-1] == error["loc"][:-1]]
         close = difflib.get_close_matches(name, lacking, n=1)
         hint = f"did you mean {close[0]}?" if close else "remove it, or check its spelling and indentation"
+        field, colon, value = name.partition(":")
+        if colon and field in lacking:
+            hint = f"write a space after the colon: {field}: {value}"
         return Words("UNKNOWN_FIELD", f"the field {name} is not known here", hint)
     words = _invalid(error)
     # Where blocks stand in blocks, the outer one says which epsilon it is.

@@ -12,13 +12,12 @@ import typer
 from ...governance.language import Catalogue, Language
 from ...governance.policy.explain import explain
 from ...governance.policy.policy import Policy
-from ..site.papers import read_file
 from .console import Terminal, guarded
 from .deciding import decide_study
 from .reading import amend, combine, diff, lint, show
 from .signing import revoke, sign
 from .stopping import resume, stop, stops
-from .templates import odrl, schema, template, try_cases
+from .templates import odrl, parse_policy, schema, template, try_cases
 
 HOUSE = __name__.removesuffix(".cli.legal")
 
@@ -39,7 +38,7 @@ def check(
 ) -> None:
     """Read one policy file strictly, and say in words what the system will enforce."""
     terminal = Terminal(as_json=as_json)
-    parsed = Policy.parse(read_file(policy), str(policy))
+    parsed = parse_policy(policy, language)
     lines = explain(parsed, language)
     heading = _texts().render("legal.check.reads", language, id=parsed.id, version=str(parsed.version))
     terminal.say(f"{policy.name}: {heading}")

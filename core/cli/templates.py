@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ... import policies
+from ...governance.errors import BadDocumentError
 from ...governance.language import Catalogue, Language
 from ...governance.policy.explain import name_of
 from ...governance.policy.policy import Policy
+from ...governance.refusals import in_language
 from ..errors import BadInputError, Refused
 from ..paperwork.decisions import to_decide
 from ..site.papers import read_file
@@ -31,6 +33,14 @@ _LANGUAGE = typer.Option("en", "--language", help="en or ja.")
 _JSON = typer.Option(False, "--json", help="Print one JSON object.")
 
 
+def parse_policy(path: Path, language: Language) -> Policy:
+    """The policy in a file; whatever is wrong with it is said in the reader's language."""
+    try:
+        return Policy.parse(read_file(path), str(path))
+    except BadDocumentError as error:
+        raise in_language(error, language) from None
+
+
 @guarded(policy_is_refusal=True)
 def try_cases(
     policy: Path = typer.Argument(..., help="A policy.yaml."),
@@ -42,7 +52,7 @@ def try_cases(
     from ...governance.policy.cases import read_cases, run_cases
 
     terminal = Terminal(as_json=as_json)
-    parsed = Policy.parse(read_file(policy), str(policy))
+    parsed = parse_policy(policy, language)
     beside = cases or policy.with_name(policy.name.removesuffix(".yaml") + CASES_END)
     if not beside.is_file():
         raise Refused(
@@ -50,7 +60,11 @@ def try_cases(
             f"{policy.name} has no cases: there is no file {beside.name}",
             hint="write what the policy must permit and must refuse; docs/formats/policy.md says how",
         )
-    trial = run_cases(parsed, read_cases(read_file(beside), str(beside), parsed))
+    try:
+        read = read_cases(read_file(beside), str(beside), parsed)
+    except BadDocumentError as error:
+        raise in_language(error, language) from None
+    trial = run_cases(parsed, read)
     _print_trial(terminal, parsed, trial, beside.name, language)
     found = _trial_json(parsed, trial)
     different = [outcome for outcome in trial.outcomes if not outcome.agrees]
@@ -151,6 +165,8 @@ def template(
     texts, count = _texts(), to_decide(text)
     terminal.say(texts.render("cases.template.written", language, file=str(out), count=str(count)))
     terminal.say(texts.render("cases.template.cases", language, file=str(cases), policy=str(out)))
+    beside = str(out.with_name("policy.schema.json"))
+    terminal.say(texts.render("cases.template.schema", language, schema=beside))
     terminal.result({"template": name, "file": str(out), "cases": str(cases), "decide": count})
 
 

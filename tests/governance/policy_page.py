@@ -11,6 +11,7 @@ from typing import Any
 
 from sekisho.governance.document import read_document
 from sekisho.governance.fields import DIGEST, EXACT, IDENTIFIER, LINK, RFC_3339
+from sekisho.governance.language import Catalogue
 from sekisho.governance.policy.always_clauses import ALWAYS
 from sekisho.governance.policy.clause import ClauseType
 from sekisho.governance.policy.explain import name_of
@@ -108,11 +109,13 @@ def vocabularies() -> str:
 def refusals() -> str:
     """One example a code, from the broken files of the tests."""
     expected: dict[str, Any] = read_document((HERE / "broken" / "expected.yaml").read_bytes(), name="expected").value
-    rows, seen = ["| code | for example | what to do |", "|---|---|---|"], set()
+    texts = Catalogue.load("sekisho.governance", "texts")
+    rows, seen = ["| code | means | 意味 | for example | what to do |", "|---|---|---|---|---|"], set()
     for one in expected.values():
         if one["code"] not in seen and "\u202e" not in one["says"]:
             seen.add(one["code"])
-            rows.append(f"| {one['code']} | {one['says']} | {one['advises']} |")
+            means = texts[f"refusals.{one['code']}.reason"]
+            rows.append(f"| {one['code']} | {means.en} | {means.ja} | {one['says']} | {one['advises']} |")
     return "\n".join([*rows[:2], *sorted(rows[2:])])
 
 

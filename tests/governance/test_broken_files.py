@@ -6,7 +6,6 @@ an attacker would make of it; expected.yaml says for what each is refused. accep
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from sekisho.core.cli.console import UNUSABLE
 from sekisho.governance.document import MAX_BYTES, Document, read_document
 from sekisho.governance.errors import BadDocumentError
+from sekisho.governance.language import Catalogue
 from sekisho.governance.policy.policy import Policy
 
 from ..federation.command import sekisho_here
@@ -91,13 +91,44 @@ def test_what_is_no_file_or_too_large_is_refused_as_well(
         assert ended.exit == UNUSABLE and f"[{code}]" in ended.err and "hint:" in ended.err and path.name in ended.err
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable to root")
-def test_a_file_without_permission_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "locked.yaml"
-    path.write_text(SOUND)
-    path.chmod(0)
-    ended = sekisho_here(capsys, "legal", "check", path)
-    assert ended.exit == UNUSABLE and "[FILE_UNREADABLE]" in ended.err
+def test_a_file_without_permission_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def locked(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", locked)
+    ended = sekisho_here(capsys, "legal", "check", HERE / "sound.yaml")
+    assert ended.exit == UNUSABLE and "[FILE_UNREADABLE]" in ended.err and "Permission denied" in ended.err
+
+
+JAPANESE = re.compile(r"[\u3041-\u30ff\u4e00-\u9fff]")
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
+def test_a_refusal_is_told_in_japanese_as_well(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = EXPECTED[path.name]
+    ended = sekisho_here(capsys, "legal", "check", path, "--language", "ja")
+    refusal, hint = ended.err.splitlines()
+    place = f"{path}:{expected['line']}:{expected['column']}: "
+    assert refusal.startswith(f"sekisho: error: {place}") and refusal.endswith(f"[{expected['code']}]")
+    assert JAPANESE.search(refusal.removeprefix(f"sekisho: error: {place}").split("（")[0])
+    assert JAPANESE.search(hint.split("（")[0]) and expected["says"] in refusal and expected["advises"] in hint
+
+
+def test_every_code_under_which_a_file_is_refused_is_explained_in_both_languages() -> None:
+    house = Path(__file__).parents[2] / "governance"
+    files = [house / f"{name}.py" for name in ("document", "plaintext", "characters", "fields", "wording", "language")]
+    files += [house / "policy" / f"{name}.py" for name in ("policy", "cases", "always_clauses", "grant_clauses")]
+    # a code is the first thing that a refusal or fault is given
+    given = re.compile(r'(?:refuse|fault|Fault|Words|BadDocumentError)\(\s*(?:document, )?"([A-Z][A-Z0-9_]+)"')
+    codes = {code for path in files for code in given.findall(path.read_text("utf-8"))}
+    texts = Catalogue.load("sekisho.governance", "texts")
+    internal = {code for code in codes if code.startswith("TEXT_")}  # a fault of this software's own texts
+    keys = [key.split(".") for key in texts.keys()]  # noqa: SIM118  a catalogue is no dictionary
+    known = {code for house, code, *_ in keys if house == "refusals"}
+    assert codes - internal <= known and {one["code"] for one in EXPECTED.values()} <= known
+    assert len(codes) > 30
 
 
 # ---- fuzzing: an edit is refused, or changes the meaning only where it was made

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sekisho.core.cli.console import DONE, REFUSED, UNUSABLE
 from sekisho.governance.errors import BadDocumentError
@@ -148,6 +150,18 @@ def test_a_slip_in_the_cases_is_refused_at_its_place(old: str, new: str, code: s
         cases(replaced(old, new))
     assert (caught.value.code, caught.value.line) == (code, line), str(caught.value)
     assert caught.value.hint
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.data())
+def test_damaged_cases_are_read_or_refused_and_never_a_crash(data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(TEXT)))
+    length = data.draw(st.integers(0, 30))
+    insert = data.draw(st.text(alphabet="ab:-[]{}\"'#&*~,\n 01.é\u200b", max_size=8))
+    try:
+        run_cases(POLICY, cases(TEXT[:start] + insert + TEXT[start + length :]))
+    except BadDocumentError as error:
+        assert error.code.isupper() and error.line >= 1 and error.hint
 
 
 def test_a_file_without_cases_is_refused() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
 from jsonschema import Draft202012Validator
 
 from sekisho.core.cli.console import DONE, REFUSED
@@ -19,6 +20,7 @@ from sekisho.governance.policy.schema import ONLY_CHECKED, policy_schema, policy
 from sekisho.governance.vocabulary import terms
 
 from ..federation.command import sekisho_here
+from .test_broken_files import edits
 
 ROOT = Path(__file__).parents[2]
 BROKEN = Path(__file__).parent / "broken"
@@ -105,3 +107,13 @@ def test_the_command_prints_and_writes_it(tmp_path: Path, capsys: pytest.Capture
     assert out.read_text("utf-8") == policy_schema_text()
     ended = sekisho_here(capsys, "legal", "schema", "--out", out)
     assert ended.exit == REFUSED and "[FILE_EXISTS]" in ended.err
+
+
+@settings(max_examples=60, deadline=None)
+@given(edits())
+def test_whatever_check_accepts_the_schema_accepts(edit: tuple[str, set[object]]) -> None:
+    try:
+        Policy.parse(edit[0].encode(), "policy.yaml")
+    except BadDocumentError:
+        return
+    assert complaints(edit[0].encode()) == []
