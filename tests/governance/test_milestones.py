@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.governance.errors import BrokenLogError
+from sekisho.governance.errors import BrokenLogError, Refused
 from sekisho.governance.log.auditlog import AuditLog
 from sekisho.governance.log.entries import Entry, Value
-from sekisho.governance.log.milestones import last_entries
+from sekisho.governance.log.milestones import QUERY, last_entries
 from sekisho.governance.signing.keys import SigningKey
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -31,13 +31,16 @@ def test_the_last_of_each_type_is_found_while_the_log_is_open(tmp_path: Path) ->
     path = tmp_path / "log.sqlite"
     with opened(path) as log:
         for step in range(1, 4):
+            log.append(entry("budget.reserved", steps=step))
             log.append(entry("step.started", step=step))
-            log.append(entry("step.opened", step=step))
         log.append(entry("roster.accepted", version=2))
+        log.append(entry("run.stopped", code="QUALITY"))
         log.append(entry("step.started", step=9))
-        found = last_entries(path, ["roster.accepted", "step.started", "step.opened", "run.finished"])
+        found = last_entries(path, ["roster.accepted", "budget.reserved", "run.stopped", "run.finished"])
     assert {kind: (number, dict(one.data)) for kind, (number, one) in found.items()} == {
-        "roster.accepted": (6, {"version": 2}), "step.started": (7, {"step": 9}), "step.opened": (5, {"step": 3}),
+        "budget.reserved": (4, {"steps": 3}),
+        "roster.accepted": (6, {"version": 2}),
+        "run.stopped": (7, {"code": "QUALITY"}),
     }
 
 
@@ -59,11 +62,14 @@ def test_the_index_is_used_so_that_a_long_log_is_not_read(tmp_path: Path) -> Non
     path = tmp_path / "log.sqlite"
     opened(path).close()
     with closing(sqlite3.connect(path)) as connection:
-        text = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'entries_by_type'").fetchone()[0]
-        expression = text.partition("ON entries (")[2][:-1]
-        query = f"SELECT i, body FROM entries WHERE {expression} = ? ORDER BY i DESC LIMIT 1"
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {query}", ("x",)).fetchall()
-    assert ["entries_by_type" in row[3] for row in plan] == [True], plan
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {QUERY}", ("x",)).fetchall()
+    assert ["entries_milestones" in row[3] for row in plan] == [True], plan
+
+
+def test_what_is_no_milestone_is_not_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(Refused) as caught:
+        last_entries(tmp_path / "log.sqlite", ["step.started"])
+    assert caught.value.code == "ENTRY_TYPE_UNKNOWN"
 
 
 def test_a_damaged_log_is_said_to_be_damaged(tmp_path: Path) -> None:
@@ -79,11 +85,11 @@ def test_a_log_of_before_gets_its_index_when_it_is_opened(tmp_path: Path) -> Non
     with opened(path) as log:
         log.append(entry("roster.accepted", version=1))
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DROP INDEX entries_by_type")
+        connection.execute("DROP INDEX entries_milestones")
         connection.commit()
     assert last_entries(path, ["roster.accepted"])["roster.accepted"][0] == 0  # slower, and right
     with opened(path) as log:
         assert log.fsck().entries == 1
     with closing(sqlite3.connect(path)) as connection:
         names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-    assert "entries_by_type" in names
+    assert "entries_milestones" in names
