@@ -10,6 +10,7 @@ looks into its own copy of the folder ``stops``: an order that did not reach a s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ import typer
 from ...governance.language import Catalogue, Language
 from ...governance.signing.envelope import write_time
 from ...governance.signing.stop import EVERYTHING, REASONS
+from ...governance.vocabulary import known, label
 from ..errors import BadInputError
 from ..site.papers import read_roster
 from .console import Terminal, guarded
@@ -97,7 +99,7 @@ def resume(
     sign_restart(desk, standing, person=who, role=role, key=key, now=_now())
     after = next(one for one in open_desk(study, now=_now()).orders if one.stop.order == standing.stop.order)
     if after.missing:
-        terminal.say(_say("still-missing", language, roles=", ".join(after.missing)))
+        terminal.say(_say("still-missing", language, roles=_roles(after.missing, language)))
     else:
         terminal.say(_say("lifted", language, order=after.short))
     terminal.result({"order": after.stop.order, "person": person, "role": role, "missing": list(after.missing)})
@@ -172,13 +174,17 @@ def _told(order: Order, language: Language) -> list[str]:
     stop = order.stop
     what = "all" if stop.scope == EVERYTHING else "one"
     lines = [
-        _say("order", language, order=order.short, at=write_time(stop.issued), person=stop.person, role=stop.role,
-             reason=stop.reason),
+        _say("order", language, order=order.short, at=write_time(stop.issued), person=stop.person,
+             role=_roles([stop.role], language), reason=_say(f"reason.{stop.reason}", language)),
         "  " + _say(what, language, study=stop.scope or ", ".join(sorted(stop.digests))),
     ]  # fmt: skip
-    signed = ", ".join(f"{person} ({role})" for person, role in order.restarted_by) or "-"
+    signed = ", ".join(f"{person} ({_roles([role], language)})" for person, role in order.restarted_by) or "-"
     state = "standing" if order.missing else "lifted-by"
-    return [*lines, "  " + _say(state, language, signed=signed, roles=", ".join(order.missing) or "-")]
+    return [*lines, "  " + _say(state, language, signed=signed, roles=_roles(order.missing, language))]
+
+
+def _roles(roles: Sequence[str], language: Language) -> str:
+    return ", ".join(label("roles", role)[language] if known("roles", role) else role for role in roles) or "-"
 
 
 def _described(order: Order) -> dict[str, Any]:

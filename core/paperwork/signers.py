@@ -1,7 +1,7 @@
 """With which key a person signs: a key file under a passphrase, or a command that holds the key elsewhere.
 
 For: every command by which people sign. Not for: passphrases (passphrases.py), or what a command may be
-(governance/signing/signer.py).
+(governance/signing/signer_command.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...governance.signing.roster import Person
-from ...governance.signing.signer import CommandSigner, Signer
+from ...governance.signing.signer import Signer
+from ...governance.signing.signer_command import CommandSigner
 from ..errors import BadInputError
 from ..parties import key_path
 from ..passphrases import unlock

@@ -32,6 +32,7 @@ from .keys import entries
 from .life import study_state
 from .paper import ROSTER, Paper, approved, open_paper
 from .signing import open_roster
+from .stopping import open_desk
 from .succession import open_succession
 
 NO = "NOT_AN_APPROVAL"  # how the rule lists a no that it has heard
@@ -104,6 +105,7 @@ def _items(folder: Path, study: Study, now: datetime) -> Iterator[Item]:
         yield _data(folder, site)
     if roster is not None:
         yield _keys_at_hand(folder, study, roster)
+        yield from _stops(folder, now)
 
 
 def _keys(folder: Path) -> Item:
@@ -224,6 +226,13 @@ def _keys_at_hand(folder: Path, study: Study, roster: Roster) -> Item:
     if missing:
         return Item("keys", False, f"not here: {', '.join(missing)}", (f"{missing[0]} puts its key into keys/",))
     return Item("keys", True, "the keys of all parties are here; the pilot asks for their passphrases")
+
+
+def _stops(folder: Path, now: datetime) -> Iterator[Item]:
+    """A line where something stops the study; none where nothing does."""
+    desk = open_desk(folder, now=now)
+    if desk.standing or desk.unusable is not None or desk.listed.stopped:
+        yield Item("stops", False, "an emergency stop is in force", (f"sekisho legal stops {quote(str(folder))}",))
 
 
 def _tried(about: str, look: Callable[[], Item]) -> Item:

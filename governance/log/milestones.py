@@ -1,4 +1,4 @@
-"""The last entry of a type in a log, found by an index: what a party did last, without reading its whole log.
+"""The last milestone of a type in a log, found by an index: what a party did last, without reading its whole log.
 
 For: which roster a site accepted last, and where a study stands by its runs. Not for: evidence, which is what
 ``AuditLog`` signs and ``fsck`` recomputes; nothing here is verified beyond what opening the log did.
@@ -13,31 +13,44 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
-from ..errors import BrokenLogError
-from .entries import ENTRY_VERSION, Entry
+from ..errors import BrokenLogError, Refused
+from .entries import ENTRY_VERSION, Entry, EntryType
 from .merkle import damaged
 
 # An entry's bytes are canonical JSON, so its type stands between two fixed texts, at the end (entries.py).
 _BEFORE = '"type":"'
 _AFTER = f'","v":{ENTRY_VERSION}}}'
 _TYPE = f"substr(CAST(body AS TEXT), instr(CAST(body AS TEXT), '{_BEFORE}') + {len(_BEFORE)})"
-INDEX = f"CREATE INDEX IF NOT EXISTS entries_by_type ON entries ({_TYPE});"
+# Few and far between: an entry of a step costs its append no write more.
+INDEXED = (
+    EntryType.ROSTER_ACCEPTED,
+    EntryType.STUDY_OFFERED,
+    EntryType.BUDGET_RESERVED,
+    EntryType.RUN_FINISHED,
+    EntryType.RUN_STOPPED,
+    EntryType.RELEASE_PUBLISHED,
+)
+_IS_ONE = f"{_TYPE} IN ({', '.join(repr(kind + _AFTER) for kind in map(str, INDEXED))})"
+INDEX = f"CREATE INDEX IF NOT EXISTS entries_milestones ON entries ({_TYPE}) WHERE {_IS_ONE};"
+QUERY = f"SELECT i, body FROM entries WHERE {_IS_ONE} AND {_TYPE} = ? ORDER BY i DESC LIMIT 1"  # noqa: S608  fixed text
 
 
 def last_entries(path: Path, types: Iterable[str]) -> dict[str, tuple[int, Entry]]:
     """Number and entry of the last of each type; types without one are left out, and so is a log that is not there.
 
     Raises:
-        BrokenLogError: LOG_DAMAGED, ENTRY_MALFORMED.
+        Refused: ENTRY_TYPE_UNKNOWN (no milestone). BrokenLogError: LOG_DAMAGED, ENTRY_MALFORMED.
     """
+    types = tuple(types)
+    if not set(types) <= set(INDEXED):
+        raise Refused("ENTRY_TYPE_UNKNOWN", "a type of entry is no milestone", "add it to INDEXED")
     if not path.exists():
         return {}
-    query = f"SELECT i, body FROM entries WHERE {_TYPE} = ? ORDER BY i DESC LIMIT 1"  # noqa: S608  fixed text
     found: dict[str, tuple[int, Entry]] = {}
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             for kind in types:
-                row = connection.execute(query, (kind + _AFTER,)).fetchone()
+                row = connection.execute(QUERY, (kind + _AFTER,)).fetchone()
                 if row is not None:
                     found[kind] = int(row[0]), Entry.from_bytes(bytes(row[1]))
     except sqlite3.Error as error:

@@ -49,6 +49,10 @@ def test_one_person_stops_and_legal_and_it_go_on(study: Path, capsys: Capture) -
     assert not seen(study).stopped
     ordered = stop(capsys, study)
     assert ordered.exit == 0 and seen(study).stopped
+    status = sekisho_here(capsys, "study", "status", study, "--json").told
+    assert (status["state"], status["next"]) == ("stopped", f"sekisho legal stops {study}")
+    for language, word in (("en", "incident"), ("ja", "事故")):
+        assert word in sekisho_here(capsys, "legal", "stops", study, "--language", language).out
     shown = sekisho_here(capsys, "legal", "stops", study, "--json").told
     assert [(one["order"], one["missing"]) for one in shown["orders"]] == [(ordered.told["order"], ["legal", "it"])]
     assert resume(capsys, study, "legal").told["missing"] == ["it"]
@@ -153,7 +157,7 @@ def test_a_person_signs_a_list_of_stops(study: Path, capsys: Capture) -> None:
     stop(capsys, study)
     sekisho_here(capsys, "legal", "stops", study, *words)
     next((study / "stops").glob("stop.*")).unlink()
-    assert seen(study).code == "STOP_ORDER_MISSING"
+    assert (seen(study).stopped, seen(study).code) == (True, "STOP_ORDER_MISSING")
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])

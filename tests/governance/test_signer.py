@@ -12,7 +12,8 @@ import pytest
 from sekisho.governance.errors import Refused
 from sekisho.governance.signing.envelope import PREDICATES, Statement, Subject, sign_statement, verify_envelope
 from sekisho.governance.signing.keys import SigningKey
-from sekisho.governance.signing.signer import CommandSigner, Signer
+from sekisho.governance.signing.signer import Signer
+from sekisho.governance.signing.signer_command import CommandSigner
 
 KEY = SigningKey.from_seed(b"k" * 32)
 OTHER = SigningKey.from_seed(b"o" * 32)

@@ -1,0 +1,95 @@
+"""The last entry of a type is found by an index, while the log is open, and never mistaken."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sekisho.governance.errors import BrokenLogError, Refused
+from sekisho.governance.log.auditlog import AuditLog
+from sekisho.governance.log.entries import Entry, Value
+from sekisho.governance.log.milestones import QUERY, last_entries
+from sekisho.governance.signing.keys import SigningKey
+
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+KEY = SigningKey.from_seed(b"k" * 32)
+
+
+def entry(kind: str, **data: Value) -> Entry:
+    return Entry(type=kind, party="kohi", at=NOW, data=data)
+
+
+def opened(path: Path) -> AuditLog:
+    return AuditLog.open(path, origin="sekisho.example/s/kohi", key=KEY)
+
+
+def test_the_last_of_each_type_is_found_while_the_log_is_open(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    with opened(path) as log:
+        for step in range(1, 4):
+            log.append(entry("budget.reserved", steps=step))
+            log.append(entry("step.started", step=step))
+        log.append(entry("roster.accepted", version=2))
+        log.append(entry("run.stopped", code="QUALITY"))
+        log.append(entry("step.started", step=9))
+        found = last_entries(path, ["roster.accepted", "budget.reserved", "run.stopped", "run.finished"])
+    assert {kind: (number, dict(one.data)) for kind, (number, one) in found.items()} == {
+        "budget.reserved": (4, {"steps": 3}),
+        "roster.accepted": (6, {"version": 2}),
+        "run.stopped": (7, {"code": "QUALITY"}),
+    }
+
+
+def test_an_entry_that_names_another_type_is_not_taken_for_one(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    with opened(path) as log:
+        log.append(Entry(type="control.told", party="kohi", at=NOW, data={"kind": "roster.accepted"}))
+        log.append(Entry(type="control.told", party="kohi", at=NOW, data={"type": "roster.accepted"}))
+        log.append(Entry(type="control.told", party="roster.accepted", at=NOW, refs={"kind": "roster.accepted"}))
+    assert last_entries(path, ["roster.accepted"]) == {}
+
+
+def test_a_log_that_is_not_there_has_no_entries(tmp_path: Path) -> None:
+    assert last_entries(tmp_path / "log.sqlite", ["roster.accepted"]) == {}
+    assert not (tmp_path / "log.sqlite").exists()
+
+
+def test_the_index_is_used_so_that_a_long_log_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    opened(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {QUERY}", ("x",)).fetchall()
+    assert ["entries_milestones" in row[3] for row in plan] == [True], plan
+
+
+def test_what_is_no_milestone_is_not_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(Refused) as caught:
+        last_entries(tmp_path / "log.sqlite", ["step.started"])
+    assert caught.value.code == "ENTRY_TYPE_UNKNOWN"
+
+
+def test_a_damaged_log_is_said_to_be_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    path.write_bytes(b"no database, but long enough to be taken for one" * 100)
+    with pytest.raises(BrokenLogError) as caught:
+        last_entries(path, ["roster.accepted"])
+    assert caught.value.code == "LOG_DAMAGED"
+
+
+def test_a_log_of_before_gets_its_index_when_it_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    with opened(path) as log:
+        log.append(entry("roster.accepted", version=1))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP INDEX entries_milestones")
+        connection.commit()
+    assert last_entries(path, ["roster.accepted"])["roster.accepted"][0] == 0  # slower, and right
+    with opened(path) as log:
+        assert log.fsck().entries == 1
+    with closing(sqlite3.connect(path)) as connection:
+        names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    assert "entries_milestones" in names
