@@ -24,8 +24,6 @@ CHANGE = {
     "en": re.compile(r"^> In `([^`]+)`, change `([^`]+)` to `([^`]+)`\.$", re.M),
     "ja": re.compile(r"^> `([^`]+)`の`([^`]+)`を`([^`]+)`に改める。$", re.M),
 }
-# Named on the page and not built yet; what lands must leave this list, and with an empty one the page is run.
-LATER = {"legal template", "legal schema", "legal test", "legal stop", "legal stops", "legal resume"}
 COMMAND = re.compile(r"(?:^|\s)sekisho ([a-z]+ [a-z-]+|doctor|pilot)\b")
 
 
@@ -56,7 +54,7 @@ def test_both_pages_have_the_same_sections() -> None:
 @pytest.mark.parametrize("language", PAGES)
 def test_every_command_on_the_page_exists(language: str) -> None:
     named = {name for box in BOX.findall(PAGES[language]) for name in COMMAND.findall(box)}
-    assert len(named) > 10 and named - set(LEAVES) == LATER
+    assert len(named) > 10 and named <= set(LEAVES)
 
 
 @pytest.mark.parametrize("language", PAGES)
@@ -69,7 +67,6 @@ def test_every_code_that_the_page_explains_is_one_of_ours(language: str) -> None
 
 
 @pytest.mark.proof
-@pytest.mark.skipif(bool(LATER), reason="not every command of the page is built yet")
 def test_the_page_leads_from_an_empty_folder_to_a_signed_policy(tmp_path: Path) -> None:
     # the one thing that the page takes for granted: the table of the team that holds the data
     content = [
@@ -88,6 +85,6 @@ def test_the_page_leads_from_an_empty_folder_to_a_signed_policy(tmp_path: Path) 
             typed.append(step[0])
     done = as_written(tmp_path, "\n".join(typed))
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "+ wider" in done.stdout and "product development" in done.stdout
+    assert "+ wider" in done.stdout and "(product-development)" in done.stdout
     for page in ("policy.html", "north.html", "change.html"):
         assert (tmp_path / page).read_text("utf-8").startswith("<!doctype html>")

@@ -11,7 +11,6 @@ import typer
 
 from ...governance.language import Catalogue, Language
 from ...governance.policy.explain import explain
-from ...governance.policy.policy import Policy
 from .console import Terminal, guarded
 from .deciding import decide_study
 from .reading import amend, combine, diff, lint, show

@@ -24,8 +24,9 @@ from ...governance.language import Catalogue, Language
 from ...governance.policy.policy import Policy
 from ..errors import BadInputError, CheckFailedError, CoreError
 from ..parties import READABLE, write_whole
-from ..site.papers import EARLIER, read_file
+from ..site.papers import EARLIER
 from .console import FOUND, Terminal, guarded
+from .templates import parse_policy
 
 HOUSE = __name__.removesuffix(".cli.reading")
 PAGE = ".html"
@@ -48,7 +49,7 @@ def show(
 
     terminal = Terminal(as_json=as_json)
     _check_page_name(html)
-    read = _read(policy)
+    read = parse_policy(policy, language)
     signatures = policy_signatures(policy, now=_now())
     glance = summary(read, language)
     if html is not None:
@@ -112,10 +113,10 @@ def diff(
     terminal = Terminal(as_json=as_json)
     _check_page_name(html)
     if new is None:
-        after = _read(old)
-        before = _read(_earlier(old, after))
+        after = parse_policy(old, language)
+        before = parse_policy(_earlier(old, after), language)
     else:
-        before, after = _read(old), _read(new)
+        before, after = parse_policy(old, language), parse_policy(new, language)
     comparison = compare(before, after)
     if html is not None:
         from ...governance.evidence.policy_pages import comparison_page
@@ -134,7 +135,7 @@ def lint(policy: Path = POLICY, language: Language = LANGUAGE, as_json: bool = J
     from ...governance.policy.lint import lint as remarks_on
 
     terminal = Terminal(as_json=as_json)
-    read = _read(policy)
+    read = parse_policy(policy, language)
     remarks = remarks_on(read, now=_now())
     for one in remarks:
         where = "field" if one.field else "clause" if one.clause else "whole"
@@ -218,10 +219,6 @@ def _earlier(path: Path, policy: Policy) -> Path:
             f"keep the version before as {EARLIER}/{place.name}, or name both files: sekisho legal diff OLD NEW",
         )
     return place
-
-
-def _read(path: Path) -> Policy:
-    return Policy.parse(read_file(path), str(path))
 
 
 def _check_page_name(html: Path | None) -> None:
