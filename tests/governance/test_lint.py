@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from sekisho.governance.policy.prose import named, numbers, only_in_one_language
 
 from .policy_cases import KOHI, kohi
 
+ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 UNTIL = 'until: "2100-01-01T00:00:00+09:00"'
 CONSENT = 'bases: ["appi:specified-purpose-17-1", "appi:consent-18-1"]'
@@ -163,3 +165,16 @@ def test_a_special_basis_other_than_consent_needs_no_consent() -> None:
         ("consent: {required: true", "consent: {required: false"),
     )  # fmt: skip
     assert not {"SPECIAL_WITHOUT_CONSENT", "SPECIAL_WITHOUT_BASIS"} & {one.code for one in found}
+
+
+def _shipped() -> list[Path]:
+    templates = [path for path in (ROOT / "policies").glob("*.yaml") if not path.name.endswith(".cases.yaml")]
+    return sorted([*(ROOT / "examples").glob("*/sites/*/policy.yaml"), *templates])
+
+
+@pytest.mark.parametrize("path", _shipped(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_policy_that_we_ship_has_an_error_or_prose_that_contradicts_its_fields(path: Path) -> None:
+    found = lint(Policy.parse(path.read_bytes(), path.name), now=NOW)
+    assert not {one.code for one in found if one.level == "error"} | {"PROSE_NUMBER", "LANGUAGES_DIFFER"} & {
+        one.code for one in found
+    }
