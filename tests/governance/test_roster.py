@@ -114,7 +114,7 @@ def test_two_sites_of_one_controller_count_once() -> None:
         ("sekisho-roster/1", "sekisho-roster/2", "BAD_VALUE", 1),
         ("demo: false", "demo: maybe", "WRONG_TYPE", 3),
         ("country: JP", "country: Japan", "BAD_VALUE", 7),
-        ("controller: kohi-kk", "controller: kohi-кк", "BAD_VALUE", 7),
+        ("controller: kohi-kk", "controller: kohi-кк", "MIXED_SCRIPTS", 7),
         ("controller: kohi-kk, ", "", "MISSING_FIELD", 7),
         ("controller: kohi-kk", "controler: kohi-kk", "UNKNOWN_FIELD", 7),
         ("version: 1", "version: 1\nversion: 2", "DUPLICATE_KEY", 3),
