@@ -38,9 +38,8 @@ from ..gate.facts import Standing, request_for
 from ..messages import Join, LedgerHeadSeen, Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, replace_file, state_folder
 from ..study import Study
-from .accepted import accept_roster
 from .budget import begun, open_ledger
-from .memory import check_policy_is_newest
+from .memory import accept_policy, accept_roster
 from .papers import (
     Papers,
     check_policy_signed,
@@ -105,8 +104,8 @@ class SiteFolder:
         # 4. the log first: what cannot be logged must not happen
         log = AuditLog.open(state / LOG_NAME, origin=log_origin(papers.study.id, site), key=key)
         # 5. the roster and the policy: never an earlier one than this site ran under, and no other of the same version
-        accept_roster(log, state / LOG_NAME, site, papers.roster, at=clock())
-        check_policy_is_newest(log, study_folder, site, papers.policy, now=clock())
+        accept_roster(log, study_folder, site, papers.roster, at=clock())
+        accept_policy(log, study_folder, site, papers.policy, at=clock())
         # 6. the ledger, under the policy's lifetime budget
         ledger, subject_key, budget, order = open_ledger(state, papers.policy)
         # 7. consent as the site holds it now

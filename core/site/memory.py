@@ -1,64 +1,82 @@
-"""What a site has run under before: the latest policy or roster that its own log says was accepted here.
+"""What a site has run under before: it never goes back to an earlier roster or policy, nor takes another of a version.
 
-For: noticing that a paper of today is older than one that was in force, or another one under the same version; no
-signature can show that, for an older paper was signed as well. Not for: what happens then, which is for who reads the
-paper; nor for tampering with the log itself, which its tree, its signed heads and its witnesses show.
+For: refusing a rolled-back or exchanged paper at the site. Not for: whether a paper is signed by those who must
+(governance/signing/), or tampering with the log itself, which its tree, its signed heads and its witnesses show.
 
-Order of calls, at every opening: ``highest(log, kind)``; the caller refuses or goes on; ``remember(log, kind, ...)``.
-
-A lower version is never remembered after a higher one, so the last entry of a kind is the highest. One is written at
-every opening, so it lies near the end and is found from there.
+The memory is the site's own append-only log. An old paper is well signed and may be in force still, so no signature
+could tell: somebody who was taken out of the roster would be in it again, and what a policy forbids since be permitted.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 
 from ...governance.log.auditlog import AuditLog
 from ...governance.log.entries import Entry, EntryType
+from ...governance.log.milestones import last_entries
 from ...governance.policy.policy import Policy
 from ...governance.policy.signoff import check_remembered
+from ...governance.signing.roster import Roster
+from ..errors import Refused
+from ..parties import LOG_NAME, state_folder
 from .papers import read_before
 
-CHUNK = 500  # entries read at once, from the end: a pilot writes fewer between two openings
 
-
-def highest(log: AuditLog, kind: EntryType) -> tuple[int, str] | None:
-    """Version and digest of the last ``kind`` (POLICY_LOADED, ROSTER_ACCEPTED); None where there was none yet.
+def remembered(path: Path, kind: EntryType, name: str) -> tuple[int, str] | None:
+    """Version and digest (under ``refs[name]``) of what was accepted last; ``path`` is where the site's log lies.
 
     Raises:
         BrokenLogError: the log cannot be read.
     """
-    mark = f'"type":"{kind}"'.encode("ascii")
-    end = log.size
-    while end:
-        start = max(0, end - CHUNK)
-        for body in reversed(list(islice(log.entries(start), end - start))):
-            if mark in body and (entry := Entry.from_bytes(body)).type == kind:
-                version = entry.data["version"]
-                if isinstance(version, int):
-                    return version, entry.refs[_about(kind)]
-        end = start
-    return None
+    _, last = last_entries(path, [str(kind)]).get(str(kind), (0, None))
+    if last is None:
+        return None
+    version = last.data["version"]
+    return (version, last.refs[name]) if isinstance(version, int) else None
 
 
-def remember(log: AuditLog, kind: EntryType, *, party: str, version: int, digest: str, at: datetime) -> None:
-    """Write down, durably, that this version with this digest is in force at ``party`` from ``at`` on."""
-    log.append(Entry(kind, party, at, refs={_about(kind): digest}, data={"version": version}))
+def accept_roster(log: AuditLog, study_folder: Path, site: str, roster: Roster, *, at: datetime) -> None:
+    """Return if ``roster`` is the one that ``site`` accepted last, or a later one, which is then logged.
+
+    Raises:
+        Refused: ROSTER_ROLLED_BACK, ROSTER_EXCHANGED.
+    """
+    version, fingerprint = remembered(_log_of(study_folder, site), EntryType.ROSTER_ACCEPTED, "roster") or (0, "")
+    again = " (this is a demo: `sekisho study reset-demo` forgets it)" if roster.demo else ""
+    if roster.version < version:
+        raise Refused(
+            "ROSTER_ROLLED_BACK",
+            f"{site}: this is version {roster.version} of the roster, and version {version} was accepted here before",
+            f"fetch the latest roster; people who were taken out of it would be in it again{again}",
+            site=site,
+        )
+    if roster.version == version and roster.fingerprint != fingerprint:
+        raise Refused(
+            "ROSTER_EXCHANGED",
+            f"{site}: another roster of version {version} was accepted here before",
+            f"a changed roster is a new version{again}",
+            site=site,
+        )
+    if roster.version > version:
+        _remember(log, EntryType.ROSTER_ACCEPTED, site, {"roster": roster.fingerprint}, roster.version, at)
 
 
-def check_policy_is_newest(log: AuditLog, study_folder: Path, site: str, policy: Policy, *, now: datetime) -> None:
-    """Refuse a policy that is not what this site ran under last, or a descendant of it; then remember this one.
+def accept_policy(log: AuditLog, study_folder: Path, site: str, policy: Policy, *, at: datetime) -> None:
+    """Return if ``policy`` is what ``site`` ran under last, or descends from it, and is then logged.
 
     Raises:
         Refused: the codes of ``check_remembered``.
     """
-    known = highest(log, EntryType.POLICY_LOADED)
+    known = remembered(_log_of(study_folder, site), EntryType.POLICY_LOADED, "policy")
     check_remembered(policy, known, lambda newer: read_before(study_folder, site, newer))
-    remember(log, EntryType.POLICY_LOADED, party=site, version=policy.version, digest=policy.bytes_digest, at=now)
+    if known is None or policy.version > known[0]:
+        _remember(log, EntryType.POLICY_LOADED, site, {"policy": policy.bytes_digest}, policy.version, at)
 
 
-def _about(kind: EntryType) -> str:
-    return str(kind).partition(".")[0]
+def _remember(log: AuditLog, kind: EntryType, site: str, refs: dict[str, str], version: int, at: datetime) -> None:
+    log.append(Entry(str(kind), site, at, refs=refs, data={"version": version}))
+
+
+def _log_of(study_folder: Path, site: str) -> Path:
+    return state_folder(study_folder, site) / LOG_NAME

@@ -23,6 +23,7 @@ _AFTER = f'","v":{ENTRY_VERSION}}}'
 _TYPE = f"substr(CAST(body AS TEXT), instr(CAST(body AS TEXT), '{_BEFORE}') + {len(_BEFORE)})"
 # Few and far between: an entry of a step costs its append no write more.
 INDEXED = (
+    EntryType.POLICY_LOADED,
     EntryType.ROSTER_ACCEPTED,
     EntryType.STUDY_OFFERED,
     EntryType.BUDGET_RESERVED,

@@ -1,7 +1,7 @@
 """Whether a roster is accepted: signed by every site, or handed on from one that was.
 
 For: deciding, from a roster and those before it, that these are the people and parties to believe. Not for: reading
-files, or remembering which roster a site accepted last (core/site/accepted.py).
+files, or remembering which roster a site accepted last (core/site/memory.py).
 
 Order of calls: people sign ``succession_statement(old, new, ...)``, new sites ``roster_statement(new)``; a reader calls
 ``verify_roster(roster, envelopes, earlier, now=...)``. ``succession_missing`` says who has not signed yet.
