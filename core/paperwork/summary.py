@@ -16,13 +16,14 @@ from ...governance.language import Catalogue, Language
 from ...governance.policy.compare import compare
 from ...governance.policy.lint import lint
 from ...governance.policy.policy import Policy
-from ...governance.policy.signoff import comparison_in_words, rendering
+from ...governance.policy.signoff import rendering
 from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.signing.envelope import write_time
 from ...governance.signing.roster import Roster
 from ...governance.vocabulary import known, label
 from ..study import Study
 from .decisions import to_decide
+from .difference import difference
 from .paper import Paper
 from .succession import changes
 
@@ -132,7 +133,7 @@ def _shown(paper: Paper, language: Language) -> list[str]:
 def _policy(policy: Policy, before: Policy | None, language: Language) -> list[str]:
     lines = rendering(policy, language).splitlines()
     if before is not None:
-        lines += ["", *comparison_in_words(compare(before, policy), before, policy, language)]
+        lines += ["", *difference(compare(before, policy), before, policy, language)]
     return [*lines, ""]
 
 

@@ -5,7 +5,7 @@ words of single clauses (explain.py), what differs between two versions (compare
 pages to read at leisure (evidence/).
 
     check_succession(policy, before)                    the version before is the one that this one replaces
-    rendering(policy, "ja"), comparison_in_words(...)   what is shown
+    rendering(policy, "ja")                             what is shown; of a later version, its comparison as well
     shown(policy, before) -> Shown                      what is signed beside the file's own digests
     check_remembered(policy, remembered)                and what a site ran under is not taken back
 
@@ -25,14 +25,12 @@ from ..errors import Refused
 from ..language import Catalogue, Language
 from ..signing.approvals import Shown
 from ..vocabulary import label
-from .compare import ClauseChange, Comparison, FieldChange, Verdict, Witness, compare
-from .decide import decide
-from .explain import denials, explanations
+from .compare import compare
+from .explain import explanations
 from .policy import Organisation, Policy
 
 RENDERER = "sekisho-rendering/1"  # raised with every change of words, layout or comparison
 INDENT = "   "
-ALWAYS_DIFFER = ("version", "supersedes")  # between any two versions, and said already
 
 
 @cache
@@ -56,31 +54,6 @@ def shown(policy: Policy, before: Policy | None) -> Shown:
         ja=digest_bytes(rendering(policy, "ja").encode("utf-8")),
         comparison=None if before is None else compare(before, policy).digest,
     )
-
-
-def comparison_in_words(comparison: Comparison, before: Policy, policy: Policy, language: Language) -> list[str]:
-    """Lines for a terminal: the verdict, an example of what becomes allowed and of what is no longer, the clauses."""
-    version = str(before.version)
-    lines = [
-        _say("comparison.what", language, version=version, digest=before.bytes_digest),
-        _say(f"comparison.{comparison.verdict}", language, version=version),
-    ]
-    examples = (("allowed", comparison.allowed, before), ("forbidden", comparison.forbidden, policy))
-    for kind, witness, refusing in examples:
-        if witness is None:
-            lines.append(_say(f"comparison.nothing-{kind}", language))
-        else:
-            lines.append(_say(f"comparison.{kind}", language, version=version))
-            lines += [INDENT + line for line in _witness(witness, refusing, language)]
-    lines.append(_say("comparison.clauses", language))
-    names = {one.type: one.name[language] for one in (*explanations(before), *explanations(policy))}
-    for change in comparison.clauses:
-        lines += [INDENT + line for line in _clause(change, names[change.type], language)]
-    header = [change for change in comparison.header if change.field not in ALWAYS_DIFFER]
-    if header:
-        lines.append(_say("comparison.header", language))
-        lines += [INDENT + _field(change, language) for change in header]
-    return lines
 
 
 def check_succession(policy: Policy, before: Policy | None) -> None:
@@ -207,35 +180,6 @@ def _provisions(policy: Policy, language: Language) -> Iterator[str]:
         yield INDENT + _line(_texts().render(enforced, language, text=one.enforced[language]))
         if one.recorded is not None:
             yield INDENT + _line(_texts().render("clauses.words.recorded", language, text=one.recorded[language]))
-
-
-def _witness(witness: Witness, refusing: Policy, language: Language) -> Iterator[str]:
-    for denial in denials(refusing, decide(refusing, witness.other_request)):
-        yield _say("comparison.because", language, clause=denial.clause, name=denial.name[language], code=denial.code,
-                   reason=denial.reason[language])  # fmt: skip
-    facts = (f"{name} = {fact['value']}" for name, fact in witness.request.to_json().items())
-    yield _say("comparison.request", language, facts="; ".join(facts))
-
-
-def _clause(change: ClauseChange, name: str, language: Language) -> Iterator[str]:
-    prose = ""
-    if change.prose_changed or change.fields:
-        prose = _say(f"comparison.prose-{'changed' if change.prose_changed else 'same'}", language)
-    yield _say("comparison.clause", language, id=change.new_id or change.old_id or "", name=name,
-               verdict=_verdict(change.verdict, language), prose=prose)  # fmt: skip
-    for field in change.fields:
-        yield INDENT + _field(field, language)
-
-
-def _field(change: FieldChange, language: Language) -> str:
-    absent = _say("comparison.absent", language)
-    old, new = (absent if side is None else side for side in (change.old, change.new))
-    verdict = _verdict(change.verdict, language)
-    return _say("comparison.field", language, field=change.field, old=old, new=new, verdict=verdict)
-
-
-def _verdict(verdict: Verdict | None, language: Language) -> str:
-    return _say(f"verdict.{verdict or 'recorded'}", language)
 
 
 def _term(kind: str, term: str, language: Language) -> str:
