@@ -142,12 +142,14 @@ def revoke(
     reject: bool = typer.Option(False, "--reject", help="Say no to a paper that you have not approved."),
     key_file: Path | None = KEY_FILE,
     passphrase_file: Path | None = PASSPHRASE_FILE,
+    command: str | None = SIGNER,
     yes: bool = YES,
     language: Language = LANGUAGE,
     as_json: bool = JSON,
 ) -> None:
     """Take your approval of a paper back: from the next step on it counts no more, at any site."""
     from ..paperwork.paper import approved, open_paper
+    from ..paperwork.signers import signer_of
     from ..paperwork.standing import signers_of
     from ..paperwork.summary import no_in_words
     from ..paperwork.withdrawing import add_no, check_withdrawer
@@ -159,8 +161,7 @@ def revoke(
     for line in no_in_words(paper, person, role, reject=reject, language=language):
         terminal.say(line)
     confirm(terminal, f"sign this as {person}?", yes=yes)
-    path = key_file if key_file is not None else key_path(paper.folder, person, demo=roster.demo)
-    own = unlock(path, person, passphrase_file=passphrase_file)
+    own = signer_of(paper.folder, signer, key_file=key_file, passphrase_file=passphrase_file, command=command)
     add_no(paper, roster, signer=signer, role=role, key=own, reject=reject, now=_now())
     missing = approved(paper, roster, now=_now()).missing(signers_of(paper.name, roster))
     decision = "rejected" if reject else "revoked"

@@ -16,8 +16,8 @@ from datetime import datetime
 
 from ...governance.signing.approvals import REJECT, REVOKE, approval_statement
 from ...governance.signing.envelope import Envelope, sign_statement
-from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Person, Roster
+from ...governance.signing.signer import Signer
 from ..errors import Refused
 from .paper import Paper, append_signature, approved, open_paper, subjects_of
 from .signing import check_own_key, check_same, entitled
@@ -39,7 +39,7 @@ def check_withdrawer(paper: Paper, roster: Roster, *, person: str, role: str, re
     return found
 
 def add_no(
-    paper: Paper, roster: Roster, *, signer: Person, role: str, key: SigningKey, reject: bool, now: datetime
+    paper: Paper, roster: Roster, *, signer: Person, role: str, key: Signer, reject: bool, now: datetime
 ) -> Envelope:
     """Sign the no and write it beside the paper.
 
