@@ -17,6 +17,7 @@ from sekisho.governance.signing.succession import succession_statement
 
 from ..federation import study_folder
 from ..federation.books import entries, open_federation
+from ..federation.command import sekisho_here
 from ..federation.study_folder import PEOPLE, SITES
 
 FIRST_SIGNERS = ("person-legal", "person-it")
@@ -70,6 +71,15 @@ def test_a_roster_that_follows_another_is_accepted_and_the_one_before_is_not_any
     federation = open_federation(study)
     assert federation.sites == {}
     federation.close()
+
+
+def test_only_the_reset_of_a_demo_forgets_the_accepted_roster(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hand_on(study)
+    assert refusals(study) == {}
+    put_back(study, 1)
+    assert set(refusals(study).values()) == {"ROSTER_ROLLED_BACK"}
+    assert sekisho_here(capsys, "study", "reset-demo", study).exit == 0
+    assert refusals(study) == {}
 
 
 def test_another_roster_of_the_same_version_is_refused_though_every_site_signed_it(study: Path) -> None:
