@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -68,17 +69,23 @@ def test_whoever_was_taken_out_of_the_roster_lifts_nothing_and_their_stop_holds(
     order = stop("lea", role="legal")
     pair = restart(order, "leo", "legal"), restart(order, "ida", "it")
     later = roster(3, people={"lea": ["legal"], "ida": ["it"]}, roles=ONE_EACH)  # leo has left
-    assert state(order, *pair, under=later).code == "STOP_UNVERIFIED"  # his restart is nobody's paper now
-    assert state(order, under=roster(3, people={"leo": ["legal"], "ida": ["it"]}, roles=ONE_EACH)).stopped
+    assert state(order, *pair, under=later).code == "STOP_UNVERIFIED"  # where the version before is not known
+    known = replace(later, former=ROSTER.people)
+    assert state(order, *pair, under=known).code == "STOPPED"  # and where it is, his word counts no more
+    again = restart(order, "lea", "legal", under=known)
+    assert not state(order, *pair, again, under=known).stopped  # somebody who is in it signs, and all goes on
+    without_lea = replace(roster(3, people={"leo": ["legal"], "ida": ["it"]}, roles=ONE_EACH), former=ROSTER.people)
+    assert state(order, under=without_lea).code == "STOPPED"
+    assert not state(order, *pair, under=without_lea).stopped
 
 
 def test_a_key_that_was_exchanged_lifts_nothing() -> None:
     order = stop()
     pair = restart(order, "lea", "legal"), restart(order, "ida", "it")
-    later = roster(3, people=PEOPLE, keys={"lea": ["lea-2"]}, roles=ONE_EACH)
-    assert state(order, *pair, under=later).stopped
+    later = replace(roster(3, people=PEOPLE, keys={"lea": ["lea-2"]}, roles=ONE_EACH), former=ROSTER.people)
+    assert state(order, *pair, under=later).code == "STOPPED"
     again = restart(order, "lea-2", "legal", under=later)
-    assert not state(order, pair[1], again, under=later).stopped
+    assert not state(order, *pair, again, under=later).stopped
 
 
 @pytest.mark.parametrize("party", ["hub", "kohi", "wanko"])
