@@ -38,7 +38,15 @@ from ...governance.signing.stop import (
 from ...governance.signing.stop_list import ListState, list_state, stop_list_statement
 from ..errors import BadInputError, CoreError, Refused
 from ..parties import READABLE, write_whole
-from ..site.papers import STOPS, read_file, read_policy, read_study, restart_roles_of
+from ..site.papers import (
+    STOPS,
+    earlier_rosters,
+    read_file,
+    read_policy,
+    read_study,
+    restart_roles_of,
+    with_former,
+)
 from ..study import Study
 from .paper import ROSTER
 
@@ -87,7 +95,7 @@ def short(digest: str) -> str:
 
 def open_desk(study_folder: Path, *, now: datetime) -> Desk:
     """Read orders, restarts and list. Raises only where roster.yaml cannot be read: whose word would it be?"""
-    roster = Roster.parse(read_file(study_folder / ROSTER), ROSTER)
+    roster = _known_people(study_folder, Roster.parse(read_file(study_folder / ROSTER), ROSTER))
     study = _study(study_folder)
     folder = study_folder / STOPS
     files = read_orders(folder)
@@ -208,6 +216,13 @@ def sign_list(desk: Desk, *, person: Person, key: Signer, now: datetime) -> None
     check_key(desk.roster, person, key)
     statement = stop_list_statement(desk.roster, desk.files, known=desk.listed.orders, issued=now)
     _write(desk.folder, LIST, sign_statement(statement, [key]))
+
+
+def _known_people(study_folder: Path, roster: Roster) -> Roster:
+    try:
+        return with_former(roster, earlier_rosters(study_folder, roster))
+    except (CoreError, GovernanceError):
+        return roster  # a broken earlier version must not stand in the way of a stop
 
 
 def _study(study_folder: Path) -> Study | None:

@@ -10,8 +10,8 @@ Not here: keys, databases and records (folder.py), and the decision (gate/).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -55,12 +55,21 @@ def read_roster(study_folder: Path, *, now: datetime) -> Roster:
     """The roster, valid now, signed by every site in it or handed on from one that was."""
     path = study_folder / "roster.yaml"
     roster = Roster.parse(read_file(path), path.name)
-    verify_roster(roster, read_signatures(path), earlier_rosters(study_folder, roster), now=now)
-    return roster
+    earlier = earlier_rosters(study_folder, roster)
+    verify_roster(roster, read_signatures(path), earlier, now=now)
+    return with_former(roster, earlier)
+
+
+def with_former(roster: Roster, earlier: Sequence[SignedRoster]) -> Roster:
+    """The roster, knowing the people of the versions before it, so that what they signed is not a stranger's."""
+    return replace(roster, former=tuple(person for one in earlier for person in one.roster.people))
 
 
 def earlier_rosters(study_folder: Path, roster: Roster) -> tuple[SignedRoster, ...]:
-    """The versions before a roster that names one, latest first, as they lie in ``rosters/``; nothing is verified."""
+    """The versions before a roster that names one, latest first, as they lie in ``rosters/``.
+
+    Each is the one that the next names by fingerprint; their signatures are not verified here.
+    """
     found: list[SignedRoster] = []
     here = roster
     while here.supersedes is not None and len(found) < MAX_CHAIN:
@@ -68,7 +77,10 @@ def earlier_rosters(study_folder: Path, roster: Roster) -> tuple[SignedRoster, .
         path = study_folder / name
         if not path.exists():
             break  # the chain is too short then, unless every site signed
-        here = Roster.parse(read_file(path), name)
+        before = Roster.parse(read_file(path), name)
+        if before.fingerprint != here.supersedes:
+            break  # of the same version, and not the one that is named
+        here = before
         found.append(SignedRoster(here, read_signatures(path, name)))
     return tuple(found)
 

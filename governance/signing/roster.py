@@ -37,6 +37,8 @@ class Roster:
     """One version of the roster. ``roles`` maps a role to the number of people who must sign in it.
 
     ``supersedes`` is the fingerprint of the version before, in a roster that is handed on by people's signatures.
+    ``former`` are the people of the versions before it, where those were read: they sign nothing any more, but what
+    they once signed is not a stranger's.
     """
 
     version: int
@@ -48,6 +50,7 @@ class Roster:
     roles: Mapping[str, int]
     fingerprint: str
     supersedes: str | None = None
+    former: tuple[Person, ...] = ()
 
     @classmethod
     def parse(cls, data: bytes, name: str) -> Roster:

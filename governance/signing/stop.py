@@ -230,12 +230,14 @@ def _says_stop(envelope: Envelope) -> bool:
 
 def _as_stop(roster: Roster, envelope: Envelope, name: str) -> Stop | None:
     """The stop order in an envelope; nothing where a known person signed something else (a restart)."""
-    keys = {key.key_id: key for person in roster.people for key in person.keys}
+    # Somebody who has left is no stranger: their stop holds, and their restart is not taken for an unknown order.
+    owner = {key.key_id: person for person in (*roster.former, *roster.people) for key in person.keys}
+    keys = {key.key_id: key for person in owner.values() for key in person.keys}
     statement, signers = verify_envelope(envelope, keys)
     predicate = statement.predicate
     if statement.predicate_type != PREDICATES["stop"] or predicate.get("decision") != STOP:
         return None
-    people = [person for key_id in sorted(signers) if (person := roster.person_of(key_id)) is not None]
+    people = [owner[key_id] for key_id in sorted(signers)]
     held = {role for person in people for role in person.roles}
     # A role that the signer does not hold is not shown, but the stop counts: first stop, then argue.
     role = str(predicate.get("role")) if predicate.get("role") in held else "unknown"

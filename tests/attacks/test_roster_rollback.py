@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.core.site.papers import list_max_age, read_policy, read_roster
+from sekisho.core.site.papers import earlier_rosters, list_max_age, read_policy, read_roster, read_stops, read_study
 from sekisho.governance.errors import GovernanceError
-from sekisho.governance.signing.envelope import read_envelopes, sign_statement, write_envelopes
+from sekisho.governance.signing.envelope import Subject, read_envelopes, sign_statement, write_envelopes
 from sekisho.governance.signing.keys import demo_key
+from sekisho.governance.signing.stop import EVERYTHING, stop_statement
 from sekisho.governance.signing.succession import succession_statement
 
 from ..federation import study_folder
 from ..federation.books import entries, open_federation
+from ..federation.command import sekisho_here
 from ..federation.study_folder import PEOPLE, SITES
 
+NOW = datetime(2026, 11, 2, tzinfo=UTC)
 FIRST_SIGNERS = ("person-legal", "person-it")
 
 
@@ -72,6 +75,15 @@ def test_a_roster_that_follows_another_is_accepted_and_the_one_before_is_not_any
     federation.close()
 
 
+def test_only_the_reset_of_a_demo_forgets_the_accepted_roster(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hand_on(study)
+    assert refusals(study) == {}
+    put_back(study, 1)
+    assert set(refusals(study).values()) == {"ROSTER_ROLLED_BACK"}
+    assert sekisho_here(capsys, "study", "reset-demo", study).exit == 0
+    assert refusals(study) == {}
+
+
 def test_another_roster_of_the_same_version_is_refused_though_every_site_signed_it(study: Path) -> None:
     assert refusals(study) == {}
     study_folder.change(study / "roster.yaml", "country: JP", "country: DE")
@@ -99,6 +111,28 @@ def test_somebody_who_was_taken_out_no_longer_approves_nor_did_before(study: Pat
     hand_on(study, ("pseudonym: person-it", "pseudonym: new-it"), (old, key))
     # the study and the policies were approved under version 1, by somebody who is not in version 2
     assert set(refusals(study).values()) == {"POLICY_NOT_SIGNED"}
+
+
+def test_somebody_who_was_taken_out_has_stopped_what_they_stopped(study: Path) -> None:
+    roster, content = study_folder.read_roster(study), read_study(study)
+    subject = Subject("roster.yaml", roster.fingerprint)
+    order = stop_statement(role="business", subjects=[subject], reason="INCIDENT", issued=NOW, scope=EVERYTHING)
+    (study / "stops").mkdir()
+    signed = sign_statement(order, [demo_key("person-business")])
+    (study / "stops" / "stop.dsse.json").write_bytes(signed.to_bytes())
+    business = demo_key("person-business").public.to_text()
+    hand_on(study, ("pseudonym: person-business", "pseudonym: new-business"),
+            (business, demo_key("new-business").public.to_text()))
+    now = datetime.now(UTC)
+    stops = read_stops(study, read_roster(study, now=now), content, read_policy(study, SITES[0]), now=now)
+    assert (stops.stopped, stops.code) == (True, "STOPPED")
+    # another file of that version is not taken for it: then nobody knows whose order this is
+    path = study / "rosters" / "1.yaml"
+    path.write_text(path.read_text("utf-8") + "# one remark more\n", "utf-8")
+    assert earlier_rosters(study, study_folder.read_roster(study)) == ()
+    with pytest.raises(GovernanceError) as caught:
+        read_roster(study, now=now)
+    assert caught.value.code == "ROSTER_CHAIN_MISSING"
 
 
 def test_what_was_signed_with_a_key_that_was_exchanged_counts_no_more(study: Path) -> None:
