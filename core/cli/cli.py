@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 COMMANDS: dict[str, tuple[str, str]] = {
     "pilot": ("pilot", "Run a study, every site in this process; write its report."),
     "study": ("study", "A study of your own: draft, keys, where it stands."),
-    "legal": ("legal", "Read, check, sign papers; see what a study would be allowed."),
+    "legal": ("legal", "Policies and approvals: read, compare, try, sign, stop."),
     "site": ("site", "A site's own view: roster, budget and consent."),
     "compliance": ("compliance", "Export evidence, and verify it."),
     "doctor": ("doctor", "Prove that each protection is on, by trying to break it."),

@@ -5,6 +5,7 @@ Loads no torch, no TenSEAL, no accountant, and touches no record, ledger or cons
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -25,10 +26,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.callback()
 def legal_commands() -> None:
-    """Read, check, sign papers; see what a study would be allowed."""
+    """Policies and approvals: read, compare, try, sign, stop."""
 
 
-@app.command()
+@app.command(short_help="Read a policy strictly; say what will be enforced.")
 @guarded()
 def check(
     policy: Path = typer.Argument(..., help="A policy.yaml."),
@@ -54,21 +55,26 @@ def check(
     )
 
 
-app.command("sign")(sign)
-app.command("show")(show)
-app.command("diff")(diff)
-app.command("combine")(combine)
-app.command("lint")(lint)
-app.command("amend")(amend)
-app.command("revoke")(revoke)
-app.command("stop")(stop)
-app.command("resume")(resume)
-app.command("stops")(stops)
-app.command("test")(try_cases)
-app.command("template")(template)
-app.command("schema")(schema)
-app.command("odrl")(odrl)
-app.command("decide")(decide_study)
+# In the order in which they are needed: write, read, try, sign, stop.
+_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
+    ("template", template, "List the policies to start from, or write one."),
+    ("schema", schema, "The form of a policy, for editors (JSON Schema)."),
+    ("show", show, "Prose beside what the system will enforce, and who signed."),
+    ("lint", lint, "What a careful colleague would point out."),
+    ("test", try_cases, "Hold a policy's answers against its cases."),
+    ("diff", diff, "What a new version allows and what it forbids."),
+    ("combine", combine, "What several sites permit together."),
+    ("decide", decide_study, "What every clause says to a study, and what would fix a no."),
+    ("sign", sign, "Approve a paper with your own key."),
+    ("revoke", revoke, "Take your approval back, or say no."),
+    ("amend", amend, "Begin the next version of a policy."),
+    ("stop", stop, "Stop at once."),
+    ("resume", resume, "Sign, in one role, that a stop is lifted."),
+    ("stops", stops, "Show the stops, or sign the list of them."),
+    ("odrl", odrl, "A policy as ODRL, for information."),
+)
+for _name, _command, _short in _COMMANDS:
+    app.command(_name, short_help=_short)(_command)
 
 
 def _texts() -> Catalogue:
