@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sekisho.core.messages import Finish, SignedMessage
+from sekisho.core.messages import Decline, Finish, SignedMessage
 from sekisho.governance.signing.keys import demo_key
 from sekisho.privacy.encryption import frame
 from sekisho.privacy.encryption.aggregation import Aggregator
 from sekisho.privacy.encryption.presets import PRESETS
-from sekisho.privacy.errors import LedgerError
 
 from ..federation.books import Spent, entries
 from ..federation.study_folder import SITES
@@ -336,9 +335,8 @@ def test_readies_sent_again_get_the_same_bytes_again_and_cost_nothing(study: Pat
         assert ongoing.result is not None and ongoing.result.state_macs_agree
         # once settled, not even the same bytes
         victim = ongoing.federation.sites[VICTIM]
-        with pytest.raises(LedgerError) as caught:
-            victim.handle(ongoing.sent_to(VICTIM, "readies")[-1].to_bytes())
-        assert caught.value.code == "RUN_CLOSED"
+        declined = victim.handle(ongoing.sent_to(VICTIM, "readies")[-1].to_bytes())
+        assert isinstance(declined.message.body, Decline) and declined.message.body.code == "STUDY_STATE"
 
 
 def log_of(ongoing: Attack, site: str) -> list[bytes]:
