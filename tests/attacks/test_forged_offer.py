@@ -5,6 +5,7 @@ Each is handed to one site of a real federation that has no run open; its ledger
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,9 +25,9 @@ STUDY = "small-study"
 
 
 @pytest.fixture(scope="module")
-def federation(signed_study: Path) -> Iterator[Federation]:
+def federation(signed_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     """Only refused offers reach it, so nothing in it may move."""
-    federation = open_federation(signed_study)
+    federation = open_federation(Path(shutil.copytree(signed_study, tmp_path_factory.mktemp("forged") / "study")))
     yield federation
     assert books(federation) == {site: Spent(0, 0, "none", 0.0) for site in SITES}
     assert not any(entries(federation, site, "budget.reserved") for site in SITES)

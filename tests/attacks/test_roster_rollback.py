@@ -117,7 +117,7 @@ def test_somebody_who_was_taken_out_has_stopped_what_they_stopped(study: Path) -
     roster, content = study_folder.read_roster(study), read_study(study)
     subject = Subject("roster.yaml", roster.fingerprint)
     order = stop_statement(role="business", subjects=[subject], reason="INCIDENT", issued=NOW, scope=EVERYTHING)
-    (study / "stops").mkdir()
+    (study / "stops").mkdir(exist_ok=True)
     signed = sign_statement(order, [demo_key("person-business")])
     (study / "stops" / "stop.dsse.json").write_bytes(signed.to_bytes())
     business = demo_key("person-business").public.to_text()

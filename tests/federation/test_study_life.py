@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from sekisho.core.errors import CoreError
 from sekisho.core.paperwork.standing import standing
+from sekisho.core.site.papers import list_max_age
 from sekisho.core.site.publish import publish
 from sekisho.core.site.state import RunState
 from sekisho.governance.errors import GovernanceError
 from sekisho.governance.signing.envelope import Statement, read_envelopes, sign_statement, write_envelopes
 from sekisho.governance.signing.keys import demo_key
+from sekisho.governance.signing.stop import read_list, read_orders
+from sekisho.governance.signing.stop_list import list_state
 
 from . import study_folder
 from .books import entries, open_federation
@@ -105,5 +108,27 @@ def test_approvals_taken_back_before_the_release_keep_the_adapter_in(study: Path
         assert caught.value.code == "STUDY_NOT_APPROVED" and not (study.parent / "adapter").exists()
         assert entries(federation, SITES[0], "decision.refuse")[-1]["data"] == {"codes": ["STUDY_NOT_APPROVED"]}
         assert isinstance(site.state, RunState)
+    finally:
+        federation.close()
+
+
+def test_the_coordinator_keeps_the_list_of_stops_fresh_while_it_runs(study: Path) -> None:
+    """On a clock that goes on by minutes at every look, a run outlasts any single list."""
+    begun = now = datetime.now(UTC)
+
+    def clock() -> datetime:
+        nonlocal now
+        now += timedelta(minutes=4)
+        return now
+
+    federation = open_federation(study, clock=clock)
+    try:
+        now += timedelta(hours=25)  # between opening and the run nobody signs
+        federation.run("probe")
+        allowed = timedelta(hours=list_max_age(federation.sites[SITES[0]].folder.policy))
+        assert now - begun - timedelta(hours=25) > allowed
+        folder = study / "stops"
+        listed = list_state(federation.roster, read_list(folder), read_orders(folder), now=now)
+        assert listed.issued is not None and now - listed.issued < allowed
     finally:
         federation.close()
