@@ -67,7 +67,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("decide", decide_study, "What every clause says to a study, and what would fix a no."),
     ("sign", sign, "Approve a paper with your own key."),
     ("revoke", revoke, "Take your approval back, or say no."),
-    ("amend", amend, "Begin the next version of a policy."),
+    ("amend", amend, "Begin the next version of a policy or roster."),
     ("stop", stop, "Stop at once."),
     ("resume", resume, "Sign, in one role, that a stop is lifted."),
     ("stops", stops, "Show the stops, or sign the list of them."),

@@ -192,15 +192,22 @@ def combine(
 
 
 @guarded()
-def amend(policy: Path = POLICY, language: Language = LANGUAGE, as_json: bool = JSON) -> None:
-    """Begin the next version of a policy: keep the present one, and write what the new one replaces."""
+def amend(
+    file: Path = typer.Argument(..., help="A policy.yaml, or the roster.yaml of a study; in force."),
+    language: Language = LANGUAGE,
+    as_json: bool = JSON,
+) -> None:
+    """Begin the next version of a policy or a roster: keep the present one, and write what the new one replaces."""
     from ..paperwork.amending import begin_version
+    from ..paperwork.paper import ROSTER
 
     terminal = Terminal(as_json=as_json)
-    begun = begin_version(policy, now=_now())
-    versions = {"old": begun.old_version, "new": begun.new_version, "kept": f"{EARLIER}/{begun.kept.name}"}
-    terminal.say(_say("amend.begun", language, file=policy.name, **versions))
-    terminal.say(_say("amend.next", language, policy=policy))
+    begun = begin_version(file, now=_now())
+    versions = {
+        "old": begun.old_version, "new": begun.new_version, "kept": f"{begun.kept.parent.name}/{begun.kept.name}"
+    }
+    terminal.say(_say("amend.begun", language, file=file.name, **versions))
+    terminal.say(_say("amend.next-roster" if file.name == ROSTER else "amend.next", language, policy=file))
     terminal.result({"kept": str(begun.kept), "version": begun.new_version, "supersedes": begun.supersedes})
 
 

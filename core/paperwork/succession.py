@@ -63,8 +63,7 @@ def open_succession(study_folder: Path, *, now: datetime) -> Succession:
         raise Refused(
             "ROSTER_FIRST",
             "this roster names no version before it, so every site signs it",
-            "`sekisho site sign-roster SITE`; to hand a roster on, keep the old one as rosters/<version>.yaml with its "
-            "signatures, count the version up, and write supersedes: with its fingerprint",
+            "`sekisho site sign-roster SITE`; to hand on one that is in force, begin with `sekisho legal amend`",
         )
     earlier = earlier_rosters(study_folder, new)
     before = next((one for one in earlier if one.roster.fingerprint == new.supersedes), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -288,6 +289,26 @@ def test_a_version_that_was_kept_is_never_written_over(policy: Path) -> None:
     done = run("legal", "amend", policy)
     assert done.exit == 3 and "EARLIER_DIFFERS" in done.err
     assert kept.read_text("utf-8") == "what others compared with" and policy.read_bytes() == before
+
+
+def test_a_roster_is_handed_on_by_commands_alone_and_the_papers_hold(policy: Path) -> None:
+    """The example's roster loses one person; the same legal and IT sign for both versions."""
+    roster = policy.parents[2] / "roster.yaml"
+    before = roster.read_bytes()
+    assert run("legal", "amend", roster).exit == 0
+    assert (roster.parent / "rosters" / "1.yaml").read_bytes() == before
+    assert (roster.parent / "rosters" / "1.yaml.dsse.json").is_file()
+    text = roster.read_text("utf-8").replace("business: 1, ", "")
+    people = re.sub(r"  - pseudonym: (wanko-business|sakura)\n(?:    .*\n)+", "", text)
+    roster.write_text(people, "utf-8")
+    for role, person in (("legal", "hinoki"), ("it", "kaede")):
+        done = run("legal", "sign", roster, "--role", role, "--as", person, "--yes")
+        assert done.exit == 0, done.err
+    assert "still missing: nobody" in done.out and "sakura" in done.out
+    # wanko's policy wants a business role to be able to stop, and the requester is no longer known
+    decided = run("legal", "decide", roster.parent, "--json").told
+    assert {code for _, _, code in decided["denied"]["wanko"]} == {"STOP_ROLE_MISSING", "APPROVED_BY_REQUESTER"}
+    assert {code for _, _, code in decided["denied"]["kohi"]} == {"APPROVED_BY_REQUESTER"}
 
 
 # --- what is loaded
