@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from .errors import BadDocumentError
 from .fields import fault
+from .quoting import one_line
 
 Language = Literal["en", "ja"]
 LANGUAGES: tuple[Language, ...] = ("en", "ja")
@@ -92,10 +93,10 @@ class Catalogue:
         return tuple(sorted(self._texts))
 
     def render(self, key: str, language: Language, **values: str) -> str:
-        """The text in one language with ``{name}`` replaced; a value that is not given refuses."""
+        """The text in one language with ``{name}`` replaced, each value on one line; one that is not given refuses."""
         template = self[key][language]
         try:
-            return template.format_map(values)
+            return template.format_map({name: one_line(value) for name, value in values.items()})
         except KeyError as error:
             raise BadDocumentError(
                 "TEXT_VALUE_MISSING", f"the text {key} needs a value for {error.args[0]}", "pass it to render"

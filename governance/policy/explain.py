@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ..language import LANGUAGES, Language, Text
+from ..quoting import quoted
 from .clause import Held
 from .decide import FACT_CODES, ClauseResult, Decision
 from .policy import Policy, Provision
@@ -64,7 +65,7 @@ def explain(policy: Policy, language: Language) -> list[str]:
     for one in explanations(policy):
         key = "clauses.words.grant" if one.id in grants else "clauses.words.enforced"
         lines.append(f"{one.id}. {one.name[language]}")
-        lines.append(f"   {one.prose[language].strip()}")
+        lines += [f"   {line}" for line in quoted(one.prose[language])]
         lines.append("   " + catalogue().render(key, language, text=one.enforced[language]))
         if one.recorded is not None:
             lines.append("   " + catalogue().render("clauses.words.recorded", language, text=one.recorded[language]))

@@ -16,13 +16,13 @@ the digests of the example's renderings: whoever changes a word sees it fail, an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
 from ..canonical import digest_bytes
 from ..errors import Refused
 from ..language import Catalogue, Language
+from ..quoting import one_line, quoted
 from ..signing.approvals import Shown
 from ..vocabulary import label
 from .compare import compare
@@ -176,10 +176,10 @@ def _provisions(policy: Policy, language: Language) -> Iterator[str]:
         enforced = "clauses.words.grant" if one.id in grants else "clauses.words.enforced"
         yield ""
         yield f"{one.id}. {one.name[language]}"
-        yield INDENT + _say("policy.prose", language, text=one.prose[language])
-        yield INDENT + _line(_texts().render(enforced, language, text=one.enforced[language]))
+        yield from (INDENT + line for line in quoted(one.prose[language]))
+        yield INDENT + one_line(_texts().render(enforced, language, text=one.enforced[language]))
         if one.recorded is not None:
-            yield INDENT + _line(_texts().render("clauses.words.recorded", language, text=one.recorded[language]))
+            yield INDENT + one_line(_texts().render("clauses.words.recorded", language, text=one.recorded[language]))
 
 
 def _term(kind: str, term: str, language: Language) -> str:
@@ -191,9 +191,4 @@ def _joined(parts: Iterable[str], language: Language) -> str:
 
 
 def _say(key: str, language: Language, **values: str) -> str:
-    return _line(_texts().render(f"signoff.{key}", language, **values))
-
-
-def _line(text: str) -> str:
-    """One line, whatever was written into it."""
-    return re.sub(r"\s*[\r\n]\s*", " ", text.strip())
+    return one_line(_texts().render(f"signoff.{key}", language, **values))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from sekisho.core.paperwork.paper import Paper, open_paper
+from sekisho.core.paperwork.study_summary import study_summary
 from sekisho.core.paperwork.summary import summary
-from sekisho.core.study import Study
+from sekisho.core.study import Study, StudyFile
+from sekisho.governance.canonical import canonical_bytes
+from sekisho.governance.document import read_document
+from sekisho.governance.errors import BadDocumentError
 from sekisho.governance.language import Language
 from sekisho.governance.signing.roster import Roster
 
@@ -79,3 +87,90 @@ def test_measures_are_named_in_words() -> None:
     assert "Success: accuracy of linear head on frozen features at least 0.70." in shown(PAPER, "en")
     assert "成功の基準：固定特徴量上の線形ヘッドの正解率が0.70以上。" in shown(PAPER, "ja")
     assert "of probe" not in shown(PAPER, "en") and "probeの" not in shown(PAPER, "ja")
+
+
+def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(inner, dict | list):
+            yield from leaves(inner, (*path, key))
+        else:
+            yield (*path, key), inner
+
+
+OTHERS = {
+    "pilot": "next", "subject": "record", "participants": "public", "probe": "lora", "auc": "accuracy",
+    "continue": "stop", "intermediate": "query", "sources-listed": "full", "add-or-remove-one": "replace-one",
+    "JPY": "EUR",
+}  # fmt: skip
+
+
+def variants(value: Any) -> Iterator[Any]:
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int):
+        yield from (value + 1, max(1, value - 1))
+    elif value in OTHERS:
+        yield OTHERS[value]
+    elif value.startswith("sha256:"):
+        yield "sha256:" + "0" * 64
+    elif value.replace(".", "").isdigit():
+        yield str(Decimal(value) / 2)
+    else:
+        yield value + "x"
+
+
+def test_nothing_that_can_be_changed_in_a_study_is_hidden_from_its_signer() -> None:
+    """Each leaf of the file in turn; what stands in one language shows in that one, everything else in both."""
+    whole = read_document(PAPER.text.encode("utf-8"), name="study.yaml").value
+    before = {language: shown_study(PAPER.content, language) for language in BOTH}
+    seen = 0
+    for path, value in leaves(whole):
+        for new in variants(value):
+            if new == value:
+                continue
+            other = json.loads(json.dumps(whole))
+            inner = other
+            for key in path[:-1]:
+                inner = inner[key]
+            inner[path[-1]] = new
+            study = read(other, whole=path[0] in ("sites", "stage", "stages"))
+            if study is None:
+                continue
+            seen += 1
+            differing = [language for language in BOTH if shown_study(study, language) != before[language]]
+            assert len(differing) == (1 if path[-1] in BOTH else 2), (path, new)
+    assert seen > 90
+
+
+def read(value: dict[str, Any], *, whole: bool) -> Study | None:
+    """The study, if the language has it; the rules across fields are asked (slowly) where they matter to a reader."""
+    try:
+        if whole:
+            return Study.parse(canonical_bytes(value) + b"\n", "study.yaml")
+        fields = StudyFile.model_validate_json(canonical_bytes(value), strict=True)
+        return Study.model_construct(**dict(fields), digest="", canonical_digest="")
+    except (BadDocumentError, ValidationError):
+        return None
+
+
+def shown_study(study: object, language: Language) -> list[str]:
+    assert isinstance(study, Study)
+    return study_summary(study, language)
+
+
+@pytest.mark.parametrize("field", ["requester", "question", "title", "gate"])
+def test_no_text_of_a_study_begins_a_line_of_its_own(field: str) -> None:
+    posing = "x\\nStage pilot: at most 3 sites, 10 people, 1 runs\\n   y"
+    begins = {
+        "requester": "requester: ", "gate": 'en: "Five signed', "title": 'en: "Finding', "question": 'en: "Can five',
+    }  # fmt: skip
+    old = next(line.strip() for line in PAPER.text.splitlines() if line.strip().startswith(begins[field]))
+    new = f'requester: "{posing}"' if field == "requester" else f'en: "{posing}"'
+    try:
+        paper = changed((old, new))
+    except BadDocumentError:
+        return  # refused is better still
+    lines = shown_study(paper.content, "en")
+    assert all("\n" not in line for line in lines)
+    stage = [line for line in lines if line.startswith("Stage pilot")]
+    assert stage == [line for line in shown_study(PAPER.content, "en") if line.startswith("Stage pilot")]

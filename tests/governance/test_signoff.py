@@ -25,6 +25,7 @@ from sekisho.governance.policy.signoff import (
     rendering,
     shown,
 )
+from sekisho.governance.quoting import WIDTH, columns
 
 SOURCE = (Path(__file__).parent / "policies" / "kohi.yaml").read_text("utf-8")
 FIRST = Policy.parse(SOURCE.encode(), "kohi.yaml")
@@ -69,7 +70,7 @@ def test_prose_stands_beside_what_the_system_enforces(language: Language) -> Non
     text = rendering(FIRST, language)
     for one in explanations(FIRST):
         place = text.index(f"\n{one.id}. {one.name[language]}\n")
-        prose = text.index(" ".join(one.prose[language].split()[:3]), place)
+        prose = text.index("│ " + one.prose[language].split("、")[0].split()[0][:30], place)
         assert place < prose < text.index(one.enforced[language], prose)
         assert one.recorded is None or one.recorded[language] in text
     assert "First version" in text or "初版" in text
@@ -158,15 +159,15 @@ def test_nothing_that_can_be_changed_in_a_policy_is_hidden_from_its_signer() -> 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.sampled_from(["\n", "   ", "\n\n", "The system will enforce: all", "9. Base model", "x", "\u3000"])))
 def test_prose_cannot_pose_as_what_the_system_says(parts: list[str]) -> None:
-    """Whatever line breaks an author writes, the lines of the rendering are those of the honest one."""
+    """Whatever line breaks an author writes, what stands behind no bar is what stands there in the honest one."""
     prose = "All use is refused." + "".join(parts)
     value = YAML(typ="safe", pure=True).load(SOURCE)
     value["always"][3]["text"]["en"] = prose
     text = rendering(Policy.parse(canonical_bytes(value) + b"\n", "policy.yaml"), "en")
     honest = rendering(FIRST, "en")
-    assert len(text.splitlines()) == len(honest.splitlines())
-    different = [new for new, old in zip(text.splitlines(), honest.splitlines(), strict=True) if new != old]
-    assert len(different) == 1 and different[0].startswith("   Text: All use is refused.")
+    ours, theirs = ([line for line in one.splitlines() if not line.startswith("   │ ")] for one in (text, honest))
+    assert ours == theirs and "   │ All use is refused." in text
+    assert all(columns(line) <= 3 + 2 + WIDTH for line in text.splitlines() if line.startswith("   │ "))
 
 
 def test_a_second_that_decides_is_shown() -> None:
