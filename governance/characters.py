@@ -25,7 +25,10 @@ from functools import cache
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _RIGHT_TO_LEFT = frozenset(("R", "AL", "AN"))  # classes that move their neighbours on the screen
 # Drawn as nothing, and yet not format characters.
-_BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+_BLANK_LETTERS = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\U00016fe4\U0001d159"
+)
+_OVERLAY = 1  # combining class of marks that strike out the letter before them
 _SPACES = frozenset("\u0020\u3000")  # the space of English and the full-width space of Japanese
 # Letters drawn like a Latin one in common fonts; from Unicode's confusables.txt and by eye.
 _LIKE_LATIN = frozenset("АВЕЅІЈКМНОРСТУХаеѕіјкорсухһԁԛԝүӏґг" + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹϳαγικνορτυωχϲ")
@@ -108,6 +111,8 @@ def _judge(character: str) -> tuple[str, str, str] | None:  # noqa: PLR0911  one
         )
     if category == "Cc":
         return _CONTROL
+    if unicodedata.combining(character) == _OVERLAY:
+        return (_UNSEEN, f"the file has {name}, which strikes out the letter before it", "remove the character")
     if category == "Cf" or character in _BLANK_LETTERS or _is_variation_selector(character):
         return (
             _UNSEEN,

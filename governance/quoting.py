@@ -21,8 +21,14 @@ _PIECES = re.compile(r"[!-~]+|.", re.DOTALL)
 
 def one_line(text: str) -> str:
     """The text on one line: whitespace of any kind and length is one space, what is not seen is shown as U+FFFD."""
-    collapsed = re.sub(r"\s+", " ", text)
-    return "".join("\ufffd" if unicodedata.category(letter) in _UNSEEN else letter for letter in collapsed)
+    return plain(re.sub(r"\s+", " ", text))
+
+
+def plain(text: str) -> str:
+    """The text with U+FFFD for every character that is not drawn or could move a cursor."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join("\ufffd" if unicodedata.category(letter) in _UNSEEN else letter for letter in text)
 
 
 def quoted(text: str, width: int = WIDTH) -> list[str]:

@@ -27,12 +27,14 @@ import typer
 
 from ...governance.errors import BadDocumentError, BadSignatureError, BrokenLogError, GovernanceError
 from ...governance.errors import Refused as GovernanceRefused
+from ...governance.quoting import plain
 from ...privacy.errors import BudgetExceededError, LedgerError, PrivacyError
 from ..errors import CheckFailedError, CoreError, Refused
 
 DEFAULT_STUDY = Path("examples/food-quality")  # from the root of a clone, so that a first try needs no argument
 DEFAULT_OUT = Path("out")  # git-ignored; what is written there is for reading and can be deleted
 DONE, FOUND, UNUSABLE, REFUSED, DEFECT, INTERRUPTED = 0, 1, 2, 3, 70, 130
+PIPE_CLOSED = 141  # 128 and SIGPIPE, as other commands end whose reader has gone
 REFUSALS = (Refused, GovernanceRefused, BudgetExceededError, BadSignatureError)
 CODED = (CoreError, GovernanceError, PrivacyError)
 # A ledger that cannot be written is a full disk; every other complaint of a ledger is a refusal to run.
@@ -59,7 +61,7 @@ class Terminal:
         """One line of prose on standard output; nothing under ``--json``."""
         self._end_stage()
         if not self.as_json:
-            print(text, flush=True)
+            print(seen(text), flush=True)
 
     def result(self, value: Mapping[str, Any]) -> None:
         """The command's result under ``--json``."""
@@ -97,15 +99,20 @@ class Terminal:
             raise SystemExit(exit_code)
         word = "refused" if exit_code == REFUSED else "found" if exit_code == FOUND else "error"
         for sentence, code, hint in told(error, sites):
-            print(f"sekisho: {word}: {sentence} [{code}]", file=sys.stderr)
+            print(seen(f"sekisho: {word}: {sentence} [{code}]"), file=sys.stderr)
             if hint:
-                print(f"sekisho: hint: {hint}", file=sys.stderr, flush=True)
+                print(seen(f"sekisho: hint: {hint}"), file=sys.stderr, flush=True)
         raise SystemExit(exit_code)
 
     def _end_stage(self) -> None:
         if self._stage:
             print(file=sys.stderr)
             self._stage = ""
+
+
+def seen(text: str) -> str:
+    """The text without what moves a cursor or is not drawn: a name of a file can hold anything."""
+    return "\n".join(plain(line) for line in text.split("\n"))
 
 
 def described(error: Exception) -> dict[str, Any]:
@@ -166,6 +173,10 @@ def guarded(*, policy_is_refusal: bool = False) -> Callable[[Callable[P, None]],
                 # whoever asks a second time is not made to wait for work that is being put down
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
                 terminal.fail(_Plain("INTERRUPTED", "interrupted", INTERRUPTED_HINT), INTERRUPTED)
+            except BrokenPipeError:
+                # whoever reads the output has seen enough; nothing more can be printed, not even at exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise SystemExit(PIPE_CLOSED) from None
             except OSError as error:
                 terminal.fail(_from_os(error), UNUSABLE)
             except Exception as error:  # noqa: BLE001  the outermost boundary: a person never sees a traceback

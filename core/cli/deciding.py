@@ -6,7 +6,6 @@ site decides again, with its own facts, before a record is read.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from ...governance.policy.always_clauses import ALWAYS
 from ...governance.policy.decide import Decision, decide
 from ...governance.policy.explain import Denial, denials, name_of
 from ...governance.policy.grant_clauses import GRANTS
+from ...governance.quoting import columns
 from ..data.intake import BaseModelFacts, inspect, locate
 from ..errors import CoreError, Refused
 from ..gate.facts import Standing, request_for
@@ -33,6 +33,11 @@ from .stopping import list_assumed
 HOUSE = __name__.removesuffix(".cli.deciding")
 ACTIONS = ("train", "release")
 GAP = "  "
+# What a site alone can know: taken here from the study, or for granted, and marked where it decides.
+ASSUMED = frozenset(
+    {"consent.eligible", "budget.run_epsilon", "budget.run_delta", "budget.lifetime_fits", "stop.list_age_hours"}
+)
+ASSUMED_MARK = " *"
 MAKERS_IN_ONE_TABLE = 6  # more columns than a terminal of 100 characters shows with names of usual length
 
 
@@ -71,7 +76,7 @@ def decide_study(
     beyond = _beyond(study, content, base_model, now)
     for line in (*_table(answers, language), *_reasons(answers, language), *_caps(beyond, language)):
         terminal.say(line)
-    terminal.say(_texts()["legal.decide.assumed"][language])
+    terminal.say(f"* {_texts()['legal.decide.assumed'][language]}")
     terminal.say(list_assumed(study, language))
     found = _found(answers, beyond)
     no = [site for site, answer in answers.items() if not answer.permits]
@@ -157,9 +162,10 @@ def _table(answers: Mapping[str, Answer], language: Language) -> list[str]:
 def _block(answers: Mapping[str, Answer], language: Language) -> list[str]:
     rows = [["", *answers]]
     for declared in (*ALWAYS.values(), *GRANTS.values()):
+        star = ASSUMED_MARK if any(one.fact in ASSUMED for one in declared.fields) else ""
         cells = [_cell(answer, declared.name, language) for answer in answers.values()]
-        rows.append([name_of(declared.name)[language], *cells])
-    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
+        rows.append([name_of(declared.name)[language] + star, *cells])
+    widths = [max(columns(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [GAP.join(_padded(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
@@ -169,13 +175,8 @@ def _cell(answer: Answer, clause_type: str, language: Language) -> str:
     return _texts()[f"legal.decide.{'denied' if clause_type in answer.denied_types else 'permitted'}"][language]
 
 
-def _width(text: str) -> int:
-    # Japanese letters take two columns of a terminal.
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
-
-
 def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))
+    return text + " " * (width - columns(text))
 
 
 def _reasons(answers: Mapping[str, Answer], language: Language) -> list[str]:
@@ -199,8 +200,8 @@ def _reason(site: str, denial: Denial, names: Sequence[str], language: Language)
         say("legal.decide.reason", language, site=site, clause=denial.clause, name=denial.name[language],
             code=denial.code, reason=denial.reason[language]),
         f"{GAP}-> {denial.fix[language]}",
-        GAP + say("legal.decide.source", language, fact=denial.fact, source=denial.source[language],
-                  asked=", ".join(names)),
+        GAP + say("legal.decide.source-assumed" if denial.fact in ASSUMED else "legal.decide.source", language,
+                  fact=denial.fact, source=denial.source[language], asked=", ".join(names)),
     ]  # fmt: skip
 
 

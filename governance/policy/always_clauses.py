@@ -259,10 +259,10 @@ PRIVACY_BUDGET = ClauseType(
 
 
 class ListedModel(DocumentModel):
-    """One base model: its name for people, the digest of its weights for the system."""
+    """One base model: the digest of its weights for the system, and a name, which stands behind it, for people."""
 
-    name: Annotated[str, Bounds(min_length=1, max_length=200)]
     digest: Digest
+    name: Annotated[str, Bounds(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$")]
 
 
 class BaseModelRule(Clause):

@@ -6,6 +6,8 @@ import ast
 import errno
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -211,3 +213,14 @@ def test_no_hint_brings_its_own_label_and_every_refusal_of_core_has_one() -> Non
                     assert hints, f"{path}:{node.lineno}: a refusal without a hint"
                 seen += 1
     assert seen > 100
+
+
+def test_what_a_file_is_called_moves_no_cursor(capsys: Capture) -> None:
+    Terminal().say("stops/\x1b[2J\x1b[Hno stop lies here\x1b[8m\nnext\u202eline")
+    assert capsys.readouterr().out == "stops/\ufffd[2J\ufffd[Hno stop lies here\ufffd[8m\nnext\ufffdline\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault(tmp_path: Path) -> None:
+    words = f"{sys.executable} -c 'from sekisho.core.cli.cli import main; main()' legal template"
+    done = subprocess.run(["bash", "-c", f"{words} | head -1"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.count("\n") == 1

@@ -35,6 +35,10 @@ def test_the_writing_of_contracts_is_accepted(text: str) -> None:
         ("\u00ad", "INVISIBLE_CHARACTER"),  # soft hyphen
         ("\ufeff", "INVISIBLE_CHARACTER"),  # byte order mark
         ("\ufe0f", "INVISIBLE_CHARACTER"),  # variation selector
+        ("\u180b", "INVISIBLE_CHARACTER"),  # Mongolian variation selector
+        ("\U0001d159", "INVISIBLE_CHARACTER"),  # musical null notehead
+        ("\U00016fe4", "INVISIBLE_CHARACTER"),  # Khitan filler
+        ("\u0336", "INVISIBLE_CHARACTER"),  # strikes out the letter before it
         ("\U000e0101", "INVISIBLE_CHARACTER"),  # ideographic variation selector
         ("\U000e0041", "INVISIBLE_CHARACTER"),  # tag letter
         ("\u3164", "INVISIBLE_CHARACTER"),  # Hangul filler
