@@ -23,15 +23,22 @@ ROOT = Path(__file__).parents[2]
 REGIMES = ("appi-manufacturing-customers", "finance", "gdpr-health-research", "hipaa-limited-data", "internal-pilot")
 # What each regime stands on, as its policy must cite it.
 CITED = {
-    "appi-manufacturing-customers": ("17(1)", "18(1)", "20(2)", "27(1)", "Art. 28", "Art. 29 and 30", "Art. 35",
-                                     "https://laws.e-gov.go.jp/law/415AC0000000057"),
-    "finance": ("6(1)(f)", "Bank secrecy", "DORA", "SR 26-2", "FISC", "https://eur-lex.europa.eu/eli/reg/2022/2554/oj"),
-    "gdpr-health-research": ("6(1)(e)", "9(2)(j)", "89(1)", "5(1)(b)", "5(1)(e)", "17(3)(d)", "21(6)", "Art. 35",
+    "appi-manufacturing-customers": ("17(1)", "18(1)", "20(2)", "27(1)", "Art. 28", "Art. 28(1) and (3)",
+                                     "Art. 29 and 30", "Art. 35", "https://laws.e-gov.go.jp/law/415AC0000000057"),
+    "finance": ("6(1)(f)", "6(1)(c)", "2015/849", "2024/1624", "Bank secrecy", "DORA", "SR 26-2",
+                "FISC", "https://eur-lex.europa.eu/eli/reg/2022/2554/oj"),
+    "gdpr-health-research": ("6(1)(e)", "9(2)(j)", "89(1)", "5(1)(b)", "5(1)(e)", "13(3)", "14(4)",
+                             "14(5)(b)", "17(3)(d)", "21(1)", "21(6)", "Art. 26", "Art. 35", "35(2)", "39(1)(c)",
                              "Chapter V", "https://eur-lex.europa.eu/eli/reg/2016/679/oj"),
     "hipaa-limited-data": ("164.514(e)", "data use agreement", "contacts them", "minimum necessary", "safeguards",
                            "https://www.ecfr.gov/"),
     "internal-pilot": ("no personal data", "works council", "§ 87(1) no. 6 BetrVG"),
 }  # fmt: skip
+# Fields that a company must choose a value for.
+CHOSEN = r" +(name: \{en|country|stop_by|restart_by|destinations|purposes|methods|stages|recipients|downstream_uses)\b"
+# Where a policy says what stays, it speaks of training: a public test set may be cut from the same table.
+STAYS_EN = r"(?:\bNo\b[^.]*?|\bnever) leaves"
+STAYS_JA = r"[^。]*(?:は、一切|に一切|そのものは社外に)出[^。]*"
 Captured = pytest.CaptureFixture[str]
 
 
@@ -69,6 +76,23 @@ def test_the_prose_of_a_template_holds_no_number_that_a_decision_would_make_wron
             prose = provision.clause.text[language]
             number = re.search(r"epsilon|ε|delta|δ|20[0-9]{2}-|\b[0-9]+ (years?|hours?|steps?|sites?)\b", prose)
             assert number is None, prose
+
+
+@pytest.mark.parametrize("name", REGIMES)
+def test_whatever_a_company_must_choose_is_marked_in_a_template(name: str) -> None:
+    """Names, countries, who stops, and what a grant grants: a starting value that nobody looked at is not a choice."""
+    for line in read_template(name).splitlines():
+        assert not re.match(CHOSEN, line) or to_decide(line) == 1, line
+    assert "in the roster" in read_template(name).split("  controller:")[1].split("\n")[0]
+
+
+def test_no_policy_promises_that_no_record_at_all_leaves() -> None:
+    example = (ROOT / "examples" / "food-quality" / "sites").glob("*/policy.yaml")
+    papers = [*map(policy, REGIMES), *(Policy.parse(path.read_bytes(), path.name) for path in example)]
+    for read in papers:
+        for text in (provision.clause.text for provision in read.always):
+            assert all("used for training" in sentence for sentence in re.findall(STAYS_EN, text.en)), text.en
+            assert all("学習に用いる" in sentence for sentence in re.findall(STAYS_JA, text.ja)), text.ja
 
 
 @pytest.mark.parametrize("name", REGIMES)
