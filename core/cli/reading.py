@@ -133,13 +133,15 @@ def diff(
 def lint(policy: Path = POLICY, language: Language = LANGUAGE, as_json: bool = JSON) -> None:
     """Say what a careful colleague would point out; only an error is a finding (exit code 1)."""
     from ...governance.policy.lint import lint as remarks_on
+    from ...governance.policy.words import cited
 
     terminal = Terminal(as_json=as_json)
     read = parse_policy(policy, language)
     remarks = remarks_on(read, now=_now())
     for one in remarks:
         where = "field" if one.field else "clause" if one.clause else "whole"
-        place = _say(f"lint.{where}", language, clause=one.clause, field=one.field)
+        clause = cited(one.clause, language) if one.clause else _say("lint.whole", language)
+        place = _say(f"lint.{where}", language, clause=clause, field=one.field)
         terminal.say(_say(f"lint.{one.level}", language, code=one.code, place=place, text=one.text[language]))
     if not remarks:
         terminal.say(_say("lint.nothing", language))

@@ -9,10 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...governance.language import Language
-from ...governance.policy.changes import SIGNS, Changes, ClauseRow, Example, FactLine, FieldRow, Piece, changes
+from ...governance.policy.changes import (
+    SIGNS,
+    Changes,
+    ClauseRow,
+    Example,
+    FactLine,
+    FieldRow,
+    Piece,
+    changes,
+    header_words,
+    verdict_words,
+)  # fmt: skip
 from ...governance.policy.compare import Comparison, Verdict
 from ...governance.policy.policy import Policy
-from ...governance.policy.words import catalogue
+from ...governance.policy.sides import Sides
 
 INDENT = "  "
 MARKS = {"same": ("", ""), "removed": ("[-", "-]"), "added": ("{+", "+}")}  # as version control marks words
@@ -21,86 +32,91 @@ MARKS = {"same": ("", ""), "removed": ("[-", "-]"), "added": ("{+", "+}")}  # as
 def difference(comparison: Comparison, old: Policy, new: Policy, language: Language) -> list[str]:
     """The verdict, what becomes allowed, what becomes forbidden, clause by clause, and what is not judged."""
     found = changes(comparison, old, new, language)
-    names = new.id if new.id == old.id else _say("meta", language, old=old.id, new=new.id)
-    verdict = f"{SIGNS[comparison.verdict]} {_say(f'is.{comparison.verdict}', language)}"
+    say = Sides(old, new, language)
+    names = new.id if new.id == old.id else say("meta", old=old.id, new=new.id)
+    verdict = f"{SIGNS[comparison.verdict]} {verdict_words(comparison, found, say)}"
     return [
-        f"{names}, {_say('versions', language, old=old.version, new=new.version)}: {verdict}",
-        _say(f"sentence.{comparison.verdict}", language),
+        f"{names}, {say('versions', old=old.version, new=new.version)}: {verdict}",
+        say(f"sentence.{comparison.verdict}"),
         "",
-        *_example(found.allowed, "allowed", "denied-by-old", language),
+        *_example(found.allowed, "allowed", "denied-by-old", say),
         "",
-        *_example(found.forbidden, "forbidden", "denied-by-new", language),
+        *_example(found.forbidden, "forbidden", "denied-by-new", say),
         "",
-        *_clauses(found, language),
+        *_clauses(found, say),
         "",
-        *_not_judged(found, language),
-        *_whole(found, language),
+        *_not_judged(found, say),
+        *_whole(found, say),
     ]
 
 
-def _example(example: Example | None, key: str, reasons: str, language: Language) -> Iterator[str]:
-    yield _say(key, language)
+def _example(example: Example | None, key: str, reasons: str, say: Sides) -> Iterator[str]:
+    yield say(key)
     if example is None:
-        yield INDENT + _say(f"{key}-none", language)
+        yield INDENT + say(f"{key}-none")
         return
-    yield INDENT + _say(f"{key}-lead", language)
+    yield INDENT + say(f"{key}-lead")
     decided = {fact.fact for fact in example.deciding}
     for fact in (*(one for one in example.gist if one.fact not in decided), *example.deciding):
-        yield INDENT + _fact(fact, language)
-    yield INDENT + _say(reasons, language)
+        yield INDENT + _fact(fact, say)
+    yield INDENT + say(reasons)
     for reason in example.reasons:
-        cited = _say("grant-cited" if reason.grant else "clause-cited", language, id=reason.clause, name=reason.name)
-        yield INDENT * 2 + _say("gist", language, name=cited, value=reason.sentence)
+        cited = say("grant-cited" if reason.grant else "clause-cited", id=reason.clause, name=reason.name)
+        yield INDENT * 2 + say("gist", name=cited, value=reason.sentence)
 
 
-def _whole(found: Changes, language: Language) -> Iterator[str]:
+def _whole(found: Changes, say: Sides) -> Iterator[str]:
     """Every fact of the examples, last: a reader who trusts the first lines need not go through them."""
     for key, example in (("example-allowed", found.allowed), ("example-forbidden", found.forbidden)):
         if example is not None:
             yield ""
-            yield _say("gist", language, name=_say("whole", language), value=_say(key, language))
-            yield from (INDENT + _fact(fact, language) for fact in example.facts)
+            yield say("gist", name=say("whole"), value=say(key))
+            yield from (INDENT + _fact(fact, say) for fact in example.facts)
 
 
-def _fact(fact: FactLine, language: Language) -> str:
-    return f"{'*' if fact.decides else ' '} {_say('gist', language, name=fact.name, value=fact.value)}"
+def _fact(fact: FactLine, say: Sides) -> str:
+    return f"{'*' if fact.decides else ' '} {say('gist', name=fact.name, value=fact.value)}"
 
 
-def _clauses(found: Changes, language: Language) -> Iterator[str]:
-    yield _say("clauses", language)
+def _clauses(found: Changes, say: Sides) -> Iterator[str]:
+    yield say("clauses")
     if not found.changed:
-        yield INDENT + _say("clauses-same", language)
+        yield INDENT + say("clauses-same")
     for row in found.changed:
-        state = "" if row.state == "kept" else f" ({_say(row.state, language)})"
-        yield f"{INDENT}{_effect(row.verdict, language)}  {row.id}. {row.name}{state}"
+        state = "" if row.state == "kept" else f" ({say(row.state)})"
+        yield f"{INDENT}{_effect(row.verdict, say)}  {row.id}. {row.name}{state}"
         for field in row.fields:
-            yield INDENT * 3 + _field(field, row, language)
+            yield INDENT * 3 + _field(field, row, say)
         for prose in row.prose:
             text = _plain(prose.pieces)
-            yield INDENT * 3 + _say("gist", language, name=_say(f"prose-{prose.language}", language), value=text)
+            yield INDENT * 3 + say("gist", name=say(f"prose-{prose.language}"), value=text)
+        if row.wording:
+            yield INDENT * 3 + say(row.wording)
 
 
-def _field(field: FieldRow, row: ClauseRow, language: Language) -> str:
+def _field(field: FieldRow, row: ClauseRow, say: Sides) -> str:
     if row.state != "kept" or field.verdict is None:
         value = _plain(field.new if row.state == "added" else field.old)
-        return _say("gist", language, name=field.name, value=value)
+        return say("gist", name=field.name, value=value)
     sides = f"{_unmarked(field.old)} → {_unmarked(field.new)}"
-    return f"{_say('gist', language, name=field.name, value=sides)}  {_effect(field.verdict, language)}"
+    return f"{say('gist', name=field.name, value=sides)}  {_effect(field.verdict, say)}"
 
 
-def _not_judged(found: Changes, language: Language) -> Iterator[str]:
-    yield _say("header", language)
-    rows = [(_say("heading", language), field) for field in found.header]
+def _not_judged(found: Changes, say: Sides) -> Iterator[str]:
+    yield say("header")
+    rows = [(say("heading"), field) for field in found.header]
     rows += [(f"{row.id}. {row.name}", field) for row in found.changed for field in row.recorded]
     if not rows:
-        yield INDENT + _say("header-none", language)
+        yield INDENT + say("header-none")
+    else:
+        yield INDENT + header_words(found, say)
     for place, field in rows:
         sides = f"{_unmarked(field.old)} → {_unmarked(field.new)}"
-        yield f"{INDENT}{place}, {_say('gist', language, name=field.name, value=sides)}"
+        yield f"{INDENT}{place}, {say('gist', name=field.name, value=sides)}"
 
 
-def _effect(verdict: Verdict, language: Language) -> str:
-    return f"{SIGNS[verdict]} {_say(f'is.{verdict}', language)}"
+def _effect(verdict: Verdict, say: Sides) -> str:
+    return f"{SIGNS[verdict]} {say(f'is.{verdict}')}"
 
 
 def _plain(pieces: Sequence[Piece]) -> str:
@@ -109,8 +125,3 @@ def _plain(pieces: Sequence[Piece]) -> str:
 
 def _unmarked(pieces: Sequence[Piece]) -> str:
     return "".join(one.text for one in pieces)
-
-
-def _say(key: str, language: Language, **values: object) -> str:
-    texts = {name: str(value) for name, value in values.items()}
-    return catalogue().render(f"reading.comparison.{key}", language, **texts)

@@ -13,7 +13,17 @@ from ...governance.policy.decide import FACT_CODES
 from ...governance.policy.lattice import Constraint
 from ...governance.policy.policy import Policy
 from ...governance.policy.request import Request
-from ...governance.policy.words import allowed, catalogue, fact_name, fact_value, joined, plain, word
+from ...governance.policy.words import (
+    allowed,
+    catalogue,
+    cited,
+    fact_name,
+    fact_value,
+    joined,
+    plain,
+    requirement,
+    word,
+)
 
 INDENT = "  "
 Asked = tuple[str, str]  # action and method
@@ -22,6 +32,7 @@ Asked = tuple[str, str]  # action and method
 def together(combination: Combination, language: Language) -> Iterator[str]:
     """Per fact what every site allows and whose clause binds it; then what grants are left."""
     yield _say("title", language, number=len(combination.sites), sites=joined(combination.sites, language))
+    yield _say("conditions", language)
     yield from (INDENT + _bound(one, combination.sites, language) for one in combination.always)
     if combination.conflicts:
         yield _say("nothing", language)
@@ -51,8 +62,10 @@ def in_the_way(
 
 
 def _bound(bound: Bound, sites: Sequence[str], language: Language) -> str:
-    said = _say("empty", language) if bound.is_empty else _allowed(bound.allowed, bound.vocabulary, language)
-    line = _say("bound", language, fact=fact_name(bound.fact, language), allowed=said)
+    line = requirement(bound.fact, bound.allowed, language)
+    if not line:
+        said = _say("empty", language) if bound.is_empty else _allowed(bound.allowed, bound.vocabulary, language)
+        line = _say("bound", language, fact=fact_name(bound.fact, language), allowed=said)
     return line + _say("by", language, clauses=_places(bound.binding, sites, language))
 
 
@@ -87,7 +100,9 @@ def _places(places: Sequence[Place], sites: Sequence[str], language: Language) -
     """Whose clauses; where every site's own binds alike, that is said in a word."""
     if sites and {place.site for place in places} == set(sites):
         return _say("everybody", language)
-    return joined((f"{place.site} {place.clause}" for place in places), language)
+    # English lists stay short: "kohi 8" needs no more where the line says that clauses follow.
+    named = ((one.site, one.clause if language == "en" else cited(one.clause, language)) for one in places)
+    return joined((_say("place", language, site=site, clause=clause) for site, clause in named), language)
 
 
 def _allowed(constraint: Constraint, vocabulary: str | None, language: Language) -> str:

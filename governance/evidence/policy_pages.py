@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..language import Language
-from ..policy.changes import SIGNS, Changes, Example, FactLine, FieldRow, changes
+from ..policy.changes import SIGNS, Changes, Example, FactLine, FieldRow, changes, header_words, verdict_words
 from ..policy.compare import Comparison
 from ..policy.explain import explanations
 from ..policy.policy import Policy
 from ..policy.reading import Checked, Line, Signatures, checks, role_name, summary
+from ..policy.sides import Sides
 from ..policy.words import catalogue, joined
 from .page import Page, Words
 
@@ -38,7 +39,10 @@ class ComparisonView:
     ``not_judged`` is where it stands, and both versions of it; ``examples`` a row a fact, a column an example.
     """
 
+    say: Sides
     changes: Changes
+    verdict: str
+    header_lead: str
     unchanged: str
     has_marks: bool
     not_judged: tuple[tuple[str, FieldRow], ...]
@@ -74,12 +78,16 @@ def comparison_page(comparison: Comparison, old: Policy, new: Policy, *, first: 
 
 def _comparison_view(comparison: Comparison, old: Policy, new: Policy, t: Words) -> ComparisonView:
     found = changes(comparison, old, new, t.language)
+    say = Sides(old, new, t.language)
     recorded = [(f"{row.id}. {row.name}", field) for row in found.changed for field in row.recorded]
     return ComparisonView(
+        say=say,
         changes=found,
+        verdict=verdict_words(comparison, found, say),
+        header_lead=header_words(found, say),
         unchanged=joined((row.id for row in found.unchanged), t.language),
         has_marks=any(row.prose or row.fields for row in found.changed),
-        not_judged=(*((t("heading"), field) for field in found.header), *recorded),
+        not_judged=(*((say("heading"), field) for field in found.header), *recorded),
         examples=tuple(_side_by_side([one for one in (found.allowed, found.forbidden) if one is not None])),
     )
 

@@ -27,6 +27,7 @@ from .explain import denials
 from .grant_clauses import GRANTS
 from .policy import Policy, Provision
 from .request import Request
+from .sides import Sides
 from .words import Phrase, allowed, catalogue, fact_name, fact_value, field_name, listed, word
 
 Mark = Literal["same", "added", "removed"]
@@ -40,6 +41,7 @@ HEADER_LABELS = {
     "parties.controller.country": "countries", "parties.processors.country": "countries",
     "dataset.categories": "data_categories",
 }  # fmt: skip
+COUNTED_UP = ("version", "supersedes")
 SIGNS = {Verdict.SAME: "=", Verdict.NARROWER: "−", Verdict.WIDER: "+", Verdict.INCOMPARABLE: "±"}
 
 
@@ -128,6 +130,15 @@ class ClauseRow:
         """Whether anything at all differs."""
         return self.state != "kept" or bool(self.fields or self.recorded or self.prose)
 
+    @property
+    def wording(self) -> str:
+        """The key of what is odd about the wording: one language alone changed, or the fields without a word."""
+        if self.state != "kept":
+            return ""
+        if self.fields and not self.prose:
+            return "prose-none"
+        return "prose-one" if len(self.prose) == 1 else ""
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -137,6 +148,13 @@ class Changes:
     forbidden: Example | None
     clauses: tuple[ClauseRow, ...]
     header: tuple[FieldRow, ...]
+    headings: int  # changes of the head, those left out by which every version differs from the one before
+    renamed: bool  # the policy or its data set; signing and deciding refuse a later version under another name
+
+    @property
+    def others(self) -> int:
+        """How many changes the verdict does not judge: recorded fields, the head, clauses with other words."""
+        return self.headings + sum(len(row.recorded) + bool(row.prose) for row in self.clauses)
 
     @property
     def changed(self) -> tuple[ClauseRow, ...]:
@@ -156,7 +174,21 @@ def changes(comparison: Comparison, old: Policy, new: Policy, language: Language
         forbidden=_example(comparison.forbidden, new, old, language),
         clauses=tuple(_clause(change, old, new, language) for change in comparison.clauses),
         header=tuple(_recorded_row("header", change, HEADER_LABELS, language) for change in comparison.header),
+        headings=sum(change.field not in COUNTED_UP for change in comparison.header),
+        renamed=(old.id, old.dataset.id) != (new.id, new.dataset.id),
     )
+
+
+def verdict_words(comparison: Comparison, found: Changes, say: Sides) -> str:
+    """The verdict; that nothing enforced differs is not to be read as that nothing differs."""
+    if comparison.verdict is Verdict.SAME and found.others:
+        return say("is.same-but", number=found.others)
+    return say(f"is.{comparison.verdict}")
+
+
+def header_words(found: Changes, say: Sides) -> str:
+    """What stands above the changes that are not judged, and whether the system minds any of them."""
+    return say("header-held" if found.renamed else "header-free")
 
 
 def marked(old: str, new: str) -> tuple[Piece, ...]:

@@ -19,7 +19,7 @@ from itertools import islice, product
 from typing import Any
 
 from ..errors import Refused
-from ..language import Catalogue, Text
+from ..language import Catalogue, Language, Text
 from .clause import Held
 from .decide import ClauseResult, decide, distance, hold
 from .domain import Domain
@@ -28,6 +28,7 @@ from .lattice import Constraint
 from .policy import Policy, Provision
 from .region import find, within
 from .request import Fact, Request
+from .words import cited
 
 # Sites choose among their grants: at five sites with two grants of an action each these are 32 combinations.
 MOST_COMBINATIONS = 2000
@@ -255,13 +256,14 @@ def describe(obstacle: Obstacle) -> tuple[Text, ...]:
     study = "study" if obstacle.fix_in_study is not None else "no_study"
     against = ", ".join(f"{place.site} {place.clause}" for place in obstacle.against)
     values = {
-        "site": obstacle.site, "clause": obstacle.fix_in_policy, "field": obstacle.field, "fact": obstacle.fact,
+        "site": obstacle.site, "field": obstacle.field, "fact": obstacle.fact,
         "range": obstacle.fix_in_study or "", "against": against,
     }  # fmt: skip
-    return tuple(
-        Text(en=_texts().render(key, "en", **values), ja=_texts().render(key, "ja", **values))
-        for key in (f"combine.fix.{study}", "combine.fix.policy")
-    )
+
+    def say(key: str, language: Language) -> str:
+        return _texts().render(key, language, clause=cited(obstacle.fix_in_policy, language), **values)
+
+    return tuple(Text(en=say(key, "en"), ja=say(key, "ja")) for key in (f"combine.fix.{study}", "combine.fix.policy"))
 
 
 @cache

@@ -54,6 +54,11 @@ def term(name: str, vocabulary: str | None, language: Language) -> str:
     return catalogue().render("clauses.words.term", language, label=words, term=name)
 
 
+def cited(clause: str, language: Language) -> str:
+    """A clause by its number, as people cite it; a grant, whose id is no number, by its id."""
+    return catalogue().render("clauses.words.clause", language, id=clause) if clause[:1].isdecimal() else clause
+
+
 def plain(parts: Iterable[str], vocabulary: str | None, language: Language) -> str:
     """Labels in a row, without the terms behind them; for an overview, never where a term must be told exactly."""
     if vocabulary is None:
@@ -147,6 +152,12 @@ def allowed(constraint: Constraint, vocabulary: str | None, language: Language) 
     if isinstance(constraint, Within):
         return Phrase(_said("within", language), terms)
     return Phrase(_said("one", language) if len(terms) > 1 else "", terms)
+
+
+def requirement(fact: str, constraint: Constraint, language: Language) -> str:
+    """A yes or a no that must hold, as a demand; empty where both will do, or where more than that is allowed."""
+    key = f"facts.required.{fact}.{constraint.text()}"
+    return catalogue()[key][language] if isinstance(constraint, Truth) and key in catalogue() else ""
 
 
 def field_name(type_name: str, held: Held, language: Language) -> str:

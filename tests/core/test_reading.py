@@ -125,7 +125,7 @@ def test_a_wider_version_is_told_by_a_study_and_the_clause_that_denied_it(langua
     assert done.exit == 0
     expected = {
         "en": ("+ wider", "* Countries of the sites and the coordinator: Germany (DE), Japan (JP)", "Clause 4"),
-        "ja": ("+ 緩和", "* 参加拠点及び統括者の所在国：ドイツ（DE）、日本（JP）", "第4項（提供・移転）"),
+        "ja": ("+ 緩和", "* 参加拠点及び統括者の所在国：ドイツ（DE）、日本（JP）", "第4条（提供・移転）"),
     }  # fmt: skip
     for words in expected[language]:
         assert words in done.out, words
@@ -177,6 +177,19 @@ def test_what_all_permit_together_names_whose_clause_binds_it() -> None:
     }  # fmt: skip
 
 
+def test_a_yes_or_no_that_all_demand_does_not_read_like_a_finding() -> None:
+    english, japanese = (run("legal", "combine", EXAMPLE, "--language", one).out for one in LANGUAGES)
+    assert "Conditions (not findings)" in english and "条件（現況ではない）" in japanese
+    assert "required: no emergency stop is in force" in english and "要件：停止命令が発効していないこと" in japanese
+    assert ": yes  [" not in english and ": no  [" not in english
+    assert "：はい［" not in japanese and "：いいえ［" not in japanese
+
+
+def test_a_clause_is_cited_as_an_article_in_japanese_wherever_clauses_bind() -> None:
+    done = run("legal", "combine", EXAMPLE, "--language", "ja")
+    assert "wankoの第6条、shokuhinの第6条" in done.out and "kohiのG1、wankoのG1" in done.out
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_study_in_whose_way_clauses_stand_is_told_what_would_have_to_change(language: str, tmp_path: Path) -> None:
     study = Path(shutil.copytree(EXAMPLE, tmp_path / "study"))
@@ -192,9 +205,9 @@ def test_a_study_in_whose_way_clauses_stand_is_told_what_would_have_to_change(la
         ),
         "ja": (
             "拒否",
-            "kohiのG1（利用許諾：学習）［STAGE_NOT_GRANTED］：段階は拡大試行（next）、許される値は試行（pilot）",
+            "kohiのG1（許可：学習）［STAGE_NOT_GRANTED］：段階は拡大試行（next）、許される値は試行（pilot）",
             "段階を次の範囲とする（全拠点が許す）：試行（pilot）",
-            "kohiのG1（利用許諾：学習）を改正し",
+            "kohiのG1（許可：学習）を改正し",
         ),
     }  # fmt: skip
     assert done.exit == 0
@@ -232,7 +245,7 @@ def test_a_study_whose_roster_is_not_ready_is_not_held_against_the_policies(tmp_
 
 def test_remarks_are_told_with_level_and_place_and_are_no_refusal(tmp_path: Path) -> None:
     weak = amended(tmp_path, ("exclude_requester: true", "exclude_requester: false"))
-    said = {"en": "warning [REQUESTER_APPROVES] clause 10", "ja": "注意［REQUESTER_APPROVES］条項10"}
+    said = {"en": "warning [REQUESTER_APPROVES] clause 10", "ja": "注意［REQUESTER_APPROVES］第10条"}
     for language, words in said.items():
         done = run("legal", "lint", weak, "--language", language)
         assert done.exit == 0 and words in done.out

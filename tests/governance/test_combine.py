@@ -161,7 +161,7 @@ def test_where_no_value_satisfies_all_the_clauses_that_exclude_each_other_are_na
     assert (only.site, only.code, only.fix_in_study) == ("chaya", "SCOPE_NOT_COVERED", None)
     assert set(only.against) == {Place("kohi", "3", "consent.scope"), Place("chaya", "3", "consent.scope")}
     study, policy = describe(only)
-    assert "chaya 3" in study.en and "kohi 3" in study.ja and "clause 3" in policy.en and "条項3" in policy.ja
+    assert "chaya 3" in study.en and "kohi 3" in study.ja and "clause 3" in policy.en and "第3条" in policy.ja
 
 
 def test_the_fix_of_a_grant_is_one_that_another_site_grants_too() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekisho.core.paperwork.difference import difference
 from sekisho.governance.evidence.policy_pages import comparison_page, policy_page
 from sekisho.governance.language import LANGUAGES, Language
 from sekisho.governance.policy.always_clauses import ALWAYS
@@ -239,6 +240,31 @@ def test_reworded_prose_is_shown_and_permits_the_same() -> None:
     assert "Both versions permit exactly the same" in in_one_language(page_of(amended(wording)), "en")
 
 
+def test_the_same_in_what_is_enforced_is_not_called_the_same_where_people_have_to_judge() -> None:
+    new = amended(("may each stop all use at once", "may stop"), ("privacy@kohi.example", "dpo@kohi.example"))
+    comparison = compare(kohi(), new)
+    for shown in (in_one_language(page_of(new), "en"), "\n".join(difference(comparison, kohi(), new, "en"))):
+        assert "same in what is enforced; other changes for people to judge: 2" in shown
+        assert "No decision of the system depends on them" in shown
+    # the number of the version alone is no change for people to judge
+    alone = amended()
+    assert ": = same\n" in "\n".join(difference(compare(kohi(), alone), kohi(), alone, "en"))
+
+
+def test_a_version_under_another_data_set_is_not_said_to_change_no_decision() -> None:
+    new = amended(("\n  id: kohi/reviews", "\n  id: kohi/other"))
+    for shown in (in_one_language(page_of(new), "en"), "\n".join(difference(compare(kohi(), new), kohi(), new, "en"))):
+        assert "POLICY_NAME_CHANGED" in shown and "No decision of the system" not in shown
+
+
+def test_fields_that_change_under_the_same_words_are_told_at_the_terminal_and_on_the_page() -> None:
+    new = amended(YEARS)
+    for shown in (in_one_language(page_of(new), "en"), "\n".join(difference(compare(kohi(), new), kohi(), new, "en"))):
+        assert "What is enforced changed; the wording did not." in shown
+    new = amended(("全利用を即時停止", "すべての利用を即時停止"))
+    assert "Only this language's text changed" in "\n".join(difference(compare(kohi(), new), kohi(), new, "en"))
+
+
 def test_a_change_in_the_other_language_alone_does_not_go_unseen() -> None:
     (row,) = seen(("全利用を即時停止", "すべての利用を即時停止")).changed
     assert [prose.language for prose in row.prose] == ["ja"]
@@ -284,6 +310,15 @@ def test_two_policies_of_different_sites_are_compared_under_both_names() -> None
     other = amended(name, ("Kohi Roasters", "Wanko"))
     shown = in_one_language(page_of(other), "en")
     assert "Kohi Roasters Co., Ltd. → Wanko Co., Ltd." in shown and "kohi/customer-reviews and wanko/" in shown
+    for told in (shown, "\n".join(difference(compare(kohi(), other), kohi(), other, "en"))):
+        assert "What Wanko Co., Ltd. permits and Kohi Roasters Co., Ltd. denies" in told
+        assert "version permit" not in told and "old version" not in told and "new version" not in told
+
+
+def test_what_is_said_between_two_sites_is_said_in_words_that_a_comparison_has() -> None:
+    keys = catalogue().keys()
+    between = {one.removeprefix("reading.between.") for one in keys if one.startswith("reading.between.")}
+    assert between and all(f"reading.comparison.{one}" in catalogue() for one in between)
 
 
 def test_a_verdict_is_told_by_sign_and_word_and_not_by_colour_alone() -> None:
