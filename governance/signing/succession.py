@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from ..errors import BadSignatureError, Refused
 from .approvals import Approved, approval_statement, approvals
 from .envelope import PREDICATES, Envelope, Statement, Subject
-from .roster import REQUIRED_ROLES, Roster, not_signed, sites_that_signed, unsigned
+from .roster import REQUIRED_ROLES, Party, Roster, not_signed, sites_that_signed, unsigned
 
 MAX_CHAIN = 200   # versions since the last fresh start; one a month for sixteen years
 INSTANT = timedelta(microseconds=1)
@@ -91,6 +91,20 @@ def verify_roster(
         _check_signed(before.roster, link, now)
         link = before
     raise Refused("ROSTER_CHAIN_BROKEN", "the chain of rosters is too long", "have every site sign this one")
+
+
+def continues(chain: Sequence[SignedRoster], site: Party, version: int, fingerprint: str) -> bool:
+    """Whether ``chain`` (latest first) leads to what ``site`` accepted: ``fingerprint`` as ``version``.
+
+    A later version that the site signed with the same key does too: it took that one for a fresh start. Without this,
+    people who were taken out could hand on, once more, the last version that lists them.
+    """
+    for link in chain:
+        if link.roster.version <= version:
+            return link.roster.fingerprint == fingerprint
+        if site in link.roster.parties and site.id in sites_that_signed(link.roster, link.envelopes):
+            return True
+    return False
 
 
 def succession_missing(old: Roster, new: SignedRoster, *, now: datetime) -> Missing:
