@@ -155,8 +155,8 @@ def test_a_key_does_not_change_hands_over_a_version_in_which_nobody_has_it() -> 
 
 
 def test_a_persons_key_does_not_become_a_site_of_the_same_name() -> None:
-    sites = {"kohi": "kohi", "wanko": "wanko", "leo": "leo"}
-    new = roster(2, before=OLD.roster, sites=sites, people={"lea": ["legal"], "ida": ["it"]}, roles={"legal": 1, "it": 1})
+    people = {"lea": ["legal"], "ida": ["it"]}
+    new = roster(2, before=OLD.roster, sites=("kohi", "wanko", "leo"), people=people, roles={"legal": 1, "it": 1})
     assert code(new, *by_people(OLD.roster, new, *ENOUGH), *by_sites(new, "leo")) == "ROSTER_KEY_MOVED"
 
 
