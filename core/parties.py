@@ -93,13 +93,14 @@ class StateLock:
 PRIVATE, READABLE = 0o600, 0o644
 
 
-def write_whole(path: Path, data: bytes, mode: int) -> None:
+def write_whole(path: Path, data: bytes, mode: int, *, draft_in: Path | None = None) -> None:
     """Replace a small file atomically and durably, whatever lay at its place or at the draft's. Raises ``OSError``.
 
-    The draft is always a new file: a link that somebody left there, in a folder that is shared or came from a
+    ``draft_in`` is another folder of the same disk, for a place where half a file would be taken for a whole one. The
+    draft is always a new file: a link that somebody left there, in a folder that is shared or came from a
     repository, must not lead the writer to another file.
     """
-    partial = path.with_name(path.name + ".part")
+    partial = (draft_in or path.parent) / (path.name + ".part")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:

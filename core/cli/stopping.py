@@ -98,11 +98,13 @@ def resume(
     key = signer_of(study, who, key_file=key_file, passphrase_file=passphrase_file, command=signer)
     sign_restart(desk, standing, person=who, role=role, key=key, now=_now())
     after = next(one for one in open_desk(study, now=_now()).orders if one.stop.order == standing.stop.order)
-    if after.missing:
-        terminal.say(_say("still-missing", language, roles=_roles(after.missing, language)))
-    else:
+    if after.lacking.roles:
+        terminal.say(_say("still-missing", language, roles=_roles(after.lacking.roles, language)))
+    for line in _sites_lacking(after, language):
+        terminal.say(line)
+    if not after.lacking:
         terminal.say(_say("lifted", language, order=after.short))
-    terminal.result({"order": after.stop.order, "person": person, "role": role, "missing": list(after.missing)})
+    terminal.result({"order": after.stop.order, "person": person, "role": role, **_lacking(after)})
 
 
 @guarded()
@@ -179,8 +181,22 @@ def _told(order: Order, language: Language) -> list[str]:
         "  " + _say(what, language, study=stop.scope or ", ".join(sorted(stop.digests))),
     ]  # fmt: skip
     signed = ", ".join(f"{person} ({_roles([role], language)})" for person, role in order.restarted_by) or "-"
-    state = "standing" if order.missing else "lifted-by"
-    return [*lines, "  " + _say(state, language, signed=signed, roles=_roles(order.missing, language))]
+    state = "standing" if order.lacking else "lifted-by"
+    lines.append("  " + _say(state, language, signed=signed, roles=_roles(order.lacking.roles, language)))
+    return [*lines, *(f"  {line}" for line in _sites_lacking(order, language))]
+
+
+def _sites_lacking(order: Order, language: Language) -> list[str]:
+    """A line for each group of sites of which nobody has signed the restart yet."""
+    groups = [", ".join(sorted(group)) for group in order.lacking.sites]
+    return [_say("site-missing", language, sites=group, person=order.stop.person) for group in groups]
+
+
+def _lacking(order: Order) -> dict[str, Any]:
+    return {
+        "missing": list(order.lacking.roles),
+        "missing_one_of_sites": [sorted(group) for group in order.lacking.sites],
+    }
 
 
 def _roles(roles: Sequence[str], language: Language) -> str:
@@ -197,7 +213,7 @@ def _described(order: Order) -> dict[str, Any]:
         "role": stop.role,
         "reason": stop.reason,
         "restarted_by": [list(one) for one in order.restarted_by],
-        "missing": list(order.missing),
+        **_lacking(order),
     }
 
 

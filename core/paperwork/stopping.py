@@ -24,18 +24,20 @@ from ...governance.signing.signer import Signer
 from ...governance.signing.stop import (
     EVERYTHING,
     LIST,
+    Lacking,
     Orders,
     Stop,
     UnusableOrder,
     read_list,
     read_orders,
     read_stop_orders,
+    restart_lacking,
     restart_statement,
     restart_thresholds,
     restarted,
     stop_statement,
 )
-from ...governance.signing.stop_list import ListState, list_state, stop_list_statement
+from ...governance.signing.stop_list import ListState, check_may_follow, list_state, stop_list_statement
 from ..errors import BadInputError, CoreError, Refused
 from ..parties import READABLE, write_whole
 from ..site.papers import (
@@ -55,11 +57,11 @@ SHORT = 16  # hexadecimal digits by which an order is shown and named; its file 
 
 @dataclass(frozen=True)
 class Order:
-    """A stop order as it stands: who has signed its restart, and in which roles signatures are missing."""
+    """A stop order as it stands: who has signed its restart, and whose signatures are missing."""
 
     stop: Stop
     restarted_by: tuple[tuple[str, str], ...]
-    missing: tuple[str, ...]
+    lacking: Lacking
 
     @property
     def short(self) -> str:
@@ -85,7 +87,7 @@ class Desk:
     @property
     def standing(self) -> tuple[Order, ...]:
         """The orders that nobody has lifted."""
-        return tuple(order for order in self.orders if order.missing)
+        return tuple(order for order in self.orders if order.lacking)
 
 
 def short(digest: str) -> str:
@@ -108,7 +110,7 @@ def open_desk(study_folder: Path, *, now: datetime) -> Desk:
     orders = []
     for stop in sorted(stops, key=lambda one: one.issued):
         counted = restarted(roster, stop, others, now=now)
-        orders.append(Order(stop, counted.people, counted.missing(required)))
+        orders.append(Order(stop, counted.people, restart_lacking(roster, stop, counted, required)))
     return Desk(folder, roster, study, files, tuple(orders), None, listed)
 
 
@@ -160,7 +162,9 @@ def order_stop(
         subjects, scope = (Subject(ROSTER, desk.roster.fingerprint),), EVERYTHING
     else:
         subjects, scope = (Subject("study.yaml", study.digest),), study.id
-    statement = stop_statement(role=role, subjects=subjects, reason=reason, issued=now, scope=scope)
+    statement = stop_statement(
+        role=role, subjects=subjects, reason=reason, issued=now, scope=scope, person=person.pseudonym
+    )
     return _put(desk, "stop", sign_statement(statement, [key]))
 
 
@@ -212,8 +216,14 @@ def sign_restart(desk: Desk, order: Order, *, person: Person, role: str, key: Si
 
 
 def sign_list(desk: Desk, *, person: Person, key: Signer, now: datetime) -> None:
-    """Sign a list of the orders that lie here now and of all that a list has named before."""
+    """Sign a list of the orders that lie here now and of all that a list has named before.
+
+    Raises:
+        Refused: DEMO_KEY_REFUSED, KEY_NOT_IN_ROSTER, ROSTER_OUT_OF_DATE, STOP_LIST_UNREADABLE. BadInputError:
+            STOPS_UNWRITABLE.
+    """
     check_key(desk.roster, person, key)
+    check_may_follow(desk.listed)
     statement = stop_list_statement(desk.roster, desk.files, known=desk.listed.orders, issued=now)
     _write(desk.folder, LIST, sign_statement(statement, [key]))
 
@@ -252,7 +262,7 @@ def _put(desk: Desk, name: str, envelope: Envelope) -> str:
 def _write(folder: Path, name: str, envelope: Envelope) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / name, write_envelopes([envelope]), READABLE)
+        write_whole(folder / name, write_envelopes([envelope]), READABLE, draft_in=folder.parent)
     except OSError as error:
         raise BadInputError(
             "STOPS_UNWRITABLE", f"{STOPS}/{name} cannot be written ({error.strerror}); nothing was signed",

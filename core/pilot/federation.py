@@ -27,7 +27,7 @@ from ...governance.signing.roster import Roster
 from ...privacy.accounting.plan import Plan
 from ...privacy.errors import PrivacyError
 from ..coordinator.coordinator import Coordinator, RunResult
-from ..coordinator.stop_list import StopListKeeper
+from ..coordinator.stop_list import KNOWN, StopListKeeper
 from ..data.intake import BaseModelFacts, inspect, locate
 from ..engines.channel import Channel
 from ..engines.embedded import EmbeddedChannel
@@ -138,7 +138,9 @@ class Federation:
         key = load_key(study_folder, coordinator_id, demo=roster.demo)
         # a site's policy says how old the list of stops may be; the coordinator's first act is a fresh one
         allowed = [list_max_age(site.folder.policy) for site in sites.values()]
-        stops = StopListKeeper(study_folder / STOPS, roster=roster, key=key, clock=clock, allowed=allowed)
+        stops = StopListKeeper(
+            study_folder / STOPS, roster=roster, key=key, clock=clock, allowed=allowed, memory=state / KNOWN
+        )
         stops.renew()
         log = AuditLog.open(state / LOG_NAME, origin=log_origin(study.id, coordinator_id), key=key)
         coordinator = Coordinator(

@@ -18,9 +18,12 @@ from ...governance.log.milestones import last_entries
 from ...governance.policy.policy import Policy
 from ...governance.policy.signoff import check_remembered
 from ...governance.signing.roster import Roster
+from ...governance.signing.succession import SignedRoster, continues
 from ..errors import Refused
 from ..parties import LOG_NAME, state_folder
-from .papers import read_before
+from .papers import earlier_rosters, read_before, read_signatures
+
+ROSTER = "roster.yaml"
 
 
 def remembered(path: Path, kind: EntryType, name: str) -> tuple[int, str] | None:
@@ -37,10 +40,10 @@ def remembered(path: Path, kind: EntryType, name: str) -> tuple[int, str] | None
 
 
 def accept_roster(log: AuditLog, study_folder: Path, site: str, roster: Roster, *, at: datetime) -> None:
-    """Return if ``roster`` is the one that ``site`` accepted last, or a later one, which is then logged.
+    """Return if ``roster`` is the one that ``site`` accepted last, or one that follows it, which is then logged.
 
     Raises:
-        Refused: ROSTER_ROLLED_BACK, ROSTER_EXCHANGED.
+        Refused: ROSTER_ROLLED_BACK, ROSTER_EXCHANGED, ROSTER_FORKED.
     """
     version, fingerprint = remembered(_log_of(study_folder, site), EntryType.ROSTER_ACCEPTED, "roster") or (0, "")
     again = " (this is a demo: `sekisho study reset-demo` forgets it)" if roster.demo else ""
@@ -59,6 +62,15 @@ def accept_roster(log: AuditLog, study_folder: Path, site: str, roster: Roster, 
             site=site,
         )
     if roster.version > version:
+        chain = (SignedRoster(roster, read_signatures(study_folder / ROSTER)), *earlier_rosters(study_folder, roster))
+        if version and not continues(chain, roster.party(site), version, fingerprint):
+            raise Refused(
+                "ROSTER_FORKED",
+                f"{site}: this roster does not follow version {version} as it was accepted here",
+                "somebody handed on an earlier version twice, perhaps people who were taken out since: ask your "
+                f"partners by telephone; a fresh start is signed by every site{again}",
+                site=site,
+            )
         _remember(log, EntryType.ROSTER_ACCEPTED, site, {"roster": roster.fingerprint}, roster.version, at)
 
 

@@ -9,13 +9,16 @@ Order of calls: ``read_orders(folder)`` -> ``stop_state(roster, orders, subjects
 A stop names what it stops by digest: a study, or the roster for all studies; and by its scope, the study's id or
 ``*``, so that an amended study or the next roster does not slip out from under it. A restart is an approval of that
 very stop order, issued after it, by the thresholds of legal, of it and of every role that the site's own policy
-names; so an old restart cannot be replayed against a new stop, and at equal times the stop wins. A stop never expires
-and holds under an expired roster. A file that cannot be read, or that nobody known has signed, is a stop: it may come
-from someone whom a newer roster lists.
+names; so an old restart cannot be replayed against a new stop, and at equal times the stop wins. A stop by somebody who
+acts for sites is lifted only if somebody who acts for one of them signs too: no company lifts another's stop. A stop
+never expires and holds under an expired roster. A file that cannot be read, or that nobody known has signed, is a stop:
+it may come from someone whom a newer roster lists.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,12 +37,11 @@ from .envelope import (
     verify_envelope,
     write_time,
 )
-from .roster import REQUIRED_ROLES, Roster
+from .roster import REQUIRED_ROLES, Person, Roster
 
 STOP = "stop"
 EVERYTHING = "*"   # the scope of a stop for all studies; no study can have this id
-LIST = "list.dsse.json"   # the list of stops lies among the orders (stop_list); neither it nor its draft is one
-NOT_ORDERS = frozenset({LIST, LIST + ".part"})
+LIST = "list.dsse.json"   # the list of stops lies among the orders (stop_list); everything else there is one
 MAX_ORDER_BYTES = 2**20
 MAX_ORDERS = 1000
 REASONS = frozenset(
@@ -66,7 +68,10 @@ class StopState:
 
 @dataclass(frozen=True)
 class Stop:
-    """One verified order: its file, its own digest, what it stops, and who ordered it in which role, when, why."""
+    """One verified order: its file, its own digest, what it stops, and who ordered it in which role, when, why.
+
+    ``sites`` are the groups of sites of which one each must sign the restart: those for which its people act.
+    """
 
     file: str
     order: str
@@ -76,18 +81,32 @@ class Stop:
     person: str
     reason: str
     issued: datetime
+    sites: tuple[frozenset[str], ...] = ()
 
     def affects(self, subjects: Set[str], study: str) -> bool:
         """Whether it stops what these digests name, or the study of this id."""
         return bool(self.digests & subjects) or self.scope == EVERYTHING or bool(study and self.scope == study)
 
 
+@dataclass(frozen=True)
+class Lacking:
+    """What a restart lacks: signatures in ``roles``, and for each group in ``sites`` somebody who acts for one of it."""
+
+    roles: tuple[str, ...]
+    sites: tuple[frozenset[str], ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.roles or self.sites)
+
+
 def stop_statement(
-    *, role: str, subjects: Sequence[Subject], reason: str, issued: datetime, scope: str = ""
+    *, role: str, subjects: Sequence[Subject], reason: str, issued: datetime, scope: str = "", person: str = ""
 ) -> Statement:
     """What a person signs to stop ``subjects`` (a study file, or the roster for everything).
 
-    ``scope`` is the study's id or ``EVERYTHING``; empty where the digests alone say what is meant.
+    ``person`` is that person's pseudonym: were it only in the signature, somebody of another company could sign these
+    very words instead, and lift them. ``scope`` is the study's id or ``EVERYTHING``; empty where the digests alone say
+    what is meant.
 
     Raises:
         BadSignatureError: STOP_MALFORMED (a reason that is not one of the codes: free text reaches logs).
@@ -95,7 +114,8 @@ def stop_statement(
     if reason not in REASONS:
         raise BadSignatureError("STOP_MALFORMED", "a stop's reason is not a known code", "use one of REASONS")
     said = {"decision": STOP, "role": role, "reason": reason, "issued": write_time(issued)}
-    return Statement(tuple(subjects), PREDICATES["stop"], said | ({"scope": scope} if scope else {}))
+    more = {name: value for name, value in (("scope", scope), ("person", person)) if value}
+    return Statement(tuple(subjects), PREDICATES["stop"], said | more)
 
 
 def restart_statement(roster: Roster, order: str, *, role: str, issued: datetime, expires: datetime) -> Statement:
@@ -113,7 +133,7 @@ def restart_statement(roster: Roster, order: str, *, role: str, issued: datetime
 def read_orders(folder: Path) -> Orders:
     """The files of a stop folder, by name; a folder that does not exist holds no order."""
     try:
-        names = sorted(path.name for path in folder.iterdir() if path.name not in NOT_ORDERS)
+        names = sorted(path.name for path in folder.iterdir() if path.name != LIST)
     except FileNotFoundError:
         return []
     except OSError:
@@ -166,7 +186,8 @@ def stop_state(
     standing = [
         stop
         for stop in stops
-        if stop.affects(affected, study) and restart_missing(roster, stop, others, required, now=now)
+        if stop.affects(affected, study)
+        and restart_lacking(roster, stop, restarted(roster, stop, others, now=now), required)
     ]
     if not standing:
         return StopState(False)
@@ -231,13 +252,15 @@ def _says_stop(envelope: Envelope) -> bool:
 def _as_stop(roster: Roster, envelope: Envelope, name: str) -> Stop | None:
     """The stop order in an envelope; nothing where a known person signed something else (a restart)."""
     # Somebody who has left is no stranger: their stop holds, and their restart is not taken for an unknown order.
-    owner = {key.key_id: person for person in (*roster.former, *roster.people) for key in person.keys}
+    known = (*reversed(roster.former), *roster.people)  # the latest version that lists somebody says who they are
+    owner = {key.key_id: person for person in known for key in person.keys}
     keys = {key.key_id: key for person in owner.values() for key in person.keys}
     statement, signers = verify_envelope(envelope, keys)
     predicate = statement.predicate
     if statement.predicate_type != PREDICATES["stop"] or predicate.get("decision") != STOP:
         return None
     people = [owner[key_id] for key_id in sorted(signers)]
+    named = {person.pseudonym: person for person in known}.get(str(predicate.get("person", "")))
     held = {role for person in people for role in person.roles}
     # A role that the signer does not hold is not shown, but the stop counts: first stop, then argue.
     role = str(predicate.get("role")) if predicate.get("role") in held else "unknown"
@@ -251,18 +274,30 @@ def _as_stop(roster: Roster, envelope: Envelope, name: str) -> Stop | None:
         person=people[0].pseudonym,
         reason=reason,
         issued=read_time(predicate.get("issued")),
+        sites=_groups(roster, [*people, named] if named else people),
     )
 
 
-def restart_missing(
-    roster: Roster, stop: Stop, envelopes: Sequence[Envelope], required: Mapping[str, int], *, now: datetime
-) -> tuple[str, ...]:
-    """The roles of ``required`` whose signatures under the restart of exactly this stop are still missing."""
-    return restarted(roster, stop, envelopes, now=now).missing(required)
+def _groups(roster: Roster, people: Sequence[Person]) -> tuple[frozenset[str], ...]:
+    """The sites, still in the roster, that each of these people acts for; those who act for none ask for nobody."""
+    listed = {site.id for site in roster.sites}
+    groups = {frozenset(listed.intersection(person.acts_for)) for person in people}
+    return tuple(sorted((group for group in groups if group), key=sorted))
+
+
+def restart_lacking(roster: Roster, stop: Stop, counted: Approved, required: Mapping[str, int]) -> Lacking:
+    """What is missing from the restart of exactly this stop that ``counted`` people signed (``restarted``)."""
+    signed = {pseudonym for pseudonym, _ in counted.people}
+    acting = {site for person in roster.people if person.pseudonym in signed for site in person.acts_for}
+    return Lacking(counted.missing(required), tuple(sites for sites in stop.sites if not sites & acting))
 
 
 def restarted(roster: Roster, stop: Stop, envelopes: Sequence[Envelope], *, now: datetime) -> Approved:
-    """Who has signed the restart of exactly this stop, after it; counted as approvals are."""
+    """Who has signed the restart of exactly this stop, after it; counted as approvals are.
+
+    Nobody could sign after a stop whose clock was ahead, or that was dated so that nobody ever can: until its time has
+    come, its digest alone binds the restart.
+    """
     return approvals(
         roster,
         envelopes,
@@ -270,14 +305,21 @@ def restarted(roster: Roster, stop: Stop, envelopes: Sequence[Envelope], *, now:
         predicate_type=PREDICATES["stop"],
         now=now,
         requester=None,
-        after=stop.issued,
+        after=stop.issued if stop.issued <= now else None,
     )
 
 
 def _read(path: Path) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_ORDER_BYTES + 1)
+        # a pipe in the place of an order would keep whoever opens it waiting for ever
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read(MAX_ORDER_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except OSError:
         return None
     return data if len(data) <= MAX_ORDER_BYTES else None

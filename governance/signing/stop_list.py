@@ -4,7 +4,7 @@ For: telling how old the newest list is, and whether it names an order that does
 themselves (``stop``), how old a list may be (a policy's clause), or when to write a new one (the coordinator).
 
 Order of calls: ``stop_list_statement(roster, orders, known=..., issued=...)`` is signed by the coordinator or a person;
-a site calls ``list_state(roster, data, orders, now=...)``.
+a site calls ``list_state(roster, data, orders, now=...)``; whoever signs the next list, ``check_may_follow`` as well.
 
 Without a list, whoever withholds a stop order is not noticed. With one, a list must be signed anew all the time, and
 whoever signs a list that leaves an order out has signed the evidence against itself. A site's own key never counts
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..errors import BadDocumentError, BadSignatureError
+from ..errors import BadDocumentError, BadSignatureError, Refused
 from .envelope import PREDICATES, Statement, Subject, read_envelopes, read_time, verify_envelope, write_time
 from .keys import PublicKey
 from .roster import PartyKind, Roster
@@ -88,18 +88,36 @@ def list_state(roster: Roster, data: bytes | None, orders: Orders, *, now: datet
         lists = _signed_lists(roster, data)
     except (BadDocumentError, BadSignatureError):
         return ListState(None, "STOP_LIST_UNREADABLE")
+    named = frozenset(order for one in lists for order in one.orders)
     # 2. Nobody works under a later roster than ours: a coordinator could go on serving the old one.
     if any(one.roster_version > roster.version for one in lists):
-        return ListState(None, "ROSTER_OUT_OF_DATE")
+        return ListState(None, "ROSTER_OUT_OF_DATE", orders=named)
     # 3. The newest that is not dated in the future; one under another roster of our version is none.
     past = [one for one in lists if one.issued <= now and _under(one, roster)]
     newest = max(past, key=lambda one: one.issued, default=None)
     age = math.ceil((now - newest.issued).total_seconds() / SECONDS_AN_HOUR) if newest else None
     issued = newest.issued if newest else None
     # 4. Every order that any of them names lies here: what was known to exist must not vanish.
-    named = frozenset(order for one in lists for order in one.orders)
     code = "STOP_ORDER_MISSING" if named - order_digests(orders) else ""
     return ListState(age, code, issued, named)
+
+
+def check_may_follow(state: ListState) -> None:
+    """Return if a new list may take the place of the one in this state: it must not cover up what that one says.
+
+    Raises:
+        Refused: ROSTER_OUT_OF_DATE, STOP_LIST_UNREADABLE.
+    """
+    if state.code == "ROSTER_OUT_OF_DATE":
+        raise Refused(
+            state.code, "a list of stops was signed under a later roster than the one here; none is signed under this",
+            "fetch the latest roster with its signatures from your partners",
+        )
+    if state.code == "STOP_LIST_UNREADABLE":
+        raise Refused(
+            state.code, f"stops/{LIST} cannot be read: which orders it named is not known, and no other takes its place",
+            "fetch it again from your partners; remove it only when all that it may have named lies in stops",
+        )
 
 
 def _signed_lists(roster: Roster, data: bytes) -> list[_List]:

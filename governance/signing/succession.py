@@ -17,14 +17,14 @@ Source of the model: The Update Framework, 5.3 (root of version N+1 is signed by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ..errors import BadSignatureError, Refused
 from .approvals import Approved, approval_statement, approvals
 from .envelope import PREDICATES, Envelope, Statement, Subject
-from .roster import REQUIRED_ROLES, Roster, not_signed, sites_that_signed, unsigned
+from .roster import REQUIRED_ROLES, Party, Roster, not_signed, sites_that_signed, unsigned
 
 MAX_CHAIN = 200   # versions since the last fresh start; one a month for sixteen years
 INSTANT = timedelta(microseconds=1)
@@ -71,6 +71,7 @@ def verify_roster(
     roster.check_valid(now)
     by_fingerprint = {one.roster.fingerprint: one for one in earlier}
     link = SignedRoster(roster, tuple(envelopes))
+    owners = _owners(roster)
     for _ in range(MAX_CHAIN):
         # 2. The chain ends at a roster that every site of it signed.
         absent = unsigned(link.roster, link.envelopes)
@@ -87,10 +88,27 @@ def verify_roster(
                 f"put it into rosters/{link.roster.version - 1}.yaml, unchanged, with its signatures beside it",
             )
         _check_link(before.roster, link.roster)
-        # 4. It is signed by the people of both, and by the sites that are new in it.
+        # 4. A key that any later version gives to somebody has never been another's.
+        _check_owners(before.roster, owners)
+        owners |= _owners(before.roster)
+        # 5. It is signed by the people of both, and by the sites that are new in it.
         _check_signed(before.roster, link, now)
         link = before
     raise Refused("ROSTER_CHAIN_BROKEN", "the chain of rosters is too long", "have every site sign this one")
+
+
+def continues(chain: Sequence[SignedRoster], site: Party, version: int, fingerprint: str) -> bool:
+    """Whether ``chain`` (latest first) leads to what ``site`` accepted: ``fingerprint`` as ``version``.
+
+    A later version that the site signed with the same key does too: it took that one for a fresh start. Without this,
+    people who were taken out could hand on, once more, the last version that lists them.
+    """
+    for link in chain:
+        if link.roster.version <= version:
+            return link.roster.fingerprint == fingerprint
+        if site in link.roster.parties and site.id in sites_that_signed(link.roster, link.envelopes):
+            return True
+    return False
 
 
 def succession_missing(old: Roster, new: SignedRoster, *, now: datetime) -> Missing:
@@ -128,12 +146,15 @@ def _check_link(old: Roster, new: Roster) -> None:
             "and a demo stays a demo",
             "have every site sign it as a fresh start, or correct the version",
         )
-    owners = {key_id: _owner(old, key_id) for key_id in old.keys_by_id()}
-    moved = sorted(owner for key_id, owner in owners.items() if _owner(new, key_id) not in (owner, ""))
+
+
+def _check_owners(old: Roster, later: Mapping[str, tuple[str, str]]) -> None:
+    """``later`` are the owners of all keys since: what one owner approved must not become the word of the next."""
+    moved = sorted({name for key, (kind, name) in _owners(old).items() if later.get(key, (kind, name)) != (kind, name)})
     if moved:
         raise Refused(
             "ROSTER_KEY_MOVED",
-            f"a key of {', '.join(moved)} belongs to somebody else in version {new.version}",
+            f"a key of {', '.join(moved)} in version {old.version} belongs to somebody else in a later one",
             "a key has one owner for ever: make a new one",
         )
 
@@ -164,7 +185,7 @@ def _thresholds(roster: Roster) -> dict[str, int]:
     return {role: roster.roles[role] for role in REQUIRED_ROLES}
 
 
-def _owner(roster: Roster, key_id: str) -> str:
-    person, party = roster.person_of(key_id), roster.party_of(key_id)
-    return person.pseudonym if person is not None else party.id if party is not None else ""
-
+def _owners(roster: Roster) -> dict[str, tuple[str, str]]:
+    """Who owns each key: a person and a party of one name are two owners."""
+    owners = {party.key.key_id: (str(party.kind), party.id) for party in roster.parties}
+    return owners | {key.key_id: ("person", person.pseudonym) for person in roster.people for key in person.keys}

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from sekisho.core.errors import Refused
+from sekisho.core.parties import LOG_NAME, log_origin, make_private_folder, state_folder
+from sekisho.core.site.memory import accept_roster
 from sekisho.core.site.papers import earlier_rosters, list_max_age, read_policy, read_roster, read_stops, read_study
 from sekisho.governance.errors import GovernanceError
+from sekisho.governance.log.auditlog import AuditLog
 from sekisho.governance.signing.envelope import Subject, read_envelopes, sign_statement, write_envelopes
 from sekisho.governance.signing.keys import demo_key
 from sekisho.governance.signing.stop import EVERYTHING, stop_statement
@@ -53,10 +57,27 @@ def hand_on(study: Path, *changes: tuple[str, str]) -> None:
         sign_statement(
             succession_statement(old, new, role=role, issued=datetime.now(UTC), file="roster.yaml"), [demo_key(person)]
         )
-        for role, person in (("legal", "person-legal"), ("it", "person-it"), ("it", "new-it"))
+        for role, person in (
+            ("legal", "person-legal"), ("legal", "new-legal"), ("it", "person-it"), ("it", "new-it"),
+        )
         if old.person_of(demo_key(person).public.key_id) or new.person_of(demo_key(person).public.key_id)
     ]
     (study / "roster.yaml.dsse.json").write_bytes(write_envelopes(signed))
+
+
+def accepted(study: Path, site: str = SITES[0]) -> int | str:
+    """The version that the site accepts now, or its refusal, whatever its other papers are worth."""
+    now = datetime.now(UTC)
+    roster, path = read_roster(study, now=now), state_folder(study, site) / LOG_NAME
+    make_private_folder(path.parent)
+    log = AuditLog.open(path, origin=log_origin(read_study(study).id, site), key=demo_key(site))
+    try:
+        accept_roster(log, study, site, roster, at=now)
+    except Refused as error:
+        return error.code
+    finally:
+        log.close()
+    return roster.version
 
 
 def put_back(study: Path, version: int) -> None:
@@ -89,6 +110,35 @@ def test_another_roster_of_the_same_version_is_refused_though_every_site_signed_
     study_folder.change(study / "roster.yaml", "country: JP", "country: DE")
     study_folder.sign(study)
     assert refusals(study) == dict.fromkeys(SITES, "ROSTER_EXCHANGED")
+
+
+def test_people_who_were_taken_out_do_not_take_the_roster_back_with_a_fork(study: Path) -> None:
+    """With their old keys they hand on version 1 once more, and that again: version 3 of a line nobody accepted."""
+    assert accepted(study) == 1
+    names = [(f"pseudonym: person-{role}", f"pseudonym: new-{role}") for role in ("legal", "it")]
+    keys = [[demo_key(f"{age}-{role}").public.to_text() for age in ("person", "new")] for role in ("legal", "it")]
+    hand_on(study, *names, *((old, new) for old, new in keys))
+    assert accepted(study) == 2
+    put_back(study, 1)
+    hand_on(study, ("business: 1}", "business: 1} # ours"))
+    assert accepted(study) == "ROSTER_EXCHANGED"
+    hand_on(study)
+    assert read_roster(study, now=datetime.now(UTC)).version == 3  # well signed, by both versions of its own line
+    assert accepted(study) == "ROSTER_FORKED"
+
+
+def test_a_fresh_start_that_the_site_itself_signed_is_no_fork(study: Path) -> None:
+    assert refusals(study) == {}
+    hand_on(study)
+    assert refusals(study) == {}
+    put_back(study, 1)
+    hand_on(study, ("business: 1}", "business: 1} # another version 2"))
+    hand_on(study)
+    assert set(refusals(study).values()) == {"ROSTER_FORKED"}
+    study_folder.sign_roster(study)
+    assert refusals(study) == {}
+    hand_on(study)
+    assert refusals(study) == {}  # nor is what follows one
 
 
 def test_what_was_accepted_stands_in_the_sites_own_log_once(study: Path) -> None:

@@ -10,7 +10,7 @@ from sekisho.governance.errors import GovernanceError
 from sekisho.governance.signing.approvals import REVOKE, approval_statement
 from sekisho.governance.signing.envelope import PREDICATES, Envelope, Statement, Subject, sign_statement
 from sekisho.governance.signing.roster import Roster
-from sekisho.governance.signing.succession import SignedRoster, succession_statement, verify_roster
+from sekisho.governance.signing.succession import SignedRoster, continues, succession_statement, verify_roster
 
 from ..governance.roster_chain import ISSUED, NOW, PEOPLE, by_people, by_sites, first, key, roster
 
@@ -138,3 +138,39 @@ def test_a_real_roster_does_not_become_a_demo_nor_the_other_way() -> None:
         old = first(demo=was)
         new = roster(2, before=old.roster, demo=not was)
         assert code(new, *by_people(old.roster, new, *ENOUGH), old=old) == "ROSTER_CHAIN_BROKEN"
+
+
+def test_a_key_does_not_change_hands_over_a_version_in_which_nobody_has_it() -> None:
+    # leo leaves with version 2; in version 3 his key is max's, and what leo approved would be max's word
+    without = roster(2, before=OLD.roster, people={"lea": ["legal"], "ida": ["it"]}, roles={"legal": 1, "it": 1})
+    second = SignedRoster(without, by_people(OLD.roster, without, *ENOUGH))
+    people = {"lea": ["legal"], "ida": ["it"], "max": ["legal"]}
+    third = roster(3, before=without, people=people, keys={"max": ["leo"]}, roles={"legal": 1, "it": 1})
+    signed = by_people(without, third, ("lea", "legal"), ("ida", "it"))
+    with pytest.raises(GovernanceError) as caught:
+        verify_roster(third, signed, [second, OLD], now=NOW)
+    assert caught.value.code == "ROSTER_KEY_MOVED"
+    back = roster(3, before=without, people=people | {"leo": ["legal"]}, roles={"legal": 1, "it": 1})
+    verify_roster(back, by_people(without, back, ("lea", "legal"), ("ida", "it")), [second, OLD], now=NOW)
+
+
+def test_a_persons_key_does_not_become_a_site_of_the_same_name() -> None:
+    people = {"lea": ["legal"], "ida": ["it"]}
+    new = roster(2, before=OLD.roster, sites=("kohi", "wanko", "leo"), people=people, roles={"legal": 1, "it": 1})
+    assert code(new, *by_people(OLD.roster, new, *ENOUGH), *by_sites(new, "leo")) == "ROSTER_KEY_MOVED"
+
+
+def test_a_fork_stays_one_when_it_gives_the_site_a_key_that_signs_it() -> None:
+    """Whoever writes the fork could list a key of their own for the site, and sign in its name."""
+    own = roster(2, before=OLD.roster, sites={"kohi": "eve", "wanko": "wanko"})
+    fork = SignedRoster(own, by_sites(own, "eve"))
+    honest = roster(2, before=OLD.roster)
+    kohi = honest.party("kohi")
+    assert not continues([fork, OLD], kohi, 2, honest.fingerprint)
+    third = SignedRoster(roster(3, before=own), ())
+    assert not continues([third, fork, OLD], kohi, 2, honest.fingerprint)
+    assert not continues([third, fork, OLD], kohi, 1, honest.fingerprint)
+    assert continues([third, fork, OLD], kohi, 1, OLD.roster.fingerprint)
+    assert not continues([third], kohi, 1, OLD.roster.fingerprint)  # a chain that ends early leads nowhere
+    restart = SignedRoster(third.roster, by_sites(third.roster))
+    assert continues([restart, fork, OLD], kohi, 2, honest.fingerprint)

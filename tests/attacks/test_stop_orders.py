@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from sekisho.core.errors import Refused
+from sekisho.core.coordinator.stop_list import StopListKeeper
+from sekisho.core.errors import BadInputError, Refused
 from sekisho.core.paperwork.stopping import check_key
 from sekisho.governance.canonical import digest_bytes
+from sekisho.governance.errors import GovernanceError
 from sekisho.governance.signing.envelope import Envelope, Statement, Subject, sign_statement, write_envelopes
 from sekisho.governance.signing.keys import SigningKey, demo_key
 from sekisho.governance.signing.roster import Roster
 from sekisho.governance.signing.stop import (
     EVERYTHING,
+    LIST,
     Orders,
     StopState,
+    read_list,
     read_orders,
     restart_statement,
     stop_state,
@@ -88,6 +93,79 @@ def test_a_key_that_was_exchanged_lifts_nothing() -> None:
     assert not state(order, *pair, again, under=later).stopped
 
 
+def acting(**acts: str) -> Roster:
+    """The roster in which these people act for these sites, the others for none."""
+    people = tuple(
+        replace(one, acts_for=tuple(acts.get(one.pseudonym, "").split())) for one in roster(2, people=TWO_HOUSES).people
+    )
+    return replace(ROSTER, people=people)
+
+
+TWO_HOUSES = {"lea": ["legal"], "ida": ["it"], "leo": ["legal"], "ivo": ["it"]}
+HOUSES = acting(lea="kohi", ida="kohi", leo="wanko", ivo="wanko")
+
+
+def test_the_legal_and_it_of_one_company_do_not_lift_the_stop_of_another() -> None:
+    order = stop("lea", role="legal")
+    theirs = restart(order, "leo", "legal"), restart(order, "ivo", "it")
+    assert state(order, *theirs, under=HOUSES).code == "STOPPED"
+    for own in (restart(order, "lea", "legal"), restart(order, "ida", "it")):
+        assert not state(order, *theirs, own, under=HOUSES).stopped
+    assert not state(stop("ivo"), *(restart(stop("ivo"), *one) for one in (("leo", "legal"), ("ida", "it"))),
+                     under=HOUSES).stopped
+    # somebody who acts for no site speaks for all: the thresholds alone lift it
+    alone = acting(leo="wanko", ivo="wanko", ida="kohi")
+    assert not state(order, *theirs, under=alone).stopped
+
+
+def test_a_stop_is_not_lifted_by_taking_whoever_ordered_it_out_of_the_roster() -> None:
+    order = stop("lea", role="legal")
+    left = replace(HOUSES, people=HOUSES.people[1:], former=HOUSES.people)  # lea has left; ida acts for kohi still
+    theirs = restart(order, "leo", "legal"), restart(order, "ivo", "it")
+    assert state(order, *theirs, under=left).stopped
+    assert not state(order, *theirs, restart(order, "ida", "it"), under=left).stopped
+    nobody = replace(left, people=HOUSES.people[2:])  # kohi is still in, and nobody acts for it
+    assert state(order, *theirs, under=nobody).stopped
+    gone = replace(nobody, parties=tuple(party for party in nobody.parties if party.id != "kohi"))
+    assert not state(order, *theirs, under=gone).stopped  # a company that has left stops the others no more
+
+
+def test_a_stop_that_somebody_of_another_company_signed_in_its_place_is_still_the_first_ones() -> None:
+    """The same words, so the same digest in every list, under a signature that asks for nobody of the company."""
+    said = stop_statement(
+        role="legal", subjects=[Subject("study.yaml", STUDY)], reason="INCIDENT", issued=NOW - 2 * HOUR, person="lea"
+    )
+    copied = sign_statement(said, [key("leo")])
+    theirs = restart(copied, "leo", "legal"), restart(copied, "ivo", "it")
+    assert state(copied, *theirs, under=HOUSES).stopped
+    assert not state(copied, *theirs, restart(copied, "ida", "it"), under=HOUSES).stopped
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=365 * 7000)])
+def test_a_stop_dated_ahead_so_that_nobody_could_sign_after_it_is_lifted_all_the_same(ahead: timedelta) -> None:
+    subject = Subject("study.yaml", STUDY)
+    order = sign_statement(
+        stop_statement(role="it", subjects=[subject], reason="DRILL", issued=NOW + ahead), [key("ida")]
+    )
+    assert state(order).code == "STOPPED"
+    assert state(order, restart(order, "lea", "legal")).stopped
+    assert not state(order, restart(order, "lea", "legal"), restart(order, "ida", "it")).stopped
+
+
+@pytest.mark.parametrize("name", ["stop.dsse.json", "list.dsse.json"])
+def test_a_pipe_in_the_place_of_an_order_keeps_nobody_waiting(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    orders = read_orders(tmp_path)
+    assert stop_state(ROSTER, orders, subjects={STUDY}, now=NOW).stopped == (name == "stop.dsse.json")
+    if name == LIST:
+        assert list_state(ROSTER, read_list(tmp_path), orders, now=NOW).code == "STOP_LIST_UNREADABLE"
+
+
+def test_an_order_under_the_name_of_a_draft_of_the_list_is_an_order(tmp_path: Path) -> None:
+    (tmp_path / f"{LIST}.part").write_bytes(stop().to_bytes())
+    assert stop_state(ROSTER, read_orders(tmp_path), subjects={STUDY}, now=NOW).code == "STOPPED"
+
+
 @pytest.mark.parametrize("party", ["hub", "kohi", "wanko"])
 def test_a_party_neither_stops_in_a_persons_name_nor_goes_on(party: str) -> None:
     order = stop()
@@ -135,3 +213,60 @@ def test_a_thousand_files_in_the_folder_hide_no_order(tmp_path: Path) -> None:
     for number in range(1001):
         (tmp_path / f"{number:04d}.dsse.json").write_bytes(b"")
     assert stop_state(ROSTER, read_orders(tmp_path), subjects={STUDY}, now=NOW).code == "STOP_UNREADABLE"
+
+
+def keeper(folder: Path) -> StopListKeeper:
+    stops, memory = folder / "stops", folder / "known.json"
+    return StopListKeeper(stops, roster=ROSTER, key=key("hub"), clock=lambda: NOW, allowed=[24], memory=memory)
+
+
+def seen(folder: Path) -> str:
+    """What a site makes of the folder."""
+    orders = read_orders(folder / "stops")
+    stopped = stop_state(ROSTER, orders, subjects={STUDY}, now=NOW)
+    return stopped.code or list_state(ROSTER, read_list(folder / "stops"), orders, now=NOW).code
+
+
+def test_the_coordinator_does_not_write_over_a_list_that_was_signed_under_a_later_roster(tmp_path: Path) -> None:
+    keeper(tmp_path).renew()
+    later = roster(3, people=PEOPLE, roles=ONE_EACH)
+    listed = stop_list_statement(later, files(stop()), known=frozenset(), issued=NOW)
+    (tmp_path / "stops" / LIST).write_bytes(write_envelopes([sign_statement(listed, [key("lea")])]))
+    for write in (keeper(tmp_path).keep, keeper(tmp_path).renew):
+        with pytest.raises(GovernanceError) as caught:
+            write()
+        assert caught.value.code == seen(tmp_path) == "ROSTER_OUT_OF_DATE"
+    # once that list is gone, the order that it named is still known
+    (tmp_path / "stops" / LIST).unlink()
+    keeper(tmp_path).keep()
+    assert seen(tmp_path) == "STOP_ORDER_MISSING"
+
+
+@pytest.mark.parametrize("spoilt", [b"x", None])
+def test_the_coordinator_does_not_forget_an_order_whose_file_and_list_are_gone(
+    tmp_path: Path, spoilt: bytes | None
+) -> None:
+    keeper(tmp_path).renew()
+    path = tmp_path / "stops" / "stop.1.dsse.json"
+    path.write_bytes(stop().to_bytes())
+    keeper(tmp_path).keep()
+    path.unlink()
+    (tmp_path / "stops" / LIST).unlink()
+    if spoilt is not None:
+        (tmp_path / "stops" / LIST).write_bytes(spoilt)
+        with pytest.raises(GovernanceError):
+            keeper(tmp_path).keep()
+        assert seen(tmp_path) == "STOP_LIST_UNREADABLE"
+        (tmp_path / "stops" / LIST).unlink()
+    keeper(tmp_path).keep()
+    assert seen(tmp_path) == "STOP_ORDER_MISSING"
+    path.write_bytes(stop().to_bytes())
+    assert seen(tmp_path) == "STOPPED"
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{}", b'["sha256:1"]'])
+def test_a_coordinator_whose_memory_is_damaged_signs_nothing(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "known.json").write_bytes(damaged)
+    with pytest.raises(BadInputError) as caught:
+        keeper(tmp_path).renew()
+    assert caught.value.code == "STOPS_UNREADABLE" and not (tmp_path / "stops").exists()

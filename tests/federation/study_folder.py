@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sekisho.core.coordinator.stop_list import StopListKeeper
+from sekisho.core.coordinator.stop_list import KNOWN, StopListKeeper
+from sekisho.core.parties import make_private_folder, state_folder
 from sekisho.core.site.papers import read_before
 from sekisho.core.study import Study
 from sekisho.governance.canonical import digest_bytes
@@ -123,8 +124,15 @@ def sign_base_model(folder: Path) -> None:
 
 def sign_stop_list(folder: Path, now: datetime) -> None:
     """What the coordinator does at the start of a run; for sites that are opened without one."""
+    state = state_folder(folder, "coordinator", coordinator=True)
+    make_private_folder(state)
     keeper = StopListKeeper(
-        folder / "stops", roster=read_roster(folder), key=demo_key("coordinator"), clock=lambda: now, allowed=[24]
+        folder / "stops",
+        roster=read_roster(folder),
+        key=demo_key("coordinator"),
+        clock=lambda: now,
+        allowed=[24],
+        memory=state / KNOWN,
     )
     keeper.renew()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -114,10 +115,20 @@ def test_a_list_names_stop_orders_and_nothing_else_that_lies_there() -> None:
     assert not state(listed, orders=files(order())).stopped
 
 
+def keeper_of(folder: Path, *, allowed: Sequence[int] = (24,), under: Roster = ROSTER) -> StopListKeeper:
+    stops, memory = folder / "stops", folder / "known.json"
+    return StopListKeeper(stops, roster=under, key=key("hub"), clock=lambda: NOW, allowed=allowed, memory=memory)
+
+
 def test_the_coordinator_signs_anew_before_half_the_time_is_over(tmp_path: Path) -> None:
     now = NOW
     keeper = StopListKeeper(
-        tmp_path / "stops", roster=ROSTER, key=key("hub"), clock=lambda: now, allowed=[24, 6, 100]
+        tmp_path / "stops",
+        roster=ROSTER,
+        key=key("hub"),
+        clock=lambda: now,
+        allowed=[24, 6, 100],
+        memory=tmp_path / "known.json",
     )
 
     def issued() -> datetime | None:
@@ -134,7 +145,7 @@ def test_the_coordinator_signs_anew_before_half_the_time_is_over(tmp_path: Path)
 
 def test_an_order_once_listed_is_never_left_out_by_the_coordinator(tmp_path: Path) -> None:
     folder = tmp_path / "stops"
-    keeper = StopListKeeper(folder, roster=ROSTER, key=key("hub"), clock=lambda: NOW, allowed=[24])
+    keeper = keeper_of(tmp_path)
     folder.mkdir()
     (folder / "one.dsse.json").write_bytes(order().to_bytes())
     keeper.renew()
@@ -146,7 +157,7 @@ def test_an_order_once_listed_is_never_left_out_by_the_coordinator(tmp_path: Pat
 
 def test_a_list_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "stops").write_text("a file", "utf-8")
-    keeper = StopListKeeper(tmp_path / "stops", roster=ROSTER, key=key("hub"), clock=lambda: NOW, allowed=[])
+    keeper = keeper_of(tmp_path, allowed=[])
     with pytest.raises(BadInputError) as caught:
         keeper.renew()
     assert caught.value.code == "STOPS_UNWRITABLE"
@@ -154,7 +165,6 @@ def test_a_list_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 def test_the_list_is_no_order_and_a_folder_in_its_place_is_a_stop(tmp_path: Path) -> None:
     (tmp_path / "list.dsse.json").write_bytes(signed("hub").to_bytes())
-    (tmp_path / "list.dsse.json.part").write_bytes(b"half")
     assert list(read_orders(tmp_path)) == []
     (tmp_path / "list.dsse.json").unlink()
     (tmp_path / "list.dsse.json").mkdir()
