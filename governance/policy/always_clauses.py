@@ -24,6 +24,7 @@ from .lattice import EITHER, MUST, MUST_NOT, Interval, Level, OneOf, Requires, W
 
 MAX_LIST = 200  # terms in one field
 MAX_YEARS = 100
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$"  # without spaces: it stands among what the system enforces
 MAX_LIST_AGE_HOURS = 24 * 366  # a list of stops that may be older than a year protects nobody
 MIN_SITES = 2  # with one site there is nothing to hide in; the sealing rule asks for more by itself
 
@@ -262,7 +263,7 @@ class ListedModel(DocumentModel):
     """One base model: the digest of its weights for the system, and a name, which stands behind it, for people."""
 
     digest: Digest
-    name: Annotated[str, Bounds(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$")]
+    name: Annotated[str, Bounds(pattern=MODEL_NAME)]
 
 
 class BaseModelRule(Clause):

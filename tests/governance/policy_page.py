@@ -12,7 +12,7 @@ from typing import Any
 from sekisho.governance.document import read_document
 from sekisho.governance.fields import DIGEST, EXACT, IDENTIFIER, LINK, RFC_3339
 from sekisho.governance.language import Catalogue
-from sekisho.governance.policy.always_clauses import ALWAYS
+from sekisho.governance.policy.always_clauses import ALWAYS, MODEL_NAME
 from sekisho.governance.policy.clause import ClauseType
 from sekisho.governance.policy.explain import name_of
 from sekisho.governance.policy.grant_clauses import GRANTS
@@ -25,6 +25,7 @@ SCHEMA = policy_schema()
 FORMS = {
     DIGEST: "`sha256:` and 64 digits",
     IDENTIFIER: "name of half-width letters, digits and `. _ : / -`",
+    MODEL_NAME: "name of half-width letters, digits and `. _ / -`, without spaces",
     LINK: "address that begins with `https://`",
     f"^{EXACT}$": 'exact number in quotes: `"0.00001"`',
     f"^{RFC_3339}$": 'time with its zone in quotes: `"2027-04-01T00:00:00+09:00"`',
