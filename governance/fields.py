@@ -23,6 +23,7 @@ RFC_3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})
 DIGEST = r"^sha256:[0-9a-f]{64}$"
 IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"
 LINK = r"^https://[!-~]{4,400}$"
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$"  # no spaces: it is shown among what the system enforces
 
 # What to write where a text does not have the form of its field.
 FORMS = {

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, model_validator
 from pydantic import Field as Bounds
 
-from ..fields import Digest, DocumentModel, Exact, Identifier, Link, Moment, fault
+from ..fields import MODEL_NAME, Digest, DocumentModel, Exact, Identifier, Link, Moment, fault
 from ..vocabulary import term_of
 from .clause import Clause, ClauseType, Field
 from .domain import COUNT, ONE_OR_MORE, POSITIVE, PROBABILITY, SITES, SOME
@@ -24,7 +24,6 @@ from .lattice import EITHER, MUST, MUST_NOT, Interval, Level, OneOf, Requires, W
 
 MAX_LIST = 200  # terms in one field
 MAX_YEARS = 100
-MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$"  # without spaces: it stands among what the system enforces
 MAX_LIST_AGE_HOURS = 24 * 366  # a list of stops that may be older than a year protects nobody
 MIN_SITES = 2  # with one site there is nothing to hide in; the sealing rule asks for more by itself
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sekisho.governance.document import read_document
-from sekisho.governance.fields import DIGEST, EXACT, IDENTIFIER, LINK, RFC_3339
+from sekisho.governance.fields import DIGEST, EXACT, IDENTIFIER, LINK, MODEL_NAME, RFC_3339
 from sekisho.governance.language import Catalogue
-from sekisho.governance.policy.always_clauses import ALWAYS, MODEL_NAME
+from sekisho.governance.policy.always_clauses import ALWAYS
 from sekisho.governance.policy.clause import ClauseType
 from sekisho.governance.policy.explain import name_of
 from sekisho.governance.policy.grant_clauses import GRANTS
