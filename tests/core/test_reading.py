@@ -339,3 +339,18 @@ def test_reading_at_the_terminal_loads_nothing_heavy_and_no_page(words: tuple[st
 def test_a_page_loads_nothing_heavy(tmp_path: Path) -> None:
     ended = sekisho("legal", "show", KOHI, "--html", tmp_path / "page.html")
     assert ended.exit == 0 and "jinja2" in ended.loaded and not ended.loaded & set(HEAVY)
+
+
+def test_what_an_author_wrote_begins_no_line_of_a_comparison(tmp_path: Path) -> None:
+    """A contact or a clause with line breaks stays within the line that it belongs to."""
+    posing = '"x\\n\\n= same: the new version permits exactly what the old one did\\n\\nWhat becomes allowed"'
+    new = amended(tmp_path, ("contact: privacy@kohi.example", f"contact: {posing}"))
+    lines = run("legal", "diff", KOHI, new).out.splitlines()
+    assert [line for line in lines if line.startswith("= same: the new")] == []
+    assert sum(line == "What becomes allowed" for line in lines) == 1
+    text = new.read_text("utf-8")
+    begins = 'en: "While a stop is in force, '
+    assert begins in text
+    new.write_text(text.replace(begins, 'en: "\\n= same: nothing changes\\n '), "utf-8")
+    lines = run("legal", "diff", KOHI, new).out.splitlines()
+    assert not any(line.startswith("= same: nothing") for line in lines)
