@@ -77,7 +77,8 @@ _SYNTAX: tuple[tuple[str, str, str], ...] = (
     (
         "but found '<scalar>'",
         "text goes on here after the closing quotation mark",
-        'put the whole text between one pair of double quotation marks ("); one that opens with \' ends at the next \'',
+        'put the whole text between one pair of double quotation marks ("), in this line or the line before; '
+        "one that opens with ' ends at the next '",
     ),
     (
         "expected <block end>",

@@ -55,7 +55,7 @@ def show(
     if html is not None:
         from ...governance.evidence.policy_pages import policy_page
 
-        _write_page(terminal, html, policy_page(read, signatures, first=language))
+        _write_page(terminal, html, policy_page(read, signatures, first=language), language)
     else:
         terminal.say(_say("show.glance", language))
         for line in glance:
@@ -121,7 +121,7 @@ def diff(
     if html is not None:
         from ...governance.evidence.policy_pages import comparison_page
 
-        _write_page(terminal, html, comparison_page(comparison, before, after, first=language))
+        _write_page(terminal, html, comparison_page(comparison, before, after, first=language), language)
     else:
         for line in difference(comparison, before, after, language):
             terminal.say(line)
@@ -239,9 +239,9 @@ def _check_page_name(html: Path | None) -> None:
         )  # fmt: skip
 
 
-def _write_page(terminal: Terminal, html: Path, text: str) -> None:
+def _write_page(terminal: Terminal, html: Path, text: str, language: Language) -> None:
     write_whole(html, text.encode("utf-8"), READABLE)
-    terminal.say(f"{html} written: open it in a browser; both languages are in it, and it prints on A4")
+    terminal.say(_say("page.written", language, file=html))
 
 
 @cache

@@ -12,18 +12,21 @@ nobody does by habit; with ``--yes`` where there is no terminal. No torch, no Te
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import typer
 
-from ...governance.language import Language
+from ...governance.language import Catalogue, Language
 from ..errors import Refused
 from ..parties import key_path
 from ..passphrases import new_passphrase, unlock, variable_of
 from ..site.papers import read_roster
 from .console import Terminal, guarded
 
+HOUSE = __name__.removesuffix(".cli.signing")
 ROSTER = "roster.yaml"
 STUDY = typer.Option(Path("."), "--study", help="Folder of the study.")
 PASSPHRASE_FILE = typer.Option(None, "--passphrase-file", help="File whose first line is the key's passphrase.")
@@ -75,11 +78,12 @@ def sign_roster(
     check_site(roster, signed, site)
     for line in roster_summary(roster, language):
         terminal.say(line)
-    confirm(terminal, f"sign this roster for {site}?", yes=yes)
+    confirm(terminal, _say("ask.acceptance", language, site=site), yes=yes)
     own = unlock(key_path(study, site, demo=roster.demo), site, passphrase_file=passphrase_file)
     add_acceptance(study, roster, site=site, key=own)
     missing = [party.id for party in roster.sites if party.id not in (*signed, site)]
-    terminal.say(f"signed for {site}; still missing: {', '.join(missing) or 'nobody'}")
+    named = ", ".join(missing) or _say("done.nobody", language)
+    terminal.say(_say("done.acceptance", language, site=site, missing=named))
     terminal.result({"site": site, "roster": roster.fingerprint, "missing": missing})
 
 
@@ -119,7 +123,8 @@ def sign(
     own = signer_of(paper.folder, signer, key_file=key_file, passphrase_file=passphrase_file, command=command)
     add_approval(paper, roster, signer=signer, role=role, key=own, until=end, now=_now())
     missing = approved(paper, roster, now=_now()).missing(signers_of(paper.name, roster))
-    terminal.say(f"{paper.name} signed as {person} ({role}); roles still missing: {', '.join(missing) or 'none'}")
+    words = {"paper": paper.name, "person": person, "role": _roles([role], language)}
+    terminal.say(_say("done.approval", language, missing=_roles(missing, language), **words))
     terminal.result(
         {
             "paper": paper.name,
@@ -160,15 +165,18 @@ def revoke(
     signer = check_withdrawer(paper, roster, person=person, role=role, reject=reject, now=_now())
     for line in no_in_words(paper, person, role, reject=reject, language=language):
         terminal.say(line)
-    confirm(terminal, f"sign this as {person}?", yes=yes)
+    confirm(terminal, _say("ask.no", language, person=person), yes=yes)
     own = signer_of(paper.folder, signer, key_file=key_file, passphrase_file=passphrase_file, command=command)
     add_no(paper, roster, signer=signer, role=role, key=own, reject=reject, now=_now())
     missing = approved(paper, roster, now=_now()).missing(signers_of(paper.name, roster))
     decision = "rejected" if reject else "revoked"
-    terminal.say(f"{paper.name}: {decision} by {person} ({role}); roles now missing: {', '.join(missing) or 'none'}")
+    words = {"paper": paper.name, "person": person, "role": _roles([role], language)}
+    terminal.say(_say(f"done.{decision}", language, missing=_roles(missing, language), **words))
     terminal.result(
         {"paper": paper.name, "person": person, "role": role, "decision": decision, "missing": list(missing)}
     )
+
+
 def _hand_on(
     terminal: Terminal,
     study: Path,
@@ -180,6 +188,7 @@ def _hand_on(
     language: Language,
 ) -> None:
     """Sign, as a person of the version before, of the new one or of both, that one roster follows another."""
+    from ...governance.policy.words import joined
     from ..paperwork.signers import signer_of
     from ..paperwork.succession import add_succession, check_successor, open_succession
     from ..paperwork.summary import succession_summary
@@ -189,12 +198,18 @@ def _hand_on(
     new = succession.new.roster
     for line in succession_summary(succession.old, new, language):
         terminal.say(line)
-    confirm(terminal, f"sign {ROSTER} as {person}, in the role {role}?", yes=yes)
+    words = {"paper": ROSTER, "person": person, "role": _roles([role], language)}
+    confirm(terminal, _say("ask.succession", language, **words), yes=yes)
     key_file, passphrase_file, command = keys
     own = signer_of(study, signer, key_file=key_file, passphrase_file=passphrase_file, command=command)
     missing = add_succession(succession, signer=signer, role=role, key=own, now=_now())
-    told = [*(f"{lacking} of version {version}" for version, lacking in missing.people), *missing.sites]
-    terminal.say(f"{ROSTER} signed as {person} ({role}); still missing: {', '.join(told) or 'nobody'}")
+    told = [*(f"{one} of version {version}" for version, one in missing.people), *missing.sites]
+    lacking = [
+        _say("done.role-of-version", language, role=_roles([one], language), version=version)
+        for version, one in missing.people
+    ]
+    named = joined([*lacking, *missing.sites], language) if told else _say("done.nobody", language)
+    terminal.say(_say("done.succession", language, missing=named, **words))
     terminal.result({"paper": ROSTER, "person": person, "role": role, "bytes": new.fingerprint, "missing": told})
 
 
@@ -212,7 +227,7 @@ def _confirm_digest(terminal: Terminal, question: str, digest: str, *, yes: bool
     if yes:
         return
     _check_terminal(terminal)
-    if typer.prompt(question).strip().lower() != digest.removeprefix("sha256:")[:DIGITS]:
+    if typer.prompt(question).strip().lower().removeprefix("sha256:") != digest.removeprefix("sha256:")[:DIGITS]:
         raise Refused(
             "NOT_CONFIRMED",
             "nothing was signed: what was typed is not how the file's digest begins",
@@ -227,6 +242,22 @@ def _check_terminal(terminal: Terminal) -> None:
             "nothing was signed: there is no terminal at which somebody could say yes",
             hint="read the paper, then add --yes",
         )
+
+
+def _roles(roles: Sequence[str], language: Language) -> str:
+    """Roles as people call them; a word for none."""
+    from ...governance.policy.words import plain
+
+    return plain(roles, "roles", language) if roles else _say("done.none", language)
+
+
+@cache
+def _texts() -> Catalogue:
+    return Catalogue.load(HOUSE, "texts")
+
+
+def _say(key: str, language: Language, **values: object) -> str:
+    return _texts().render(f"paperwork.{key}", language, **{name: str(value) for name, value in values.items()})
 
 
 def _now() -> datetime:

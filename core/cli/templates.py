@@ -200,29 +200,32 @@ def _write_new(path: Path, text: str) -> None:
 @guarded()
 def schema(
     out: Path | None = typer.Option(None, "--out", help="File to write; without it the schema is printed."),
+    language: Language = _LANGUAGE,
     as_json: bool = _JSON,
 ) -> None:
     """The JSON Schema of a policy, for editors; it cannot say everything: `legal check` has the last word."""
     from ...governance.policy.schema import policy_schema_text
 
-    _hand_out(Terminal(as_json=as_json), policy_schema_text(), out)
+    # one schema for all: the meaning of its terms stands in it in both languages
+    _hand_out(Terminal(as_json=as_json), policy_schema_text(), out, language)
 
 
 @guarded()
 def odrl(
     policy: Path = typer.Argument(..., help="A policy.yaml."),
     out: Path | None = typer.Option(None, "--out", help="File to write; without it the export is printed."),
+    language: Language = _LANGUAGE,
     as_json: bool = _JSON,
 ) -> None:
     """A policy as ODRL 2.2 in JSON-LD: for information; the signed YAML prevails."""
     from ...governance.policy.odrl import odrl_of
 
-    parsed = Policy.parse(read_file(policy), str(policy))
+    parsed = parse_policy(policy, language)
     text = json.dumps(odrl_of(parsed), ensure_ascii=False, indent=2) + "\n"
-    _hand_out(Terminal(as_json=as_json), text, out)
+    _hand_out(Terminal(as_json=as_json), text, out, language)
 
 
-def _hand_out(terminal: Terminal, text: str, out: Path | None) -> None:
+def _hand_out(terminal: Terminal, text: str, out: Path | None, language: Language) -> None:
     if out is None:
         terminal.say(text.rstrip("\n"))
         terminal.result(json.loads(text))
@@ -230,7 +233,7 @@ def _hand_out(terminal: Terminal, text: str, out: Path | None) -> None:
     if out.exists() or out.is_symlink():
         raise Refused("FILE_EXISTS", f"{out} exists already", hint="choose another name, or move the file away")
     _write_new(out, text)
-    terminal.say(str(out))
+    terminal.say(_texts().render("cases.written", language, file=str(out)))
     terminal.result({"file": str(out)})
 
 

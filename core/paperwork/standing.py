@@ -73,7 +73,9 @@ def standing(study_folder: Path, *, now: datetime) -> Standing:
     items = tuple(_items(study_folder, study, now))
     first = next((item for item in items if not item.done), None)
     if first is None:
-        following = f"sekisho pilot {quote(str(study_folder))} --out {quote(str(study_folder / 'out'))}"
+        # signed is not permitted: a policy may still say no, and the pilot would only find that out later
+        place = quote(str(study_folder))
+        following = f"sekisho legal decide {place} && sekisho pilot {place} --out {quote(str(study_folder / 'out'))}"
     else:
         following = first.next[0] if first.next else f"mend {first.about}"
     return Standing(study.id, _state(study_folder, study, now), items, following)

@@ -93,7 +93,7 @@ def summary(policy: Policy, language: Language) -> tuple[Line, ...]:
         line("cohort", say("cohort", sites=policy.clause("cohort").min_sites)),
         line("model", joined((model.name for model in policy.clause("base_model").models), language)),
         line("approvals", joined(approvers, language)),
-        line("stop", plain(sorted(policy.clause("emergency_stop").stop_by), "roles", language)),
+        line("stop", say("stop", roles=plain(sorted(policy.clause("emergency_stop").stop_by), "roles", language))),
         line("rest", say("rest")),
     )  # fmt: skip
 

@@ -59,7 +59,7 @@ def policy_schema() -> dict[str, Any]:
     }
     properties["grants"] = {
         **{key: value for key, value in properties["grants"].items() if key in ("type", "minItems", "maxItems")},
-        "description": "One whole grant must hold / いずれか一つの許諾の全体を満たすことを要する",
+        "description": "One whole grant must hold / いずれか一つの許可の全体を満たすことを要する",
         "items": _one_of("action", GRANTS),
     }
     kinds = sorted(_vocabularies(schema) | _vocabularies(collected))

@@ -104,9 +104,9 @@ def test_from_a_table_to_a_report_by_following_the_next_command(drafted: Path) -
     refusals: list[str] = []
     while True:
         status = run("study", "status", drafted, "--json").told
-        words = status["next"].split()
+        words, *after = (command.split() for command in status["next"].split(" && "))
         assert words[0] == "sekisho"
-        if words[1] == "pilot":
+        if after:
             break
         assert not status["ready"]
         if not typed or words[1:3] != typed[-1][1:3]:  # a new kind of command
@@ -120,9 +120,11 @@ def test_from_a_table_to_a_report_by_following_the_next_command(drafted: Path) -
     assert len(typed) == len(NAMES) + len(SITES) + len(signatures())
     assert refusals == ["ROSTER_KEY_NOT_MADE", "SIGNATURE_MISSING", "SIGNATURE_MISSING"]
     assert status["ready"] and all(item["done"] for item in status["items"])
-    # every site permits it, by its own policy
-    assert run("legal", "decide", drafted).exit == 0
-    ended = run(*words[1:], "--json")
+    # every policy is asked before the pilot is begun: signed is not permitted
+    (pilot,) = after
+    assert words[1:3] == ["legal", "decide"] and pilot[:2] == ["sekisho", "pilot"]
+    assert run(*words[1:]).exit == 0
+    ended = run(*pilot[1:], "--json")
     assert ended.exit == 0, ended
     (only,) = ended.told["runs"]
     assert only["method"] == "probe" and 0.4 < only["result"]["auc"] <= 1

@@ -169,6 +169,19 @@ def test_whoever_signs_types_how_the_digest_begins(study: Path) -> None:
     assert len(statements(study)) == 1
 
 
+def test_the_digest_may_be_typed_as_it_was_told_and_the_question_ends_in_one_colon(study: Path) -> None:
+    told = policy_of(study).bytes_digest
+    ended = typed([told[: len("sha256:") + 8]], "legal", "sign", study / NAME, *LEGAL)
+    assert ended.exit == 0 and "::" not in ended.out, ended
+
+
+def test_the_last_line_of_signing_and_of_taking_back_is_in_the_language_asked_for(study: Path) -> None:
+    ended = run("legal", "sign", study / NAME, *LEGAL, "--yes", "--language", "ja")
+    assert ended.out.splitlines()[-1].endswith("署名した。まだ署名のない役割：IT"), ended.out
+    ended = run("legal", "revoke", study / NAME, *LEGAL, "--yes", "--language", "ja")
+    assert "承認を撤回した。署名を欠く役割：" in ended.out.splitlines()[-1], ended.out
+
+
 def test_without_a_terminal_nothing_is_signed_but_with_yes(study: Path) -> None:
     refused(run("legal", "sign", study / NAME, *LEGAL), "NOT_CONFIRMED", "--yes")
     assert not (study / f"{NAME}.dsse.json").exists()

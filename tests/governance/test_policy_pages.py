@@ -252,7 +252,7 @@ def test_the_same_in_what_is_enforced_is_not_called_the_same_where_people_have_t
 
 
 def test_a_version_under_another_data_set_is_not_said_to_change_no_decision() -> None:
-    new = amended(("\n  id: kohi/reviews", "\n  id: kohi/other"))
+    new = amended(("\n  id: kohi/customer-reviews", "\n  id: kohi/other"))
     for shown in (in_one_language(page_of(new), "en"), "\n".join(difference(compare(kohi(), new), kohi(), new, "en"))):
         assert "POLICY_NAME_CHANGED" in shown and "No decision of the system" not in shown
 
