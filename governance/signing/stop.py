@@ -90,7 +90,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Lacking:
-    """What a restart lacks: signatures in ``roles``, and for each group in ``sites`` somebody who acts for one of it."""
+    """What a restart lacks: signatures in ``roles``, and for each group in ``sites`` of somebody acting for one."""
 
     roles: tuple[str, ...]
     sites: tuple[frozenset[str], ...]
