@@ -1,9 +1,11 @@
-"""The last milestone of a type in a log, found by an index: what a party did last, without reading its whole log.
+"""What a log says without being opened: whose it is, and, by an index, the last milestone of a type.
 
-For: which roster a site accepted last, and where a study stands by its runs. Not for: evidence, which is what
-``AuditLog`` signs and ``fsck`` recomputes; nothing here is verified beyond what opening the log did.
+For: which roster a site accepted last, where a study stands by its runs, under which key a log was begun. Not for:
+evidence, which is what ``AuditLog`` signs and ``fsck`` recomputes; nothing here is verified beyond what opening the log
+did.
 
-Order of calls: ``AuditLog.open`` keeps the index; ``last_entries(path, types)`` reads, also while the log is open.
+Order of calls: ``AuditLog.open`` keeps the index; ``last_entries(path, types)`` and ``key_of(path)`` read, also while
+the log is open.
 """
 
 from __future__ import annotations
@@ -34,6 +36,20 @@ INDEXED = (
 _IS_ONE = f"{_TYPE} IN ({', '.join(repr(kind + _AFTER) for kind in map(str, INDEXED))})"
 INDEX = f"CREATE INDEX IF NOT EXISTS entries_milestones ON entries ({_TYPE}) WHERE {_IS_ONE};"
 QUERY = f"SELECT i, body FROM entries WHERE {_IS_ONE} AND {_TYPE} = ? ORDER BY i DESC LIMIT 1"  # noqa: S608  fixed text
+
+
+def key_of(path: Path) -> str:
+    """The id of the key that signs the heads of the log at ``path``, as the log says.
+
+    Raises:
+        BrokenLogError: LOG_DAMAGED.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            row = connection.execute("SELECT value FROM about WHERE name = 'key'").fetchone()
+    except sqlite3.Error as error:
+        raise damaged("a log cannot be read") from error
+    return str(row[0]) if row else ""
 
 
 def last_entries(path: Path, types: Iterable[str]) -> dict[str, tuple[int, Entry]]:
