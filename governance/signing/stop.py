@@ -17,6 +17,7 @@ it may come from someone whom a newer roster lists.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Mapping, Sequence, Set
@@ -230,6 +231,15 @@ def read_stop_orders(roster: Roster, orders: Orders) -> tuple[list[Stop], list[E
             else:
                 stops.append(stop)
     return stops, others
+
+
+def verified_stops(roster: Roster, orders: Orders) -> list[Stop]:
+    """The stops that somebody known signed, whatever else lies among ``orders``."""
+    found: list[Stop] = []
+    for order in orders:
+        with contextlib.suppress(UnusableOrder):
+            found += read_stop_orders(roster, [order])[0]
+    return found
 
 
 class UnusableOrder(Exception):  # noqa: N818  a reason to stand still, not a fault
