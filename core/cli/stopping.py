@@ -50,24 +50,28 @@ def stop(
     as_json: bool = JSON,
 ) -> None:
     """Stop at once: nothing is trained, opened or released until legal, IT and others named lift it."""
+    from ..paperwork.ordering import find_stopper, open_papers, order_stop
     from ..paperwork.signers import signer_of
-    from ..paperwork.stopping import check_stopper, open_desk, order_stop, short
+    from ..paperwork.stopping import short
 
     terminal = Terminal(as_json=as_json)
     if reason not in REASONS:
         raise BadInputError("REASON_UNKNOWN", "the reason is not a known code", f"one of {', '.join(sorted(REASONS))}")
-    desk = open_desk(study, now=_now())
-    who = check_stopper(desk.roster, person=person, role=role)
-    everything = everything or desk.study is None
-    terminal.say(_say("all" if everything else "one", language, study=desk.study.id if desk.study else "-"))
-    if desk.study is None:
+    papers = open_papers(study)
+    who = find_stopper(papers, person=person, role=role, has_key=key_file is not None)
+    everything = everything or papers.study is None
+    terminal.say(_say("all" if everything else "one", language, study=papers.study.id if papers.study else "-"))
+    if papers.study is None:
         terminal.say(_say("unreadable-study", language))
     terminal.say(_say("effect", language))
     confirm(terminal, f"stop, as {person} in the role {role}, for the reason {reason}?", yes=yes)
     key = signer_of(study, who, key_file=key_file, passphrase_file=passphrase_file, command=signer)
-    order = order_stop(desk, person=who, role=role, reason=reason, everything=everything, key=key, now=_now())
-    terminal.say(_say("ordered", language, order=short(order)))
-    terminal.result({"order": order, "all": everything, "person": person, "role": role, "reason": reason})
+    ordered = order_stop(papers, person=who, role=role, reason=reason, everything=everything, key=key, now=_now())
+    if not ordered.known:
+        terminal.say(_say("unlisted", language, person=person))
+    terminal.say(_say("ordered", language, order=short(ordered.digest)))
+    told = {"all": everything, "person": person, "role": role, "reason": reason}
+    terminal.result({"order": ordered.digest, "known": ordered.known, **told})
 
 
 @guarded()
@@ -85,12 +89,12 @@ def resume(
 ) -> None:
     """Sign, in one role, that one stop is lifted; it is lifted when everybody who must has signed."""
     from ..paperwork.signers import signer_of
-    from ..paperwork.stopping import check_stopper, open_desk, sign_restart, standing_order
+    from ..paperwork.stopping import check_signer, open_desk, sign_restart, standing_order
 
     terminal = Terminal(as_json=as_json)
     read_roster(study, now=_now())  # one that is not accepted, or has expired, lifts nothing
     desk = open_desk(study, now=_now())
-    who = check_stopper(desk.roster, person=person, role=role)
+    who = check_signer(desk.roster, person=person, role=role)
     standing = standing_order(desk, order)
     for line in _told(standing, language):
         terminal.say(line)
@@ -121,13 +125,13 @@ def stops(
 ) -> None:
     """Show every stop order, who has signed its restart, and the list that vouches for them."""
     from ..paperwork.signers import signer_of
-    from ..paperwork.stopping import check_stopper, open_desk, sign_list
+    from ..paperwork.stopping import check_signer, open_desk, sign_list
 
     terminal = Terminal(as_json=as_json)
     desk = open_desk(study, now=_now())
     _show(terminal, desk, language)
     if sign:
-        who = check_stopper(desk.roster, person=person, role="")
+        who = check_signer(desk.roster, person=person, role="")
         confirm(terminal, f"sign, as {person}, that you know of these orders and of no other?", yes=yes)
         key = signer_of(study, who, key_file=key_file, passphrase_file=passphrase_file, command=signer)
         sign_list(desk, person=who, key=key, now=_now())

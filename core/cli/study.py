@@ -1,8 +1,8 @@
 """sekisho study: drafting a study of one's own, keys for it, where it stands; and giving a demo its budget back.
 
 A study is drafted unsigned (``new``), people make keys of their own (``key``), and ``status`` says who signs next.
-``reset-demo`` deletes the state of a study whose roster is marked ``demo: true``, and of no other: outside a demo a
-budget that is spent stays spent.
+``reset-demo`` deletes the state of a study whose roster is marked ``demo: true`` and whose logs were begun under the
+published keys, and of no other: outside a demo a budget that is spent stays spent.
 """
 
 from __future__ import annotations
@@ -14,15 +14,20 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ...governance.log.milestones import key_of
+from ...governance.signing.keys import demo_key
+from ...governance.signing.stop import LIST
 from ..errors import BadInputError, Refused
-from ..parties import StateLock, state_folder
-from ..site.papers import read_roster, read_study
+from ..parties import LOG_NAME, StateLock, state_folder
+from ..site.papers import STOPS, read_roster, read_study
 from .console import DEFAULT_STUDY, Terminal, guarded
 from .signing import key
 
 if TYPE_CHECKING:
     from ..paperwork.asking import Consented
     from ..paperwork.draft import Drafted
+
+LEDGER = "ledger.sqlite"  # of a site: what was spent
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -131,16 +136,34 @@ def reset_demo(
             hint="a new budget is a new policy, signed by legal",
         )
     content = read_study(study)
+    parties = (*content.sites, roster.coordinator.id)
+    folders = {party: state_folder(study, party, coordinator=party == roster.coordinator.id) for party in parties}
+    # everybody can sign a demo's roster: put in the place of a real one, it must not wipe a real study
+    for party, folder in folders.items():
+        _check_demo_state(folder, party)
     removed = []
-    for party in (*content.sites, roster.coordinator.id):
-        folder = state_folder(study, party, coordinator=party == roster.coordinator.id)
+    for party, folder in folders.items():
         if folder.exists():
             lock = StateLock(folder, party)
             shutil.rmtree(folder)
             lock.release()
             removed.append(party)
+    (study / STOPS / LIST).unlink(missing_ok=True)  # the coordinator's word under the roster as it was
     terminal.say(f"state of {len(removed)} parties deleted: {', '.join(removed) or 'there was none'}")
     terminal.result({"removed": removed})
+
+
+def _check_demo_state(folder: Path, party: str) -> None:
+    """Return if what a party keeps was begun under its published key. Raises ``Refused`` STATE_NOT_A_DEMO."""
+    log = folder / LOG_NAME
+    begun = key_of(log) == demo_key(party).public.key_id if log.exists() else not (folder / LEDGER).exists()
+    if not begun:
+        raise Refused(
+            "STATE_NOT_A_DEMO",
+            f"the state of '{party}' was not begun under its demo key, so what was spent there may be real",
+            hint="nothing was deleted; see whether roster.yaml is the one that this study ran under",
+            site=party,
+        )
 
 
 def tell_drafted(terminal: Terminal, drafted: Drafted, *, consented: bool) -> None:

@@ -1,28 +1,25 @@
-"""Stop orders, restarts and the list of stops, as people see and sign them in the ``stops`` folder of a study.
+"""Restarts and the list of stops, as people see and sign them in the ``stops`` folder of a study.
 
-For: ``sekisho legal stop``, ``resume`` and ``stops``. Not for: honouring a stop, which each site does for itself before
+For: ``sekisho legal resume`` and ``stops``. Not for: honouring a stop, which each site does for itself before
 every step (site/papers.py), or the rules of what counts (governance/signing/stop.py).
 
-Order of calls: ``open_desk(folder)`` -> ``check_stopper`` -> ``order_stop``; or ``standing_order`` -> ``sign_restart``;
-or ``sign_list``.
-
-A stop must be possible when everything else is broken: it needs a roster that can be read, even an expired one, and
-nothing more. A study that cannot be read cannot be told from others, so then everything in the folder is stopped.
+Order of calls: ``open_desk(folder)`` -> ``check_signer``; then ``standing_order`` -> ``sign_restart``, or
+``sign_list``. Ordering a stop is in ordering.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from ...governance.canonical import digest_bytes
 from ...governance.errors import GovernanceError
-from ...governance.signing.envelope import Envelope, Subject, sign_statement, write_envelopes
+from ...governance.signing.envelope import Envelope, sign_statement, write_envelopes
 from ...governance.signing.roster import Person, Roster
 from ...governance.signing.signer import Signer
 from ...governance.signing.stop import (
-    EVERYTHING,
     LIST,
     Lacking,
     Orders,
@@ -35,7 +32,6 @@ from ...governance.signing.stop import (
     restart_statement,
     restart_thresholds,
     restarted,
-    stop_statement,
 )
 from ...governance.signing.stop_list import ListState, check_may_follow, list_state, stop_list_statement
 from ..errors import BadInputError, CoreError, Refused
@@ -98,7 +94,7 @@ def short(digest: str) -> str:
 def open_desk(study_folder: Path, *, now: datetime) -> Desk:
     """Read orders, restarts and list. Raises only where roster.yaml cannot be read: whose word would it be?"""
     roster = _known_people(study_folder, Roster.parse(read_file(study_folder / ROSTER), ROSTER))
-    study = _study(study_folder)
+    study = study_here(study_folder)
     folder = study_folder / STOPS
     files = read_orders(folder)
     listed = list_state(roster, read_list(folder), files, now=now)
@@ -114,8 +110,8 @@ def open_desk(study_folder: Path, *, now: datetime) -> Desk:
     return Desk(folder, roster, study, files, tuple(orders), None, listed)
 
 
-def check_stopper(roster: Roster, *, person: str, role: str) -> Person:
-    """The person of the roster who may sign in the role. Needs no key.
+def check_signer(roster: Roster, *, person: str, role: str) -> Person:
+    """The person of the roster who may sign in the role; in any, where it is empty. Needs no key.
 
     Raises:
         Refused: PERSON_UNKNOWN, ROLE_NOT_HELD.
@@ -128,12 +124,17 @@ def check_stopper(roster: Roster, *, person: str, role: str) -> Person:
             f"it lists {', '.join(one.pseudonym for one in roster.people)}",
         )
     if role and role not in found.roles:
-        raise Refused(
-            "ROLE_NOT_HELD",
-            f"'{person}' does not hold the role '{role[:40]}'",
-            f"by the roster '{person}' signs as {', '.join(found.roles) or 'nothing'}",
-        )
+        raise role_not_held(person, role, found.roles)
     return found
+
+
+def role_not_held(person: str, role: str, held: Sequence[str]) -> Refused:
+    """The refusal of somebody who signs in a role that is not theirs."""
+    return Refused(
+        "ROLE_NOT_HELD",
+        f"'{person}' does not hold the role '{role[:40]}'",
+        f"by the roster '{person}' signs as {', '.join(held) or 'nothing'}",
+    )
 
 
 def check_key(roster: Roster, person: Person, key: Signer) -> None:
@@ -146,26 +147,6 @@ def check_key(roster: Roster, person: Person, key: Signer) -> None:
             f"this key is not one that the roster lists for '{person.pseudonym}'",
             "use the key whose public half the roster holds",
         )
-
-
-def order_stop(
-    desk: Desk, *, person: Person, role: str, reason: str, everything: bool, key: Signer, now: datetime
-) -> str:
-    """Sign a stop and put it into the folder; gives the order's digest.
-
-    Raises:
-        Refused: DEMO_KEY_REFUSED, KEY_NOT_IN_ROSTER. BadInputError: STOPS_UNWRITABLE.
-    """
-    check_key(desk.roster, person, key)
-    study = None if everything else desk.study
-    if study is None:
-        subjects, scope = (Subject(ROSTER, desk.roster.fingerprint),), EVERYTHING
-    else:
-        subjects, scope = (Subject("study.yaml", study.digest),), study.id
-    statement = stop_statement(
-        role=role, subjects=subjects, reason=reason, issued=now, scope=scope, person=person.pseudonym
-    )
-    return _put(desk, "stop", sign_statement(statement, [key]))
 
 
 def standing_order(desk: Desk, name: str) -> Order:
@@ -212,7 +193,7 @@ def sign_restart(desk: Desk, order: Order, *, person: Person, role: str, key: Si
             f"the signature would not count ({', '.join(reasons) or 'unknown'}); nothing was written",
             "a clock that is behind the stop, or an earlier no of the same person, stands in its way",
         )
-    _put(desk, f"{order.short}.resume", envelope)
+    put(desk.folder, f"{order.short}.resume", envelope)
 
 
 def sign_list(desk: Desk, *, person: Person, key: Signer, now: datetime) -> None:
@@ -235,7 +216,8 @@ def _known_people(study_folder: Path, roster: Roster) -> Roster:
         return roster  # a broken earlier version must not stand in the way of a stop
 
 
-def _study(study_folder: Path) -> Study | None:
+def study_here(study_folder: Path) -> Study | None:
+    """The study as written, if it can be read."""
     try:
         return read_study(study_folder)
     except (CoreError, GovernanceError):
@@ -253,9 +235,10 @@ def _restart_by(study_folder: Path, roster: Roster) -> frozenset[str]:
     return roles
 
 
-def _put(desk: Desk, name: str, envelope: Envelope) -> str:
+def put(folder: Path, name: str, envelope: Envelope) -> str:
+    """Write what was signed into the folder of stops, under ``name`` and its digest, which is given."""
     digest = digest_bytes(envelope.payload)
-    _write(desk.folder, f"{name}.{short(digest)}.dsse.json", envelope)
+    _write(folder, f"{name}.{short(digest)}.dsse.json", envelope)
     return digest
 
 

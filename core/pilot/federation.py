@@ -141,7 +141,8 @@ class Federation:
         stops = StopListKeeper(
             study_folder / STOPS, roster=roster, key=key, clock=clock, allowed=allowed, memory=state / KNOWN
         )
-        stops.renew()
+        if sites:  # where none could be opened, each says why, and nothing begins
+            stops.renew()
         log = AuditLog.open(state / LOG_NAME, origin=log_origin(study.id, coordinator_id), key=key)
         coordinator = Coordinator(
             wrap(embedded),

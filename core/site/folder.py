@@ -39,13 +39,12 @@ from ..messages import Join, LedgerHeadSeen, Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, replace_file, state_folder
 from ..study import Study
 from .budget import begun, open_ledger
-from .memory import accept_policy, accept_roster
+from .memory import accept_policy, accept_roster, stops_now
 from .papers import (
     Papers,
     check_policy_signed,
     read_file,
     read_papers,
-    read_stops,
     requester_is_known,
     study_approvals,
 )
@@ -162,7 +161,7 @@ class SiteFolder:
         self.papers.base_model.check_valid(now)
         check_policy_signed(self.study_folder, self.site, self.policy, roster, seen=self.papers.shown, now=now)
         everybody = (*self.study.sites, roster.coordinator.id)
-        stops = read_stops(self.study_folder, roster, self.study, self.policy, now=now)
+        stops = stops_now(self.log, self.study_folder, self.site, roster, self.study, self.policy, now=now)
         return Standing(
             now=now,
             stopped=stops.stopped,

@@ -20,7 +20,8 @@ from ...governance.signing.lifecycle import MILESTONES, Act, Event, Papers, Stat
 from ...governance.signing.stop import StopState
 from ..parties import LOG_NAME, state_folder
 from .folder import SiteFolder
-from .papers import policy_signers, read_stops, requester_is_known, study_approvals
+from .memory import stops_now
+from .papers import policy_signers, requester_is_known, study_approvals
 
 
 def check_may_start(folder: SiteFolder, refused: Callable[[str], None]) -> None:
@@ -50,7 +51,9 @@ def papers_now(folder: SiteFolder) -> Papers:
     """Who approved the study, by the rule of ``approvals``, and whether anything stops it, at this moment."""
     now = folder.clock()
     by_role = study_approvals(folder.study_folder, folder.study, folder.roster, now=now)
-    stops = read_stops(folder.study_folder, folder.roster, folder.study, folder.policy, now=now)
+    stops = stops_now(
+        folder.log, folder.study_folder, folder.site, folder.roster, folder.study, folder.policy, now=now
+    )
     excluded = requester_is_known(folder.study, folder.roster)
     approved = Approved(MappingProxyType(by_role), (), (), excluded)
     return Papers(approved, policy_signers(folder.roster), StopState(stops.stopped, code=stops.code))

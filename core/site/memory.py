@@ -1,7 +1,8 @@
 """What a site has run under before: it never goes back to an earlier roster or policy, nor takes another of a version.
 
-For: refusing a rolled-back or exchanged paper at the site. Not for: whether a paper is signed by those who must
-(governance/signing/), or tampering with the log itself, which its tree, its signed heads and its witnesses show.
+For: refusing a rolled-back, exchanged or forked paper at the site, and missing a stop order that was there. Not for:
+whether a paper is signed by those who must (governance/signing/), or tampering with the log itself, which its tree, its
+signed heads and its witnesses show.
 
 The memory is the site's own append-only log. An old paper is well signed and may be in force still, so no signature
 could tell: somebody who was taken out of the roster would be in it again, and what a policy forbids since be permitted.
@@ -14,14 +15,15 @@ from pathlib import Path
 
 from ...governance.log.auditlog import AuditLog
 from ...governance.log.entries import Entry, EntryType
-from ...governance.log.milestones import last_entries
+from ...governance.log.milestones import all_entries, last_entries
 from ...governance.policy.policy import Policy
 from ...governance.policy.signoff import check_remembered
 from ...governance.signing.roster import Roster
 from ...governance.signing.succession import SignedRoster, continues
 from ..errors import Refused
 from ..parties import LOG_NAME, state_folder
-from .papers import earlier_rosters, read_before, read_signatures
+from ..study import Study
+from .papers import Stops, earlier_rosters, read_before, read_signatures, read_stops
 
 ROSTER = "roster.yaml"
 
@@ -84,6 +86,20 @@ def accept_policy(log: AuditLog, study_folder: Path, site: str, policy: Policy, 
     check_remembered(policy, known, lambda newer: read_before(study_folder, site, newer))
     if known is None or policy.version > known[0]:
         _remember(log, EntryType.POLICY_LOADED, site, {"policy": policy.bytes_digest}, policy.version, at)
+
+
+def stops_now(
+    log: AuditLog, study_folder: Path, site: str, roster: Roster, study: Study, policy: Policy, *, now: datetime
+) -> Stops:
+    """What ``site`` knows of stops: those that lie here, and those it has honoured before, whose orders must lie here.
+
+    An order that is new is logged first, so that it cannot vanish together with every list that names it.
+    """
+    known = frozenset(one.refs["order"] for one in all_entries(_log_of(study_folder, site), EntryType.STOP_HONOURED))
+    stops = read_stops(study_folder, roster, study, policy, now=now, honoured=known)
+    for order in sorted(stops.orders - known):
+        log.append(Entry(str(EntryType.STOP_HONOURED), site, now, refs={"order": order}))
+    return stops
 
 
 def _remember(log: AuditLog, kind: EntryType, site: str, refs: dict[str, str], version: int, at: datetime) -> None:

@@ -10,7 +10,7 @@ Not here: keys, databases and records (folder.py), and the decision (gate/).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,14 @@ from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.signing.approvals import Approved, Shown, approvals
 from ...governance.signing.envelope import PREDICATES, Envelope, read_envelopes
 from ...governance.signing.roster import PartyKind, Roster
-from ...governance.signing.stop import read_list, read_orders, restart_thresholds, stop_state
+from ...governance.signing.stop import (
+    order_digests,
+    read_list,
+    read_orders,
+    restart_thresholds,
+    stop_state,
+    verified_stops,
+)
 from ...governance.signing.stop_list import list_state
 from ...governance.signing.succession import MAX_CHAIN, SignedRoster, verify_roster
 from ..data.intake import BaseModelFacts
@@ -255,6 +262,7 @@ class Stops:
     """What is known of emergency stops; ``list_age_hours``, rounded up, is None where there is no signed list.
 
     ``roles`` are those in which the roster lets somebody stop; ``restart_roles`` those that must sign a restart here.
+    ``orders`` are the digests of the verified orders that concern this study, lifted or not.
     """
 
     stopped: bool
@@ -262,28 +270,40 @@ class Stops:
     roles: frozenset[str]
     restart_roles: frozenset[str]
     list_age_hours: int | None
+    orders: frozenset[str] = frozenset()
 
 
-def read_stops(study_folder: Path, roster: Roster, study: Study, policy: Policy, *, now: datetime) -> Stops:
-    """Whether an emergency stop is in force for this study under this site's policy; doubt is a stop."""
+def read_stops(
+    study_folder: Path,
+    roster: Roster,
+    study: Study,
+    policy: Policy,
+    *,
+    now: datetime,
+    honoured: Set[str] = frozenset(),
+) -> Stops:
+    """Whether an emergency stop is in force for this study under this site's policy; doubt is a stop.
+
+    ``honoured`` are orders that the site knew before: each must still lie here, even one that was lifted.
+    """
     folder = study_folder / STOPS
     orders = read_orders(folder)
     restart_by = restart_roles_of(policy)
-    state = stop_state(
-        roster,
-        orders,
-        subjects=frozenset({study.digest, study.canonical_digest}),
-        now=now,
-        study=study.id,
-        restart_by=restart_by,
-    )
+    subjects = frozenset({study.digest, study.canonical_digest})
+    state = stop_state(roster, orders, subjects=subjects, now=now, study=study.id, restart_by=restart_by)
     listed = list_state(roster, read_list(folder), orders, now=now)
+    missing = "STOP_ORDER_MISSING" if honoured - order_digests(orders) else ""
     return Stops(
-        stopped=state.stopped or listed.stopped,
-        code=state.code or listed.code,
+        stopped=state.stopped or listed.stopped or bool(missing),
+        code=state.code or listed.code or missing,
         roles=frozenset(role for person in roster.people if person.keys for role in person.roles),
         restart_roles=frozenset(restart_thresholds(roster, restart_by)),
         list_age_hours=listed.age_hours,
+        orders=frozenset(
+            stop.order
+            for stop in verified_stops(roster, orders)
+            if stop.affects(subjects | {roster.fingerprint}, study.id)
+        ),
     )
 
 

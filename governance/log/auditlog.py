@@ -315,8 +315,8 @@ def _claim(connection: sqlite3.Connection, origin: str, key_id: str) -> None:
     connection.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", sorted(about.items()))
     connection.execute("COMMIT")
     if dict(connection.execute("SELECT name, value FROM about").fetchall()) != about:
-        sentence = "a log file belongs to another study, party or key"
-        raise BrokenLogError("LOG_OF_ANOTHER", sentence, "give each study and party its own state folder")
+        hint = "change the study's id back; after a new key, see ADR 0011: an empty log forgets rosters, stops and runs"
+        raise BrokenLogError("LOG_OF_ANOTHER", "a log file belongs to another study, party or key", hint)
 
 
 def _frontier(connection: sqlite3.Connection) -> Frontier:

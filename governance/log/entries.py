@@ -49,6 +49,7 @@ class EntryType(StrEnum):
     POLICY_LOADED = "policy.loaded"
     ROSTER_ACCEPTED = "roster.accepted"
     STUDY_OFFERED = "study.offered"
+    STOP_HONOURED = "stop.honoured"
     CONSENT_SNAPSHOT = "consent.snapshot"
     DECISION_PERMIT = "decision.permit"
     DECISION_REFUSE = "decision.refuse"

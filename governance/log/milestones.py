@@ -1,9 +1,11 @@
-"""The last milestone of a type in a log, found by an index: what a party did last, without reading its whole log.
+"""What a log says without being opened: whose it is, and, by an index, the last milestone of a type.
 
-For: which roster a site accepted last, and where a study stands by its runs. Not for: evidence, which is what
-``AuditLog`` signs and ``fsck`` recomputes; nothing here is verified beyond what opening the log did.
+For: which roster a site accepted last, where a study stands by its runs, which stops it has honoured, under which
+key a log was begun. Not for: evidence, which is what ``AuditLog`` signs and ``fsck`` recomputes; nothing here is
+verified beyond what opening the log did.
 
-Order of calls: ``AuditLog.open`` keeps the index; ``last_entries(path, types)`` reads, also while the log is open.
+Order of calls: ``AuditLog.open`` keeps the index; ``last_entries(path, types)``, ``all_entries(path, kind)`` and
+``key_of(path)`` read, also while the log is open.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ INDEXED = (
     EntryType.POLICY_LOADED,
     EntryType.ROSTER_ACCEPTED,
     EntryType.STUDY_OFFERED,
+    EntryType.STOP_HONOURED,
     EntryType.BUDGET_RESERVED,
     EntryType.RUN_FINISHED,
     EntryType.RUN_STOPPED,
@@ -33,7 +36,22 @@ INDEXED = (
 )
 _IS_ONE = f"{_TYPE} IN ({', '.join(repr(kind + _AFTER) for kind in map(str, INDEXED))})"
 INDEX = f"CREATE INDEX IF NOT EXISTS entries_milestones ON entries ({_TYPE}) WHERE {_IS_ONE};"
-QUERY = f"SELECT i, body FROM entries WHERE {_IS_ONE} AND {_TYPE} = ? ORDER BY i DESC LIMIT 1"  # noqa: S608  fixed text
+ALL = f"SELECT i, body FROM entries WHERE {_IS_ONE} AND {_TYPE} = ? ORDER BY i DESC"  # noqa: S608  fixed text
+QUERY = f"{ALL} LIMIT 1"
+
+
+def key_of(path: Path) -> str:
+    """The id of the key that signs the heads of the log at ``path``, as the log says.
+
+    Raises:
+        BrokenLogError: LOG_DAMAGED.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            row = connection.execute("SELECT value FROM about WHERE name = 'key'").fetchone()
+    except sqlite3.Error as error:
+        raise damaged("a log cannot be read") from error
+    return str(row[0]) if row else ""
 
 
 def last_entries(path: Path, types: Iterable[str]) -> dict[str, tuple[int, Entry]]:
@@ -42,20 +60,29 @@ def last_entries(path: Path, types: Iterable[str]) -> dict[str, tuple[int, Entry
     Raises:
         Refused: ENTRY_TYPE_UNKNOWN (no milestone). BrokenLogError: LOG_DAMAGED, ENTRY_MALFORMED.
     """
+    found = _read(path, types, QUERY)
+    return {kind: entries[0] for kind, entries in found.items() if entries}
+
+
+def all_entries(path: Path, kind: str) -> tuple[Entry, ...]:
+    """Every entry of one type, the last first; none of a log that is not there. Raises as ``last_entries`` does."""
+    return tuple(entry for _, entry in _read(path, [kind], ALL).get(kind, ()))
+
+
+def _read(path: Path, types: Iterable[str], query: str) -> dict[str, list[tuple[int, Entry]]]:
     types = tuple(types)
     if not set(types) <= set(INDEXED):
         raise Refused("ENTRY_TYPE_UNKNOWN", "a type of entry is no milestone", "add it to INDEXED")
     if not path.exists():
         return {}
-    found: dict[str, tuple[int, Entry]] = {}
+    found: dict[str, list[tuple[int, Entry]]] = {}
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             for kind in types:
-                row = connection.execute(QUERY, (kind + _AFTER,)).fetchone()
-                if row is not None:
-                    found[kind] = int(row[0]), Entry.from_bytes(bytes(row[1]))
+                rows = connection.execute(query, (kind + _AFTER,)).fetchall()
+                found[kind] = [(int(number), Entry.from_bytes(bytes(body))) for number, body in rows]
     except sqlite3.Error as error:
         raise damaged("a log cannot be read") from error
-    if any(entry.type != kind for kind, (_, entry) in found.items()):
+    if any(entry.type != kind for kind, entries in found.items() for _, entry in entries):
         raise BrokenLogError("LOG_DAMAGED", "a log's index does not fit its entries", "run fsck on it")
     return found

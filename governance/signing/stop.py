@@ -17,6 +17,7 @@ it may come from someone whom a newer roster lists.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Mapping, Sequence, Set
@@ -90,7 +91,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Lacking:
-    """What a restart lacks: signatures in ``roles``; for each group in ``sites``, somebody who acts for one of it."""
+    """What a restart lacks: signatures in ``roles``, and for each group in ``sites`` of somebody acting for one."""
 
     roles: tuple[str, ...]
     sites: tuple[frozenset[str], ...]
@@ -230,6 +231,15 @@ def read_stop_orders(roster: Roster, orders: Orders) -> tuple[list[Stop], list[E
             else:
                 stops.append(stop)
     return stops, others
+
+
+def verified_stops(roster: Roster, orders: Orders) -> list[Stop]:
+    """The stops that somebody known signed, whatever else lies among ``orders``."""
+    found: list[Stop] = []
+    for order in orders:
+        with contextlib.suppress(UnusableOrder):
+            found += read_stop_orders(roster, [order])[0]
+    return found
 
 
 class UnusableOrder(Exception):  # noqa: N818  a reason to stand still, not a fault

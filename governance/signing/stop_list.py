@@ -115,8 +115,7 @@ def check_may_follow(state: ListState) -> None:
         )
     if state.code == "STOP_LIST_UNREADABLE":
         raise Refused(
-            state.code,
-            f"stops/{LIST} cannot be read: which orders it named is not known, and no other takes its place",
+            state.code, f"stops/{LIST} cannot be read: which orders it named is unknown, and no other takes its place",
             "fetch it again from your partners; remove it only when all that it may have named lies in stops",
         )
 

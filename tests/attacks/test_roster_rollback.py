@@ -13,6 +13,7 @@ from sekisho.core.errors import Refused
 from sekisho.core.parties import LOG_NAME, log_origin, make_private_folder, state_folder
 from sekisho.core.site.memory import accept_roster
 from sekisho.core.site.papers import earlier_rosters, list_max_age, read_policy, read_roster, read_stops, read_study
+from sekisho.governance.canonical import digest_bytes
 from sekisho.governance.errors import GovernanceError
 from sekisho.governance.log.auditlog import AuditLog
 from sekisho.governance.signing.envelope import Subject, read_envelopes, sign_statement, write_envelopes
@@ -185,6 +186,29 @@ def test_somebody_who_was_taken_out_has_stopped_what_they_stopped(study: Path) -
     assert caught.value.code == "ROSTER_CHAIN_MISSING"
 
 
+def test_a_stop_that_a_site_has_honoured_does_not_vanish_with_its_order_the_list_and_the_coordinators_memory(
+    study: Path,
+) -> None:
+    order = stop_statement(
+        role="it", subjects=[Subject("study.yaml", read_study(study).digest)], reason="DRILL", issued=NOW
+    )
+    (study / "stops").mkdir(exist_ok=True)
+    path = study / "stops" / "stop.dsse.json"
+    path.write_bytes(write_envelopes([sign_statement(order, [demo_key("person-it")])]))
+    for _ in range(2):
+        assert refusals(study) == dict.fromkeys(SITES, "STOPPED")
+    shutil.rmtree(study / "stops")
+    (study / "coordinator" / "state" / "stops.json").unlink()
+    assert refusals(study) == dict.fromkeys(SITES, "STOPPED")
+    federation = open_federation(study)
+    try:
+        digest = digest_bytes(order.to_bytes())
+        for site in SITES:
+            assert [one["refs"]["order"] for one in entries(federation, site, "stop.honoured")] == [digest]
+    finally:
+        federation.close()
+
+
 def test_what_was_signed_with_a_key_that_was_exchanged_counts_no_more(study: Path) -> None:
     assert refusals(study) == {}
     hand_on(study, (demo_key("person-it").public.to_text(), demo_key("new-it").public.to_text()))
@@ -201,6 +225,10 @@ def test_a_coordinator_that_goes_on_serving_an_old_roster_is_found_by_a_list_of_
     for site in SITES:
         shutil.rmtree(fresh / "sites" / site / "state", ignore_errors=True)  # sites that never saw version 2
     put_back(fresh, 1)
+    with pytest.raises(GovernanceError) as caught:
+        open_federation(fresh)  # an honest coordinator signs no list over that one
+    assert caught.value.code == "ROSTER_OUT_OF_DATE"
+    (fresh / "stops" / "list.dsse.json").unlink()
     federation = open_federation(fresh)
     try:
         # the coordinator's own list under version 1, beside that person's word

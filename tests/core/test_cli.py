@@ -12,6 +12,8 @@ import pytest
 import typer
 
 from sekisho.core.cli.cli import COMMANDS
+from sekisho.core.parties import LOG_NAME, log_origin
+from sekisho.governance.log.auditlog import AuditLog
 from sekisho.governance.signing.envelope import sign_statement, write_envelopes
 from sekisho.governance.signing.keys import SigningKey, demo_key
 from sekisho.governance.signing.roster import roster_statement
@@ -184,6 +186,8 @@ def test_only_a_demo_gets_its_budget_back(study: Path, tmp_path: Path, capsys: C
     state = study / "sites" / "ame" / "state"
     state.mkdir(mode=0o700)
     (state / "ledger.sqlite").write_bytes(b"what was spent")
+    origin = log_origin("small-study", "ame")
+    AuditLog.open(state / LOG_NAME, origin=origin, key=demo_key("ame")).close()
     real = Path(shutil.copytree(study, tmp_path / "real"))
     roster_in_earnest(real)
     ended = here(capsys, "study reset-demo {study} --json", real, tmp_path)
@@ -195,6 +199,24 @@ def test_only_a_demo_gets_its_budget_back(study: Path, tmp_path: Path, capsys: C
     assert (real / "sites" / "ame" / "state" / "ledger.sqlite").read_bytes() == b"what was spent"
     assert here(capsys, "study reset-demo {study} --json", study, tmp_path).told["removed"] == ["ame"]
     assert not state.exists()
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_a_demo_roster_in_the_place_of_a_real_one_wipes_no_real_study(
+    study: Path, tmp_path: Path, capsys: Capture, log: bool
+) -> None:
+    """Everybody can make one of the same sites, signed by all of them: the keys of a demo are published."""
+    for site in study_folder.SITES:
+        state = study / "sites" / site / "state"
+        state.mkdir(mode=0o700)
+        (state / "ledger.sqlite").write_bytes(b"what was spent")
+        key = demo_key(site) if site != study_folder.SITES[-1] else SigningKey.generate()
+        if log or key.demo:
+            AuditLog.open(state / LOG_NAME, origin=log_origin("small-study", site), key=key).close()
+    ended = here(capsys, "study reset-demo {study} --json", study, tmp_path)
+    assert (ended.exit, ended.told["code"]) == (3, "STATE_NOT_A_DEMO")
+    for site in study_folder.SITES:  # nothing at all, not only the real one's
+        assert (study / "sites" / site / "state" / "ledger.sqlite").read_bytes() == b"what was spent"
 
 
 def roster_in_earnest(study: Path) -> None:

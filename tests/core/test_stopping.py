@@ -90,6 +90,67 @@ def test_a_stop_is_possible_when_every_other_paper_is_broken(study: Path, capsys
     assert len(list((study / "stops").iterdir())) == 1
 
 
+@pytest.mark.parametrize("exchanged", ["another person", "another key", "no role", "no roster", "nothing"])
+def test_an_exchanged_roster_keeps_nobody_from_stopping(study: Path, capsys: Capture, exchanged: str) -> None:
+    """A run that is open goes on under the true one, so the people of that one must be able to stop it."""
+    path, own = study / "roster.yaml", demo_key("person-business").public.to_text()
+    true = path.read_text("utf-8")
+    other = demo_key("eve").public.to_text()
+    path.write_text(
+        {
+            "another person": true.replace("pseudonym: person-business", "pseudonym: eve").replace(own, other),
+            "another key": true.replace(own, other),
+            "no role": true.replace("roles: [business]", "roles: []").replace(", business: 1}", "}"),
+            "no roster": "gone",
+            "nothing": "",
+        }[exchanged],
+        "utf-8",
+    )
+    if exchanged == "another person":
+        refused = stop(capsys, study)
+        assert (refused.exit, refused.told["code"]) == (3, "PERSON_UNKNOWN") and "--key" in refused.told["hint"]
+    ordered = stop(capsys, study, "--key", str(study / "keys" / "person-business.demo.key"))
+    assert (ordered.exit, ordered.told["known"]) == (0, exchanged == "no role")
+    path.write_text(true, "utf-8")
+    assert seen(study).code == "STOPPED"
+
+
+def test_somebody_who_is_in_an_earlier_roster_alone_stops_without_further_words(study: Path, capsys: Capture) -> None:
+    (study / "rosters").mkdir()
+    shutil.copy(study / "roster.yaml", study / "rosters" / "1.yaml")
+    own = demo_key("person-business").public.to_text()
+    change(study / "roster.yaml", own, demo_key("eve").public.to_text())
+    change(study / "roster.yaml", "pseudonym: person-business", "pseudonym: eve")
+    ordered = stop(capsys, study)
+    assert (ordered.exit, ordered.told["known"]) == (0, True)
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_company_is_told_that_its_own_signature_is_missing(study: Path, capsys: Capture, language: str) -> None:
+    """Legal and IT of others have signed the restart of what somebody of one site has stopped."""
+    everywhere = f"acts_for: [{', '.join(SITES)}]"
+    for where in (f"acts_for: [{SITES[1]}]", f"acts_for: [{SITES[1]}]", f"acts_for: [{SITES[0]}]"):
+        change(study / "roster.yaml", everywhere, where)  # legal, it, business
+    study_folder.sign_roster(study)
+    stop(capsys, study)
+    assert resume(capsys, study, "legal").told["missing"] == ["it"]
+    ended = resume(capsys, study, "it")
+    assert (ended.told["missing"], ended.told["missing_one_of_sites"]) == ([], [[SITES[0]]])
+    assert seen(study).stopped
+    shown = sekisho_here(capsys, "legal", "stops", study, "--language", language).out
+    assert SITES[0] in shown and "person-business" in shown.splitlines()[-2]
+    assert resume(capsys, study, "business").told["missing_one_of_sites"] == []
+    assert not seen(study).stopped
+
+
+def test_nobody_signs_a_list_over_one_that_cannot_be_read(study: Path, capsys: Capture) -> None:
+    (study / "stops").mkdir()
+    (study / "stops" / "list.dsse.json").write_text("x", "utf-8")
+    ended = sekisho_here(capsys, "legal", "stops", study, "--sign", "--as", "person-it", "--yes", "--json")
+    assert (ended.exit, ended.told["code"]) == (3, "STOP_LIST_UNREADABLE")
+    assert (study / "stops" / "list.dsse.json").read_text("utf-8") == "x"
+
+
 def test_a_stop_of_everything_is_one_of_this_study_too(study: Path, capsys: Capture) -> None:
     assert stop(capsys, study, "--all").told["all"] is True
     assert seen(study).stopped

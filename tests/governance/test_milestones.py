@@ -12,7 +12,7 @@ import pytest
 from sekisho.governance.errors import BrokenLogError, Refused
 from sekisho.governance.log.auditlog import AuditLog
 from sekisho.governance.log.entries import Entry, Value
-from sekisho.governance.log.milestones import QUERY, last_entries
+from sekisho.governance.log.milestones import QUERY, all_entries, key_of, last_entries
 from sekisho.governance.signing.keys import SigningKey
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -56,6 +56,17 @@ def test_an_entry_that_names_another_type_is_not_taken_for_one(tmp_path: Path) -
 def test_a_log_that_is_not_there_has_no_entries(tmp_path: Path) -> None:
     assert last_entries(tmp_path / "log.sqlite", ["roster.accepted"]) == {}
     assert not (tmp_path / "log.sqlite").exists()
+
+
+def test_all_of_a_type_are_read_the_last_first_and_whose_log_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    assert all_entries(path, "stop.honoured") == ()
+    with opened(path) as log:
+        for version in (1, 2):
+            log.append(entry("stop.honoured", version=version))
+            log.append(entry("roster.accepted", version=9))
+        assert [one.data["version"] for one in all_entries(path, "stop.honoured")] == [2, 1]
+        assert key_of(path) == KEY.public.key_id
 
 
 def test_the_index_is_used_so_that_a_long_log_is_not_read(tmp_path: Path) -> None:

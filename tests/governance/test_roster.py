@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from sekisho.governance.errors import BadDocumentError, BadSignatureError, Refused
 from sekisho.governance.signing.envelope import Statement, Subject, sign_statement
-from sekisho.governance.signing.keys import SigningKey, demo_key
+from sekisho.governance.signing.keys import PublicKey, SigningKey, demo_key
 from sekisho.governance.signing.roster import PartyKind, Roster, roster_statement, verify_first_roster
 
+from ..federation.study_folder import PEOPLE, SITES
+
+ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
 
@@ -143,6 +148,22 @@ def test_a_demo_roster_made_real_by_one_word_is_refused() -> None:
     assert parse(demo).demo
     error = refusal("demo: true", "demo: false", demo)
     assert error.code == "ROSTER_DEMO_KEY"
+
+
+def published() -> set[PublicKey]:
+    """Every key in the example's rosters, and of every demo that our tests name."""
+    tests = "".join(path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("*.py")))
+    names = set(re.findall(r'demo_key\("([^"{}]+)"\)', tests)) | {*SITES, *PEOPLE.values()}
+    rosters = "".join(path.read_text("utf-8") for path in sorted((ROOT / "examples").rglob("*roster*.yaml")))
+    keys = {PublicKey.from_text(found) for found in re.findall(r"ed25519:[A-Za-z0-9+/=]+", rosters)}
+    return keys | {demo_key(name).public for name in names}
+
+
+def test_a_real_roster_takes_no_published_key_of_ours_under_whatever_name() -> None:
+    keys = published()
+    assert len(keys) > 30
+    for key in keys:
+        assert refusal(text("counsel-1"), key.to_text()).code == "ROSTER_DEMO_KEY"
 
 
 def test_a_demo_key_is_accepted_by_demo_rosters_only() -> None:
