@@ -38,7 +38,7 @@ from ..gate.facts import Standing, request_for
 from ..messages import Join, LedgerHeadSeen, Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, replace_file, state_folder
 from ..study import Study
-from .budget import begun, open_ledger
+from .budget import begun, open_ledger, policy_budget
 from .memory import accept_policy, accept_roster
 from .papers import (
     Papers,
@@ -103,18 +103,20 @@ class SiteFolder:
         state = state_folder(study_folder, site)
         # 4. the log first: what cannot be logged must not happen
         log = AuditLog.open(state / LOG_NAME, origin=log_origin(papers.study.id, site), key=key)
-        # 5. the roster and the policy: never an earlier one than this site ran under, and no other of the same version
+        # 5. a policy that no ledger can hold is not remembered, or nothing could be put in its place but a newer one
+        policy_budget(papers.policy)
+        # 6. the roster and the policy: never an earlier one than this site ran under, and no other of the same version
         accept_roster(log, study_folder, site, papers.roster, at=clock())
         accept_policy(log, study_folder, site, papers.policy, at=clock())
-        # 6. the ledger, under the policy's lifetime budget
+        # 7. the ledger, under the policy's lifetime budget
         ledger, subject_key, budget, order = open_ledger(state, papers.policy)
-        # 7. consent as the site holds it now
+        # 8. consent as the site holds it now
         register = ConsentRegister.open(state / "consent.sqlite")
         import_consents(register, study_folder / "sites" / site / "consent.jsonl")
         folder = cls(
             site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, lock, clock
         )
-        # 8. runs that a crash left open: what was started stays spent
+        # 9. runs that a crash left open: what was started stays spent
         for run in ledger.close_orphans():
             folder.record("run.stopped", refs={"run": run}, data={"code": "ORPHAN_CLOSED"})
         return folder
