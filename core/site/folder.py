@@ -42,9 +42,11 @@ from .budget import begun, open_ledger, policy_budget
 from .memory import accept_policy, accept_roster
 from .papers import (
     Papers,
+    check_base_model_signed,
     check_policy_signed,
     read_file,
     read_papers,
+    read_policy,
     read_stops,
     requester_is_known,
     study_approvals,
@@ -161,7 +163,8 @@ class SiteFolder:
         now = self.clock()
         roster = self.roster
         roster.check_valid(now)
-        self.papers.base_model.check_valid(now)
+        check_base_model_signed(self.study_folder, self.papers.base_model, roster, now=now)
+        self._check_policy_stands()
         check_policy_signed(self.study_folder, self.site, self.policy, roster, seen=self.papers.shown, now=now)
         everybody = (*self.study.sites, roster.coordinator.id)
         stops = read_stops(self.study_folder, roster, self.study, self.policy, now=now)
@@ -185,6 +188,19 @@ class SiteFolder:
             approvals=study_approvals(self.study_folder, self.study, roster, now=now),
             requester_excluded=requester_is_known(self.study, roster),
         )
+
+    def _check_policy_stands(self) -> None:
+        """The file of this site's policy is the one that was opened: a newer one is heard at once, not at the next run.
+
+        Raises ``Refused`` POLICY_SUPERSEDED, POLICY_MISSING.
+        """
+        if read_policy(self.study_folder, self.site).bytes_digest != self.policy.bytes_digest:
+            raise Refused(
+                "POLICY_SUPERSEDED",
+                f"{self.site}: policy.yaml is another file by now than the one under which this site began",
+                hint="nothing goes on under a policy that was taken away; a new run begins under the one that is there",
+                site=self.site,
+            )
 
     def request(self, standing: Standing, *, method: str, action: str = "train") -> Request:
         """The request that this standing amounts to."""

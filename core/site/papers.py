@@ -232,7 +232,14 @@ def read_base_model(study_folder: Path, roster: Roster, *, now: datetime) -> Bas
     """The signed record of the base model. Raises ``Refused`` when legal has not signed it as it stands."""
     path = study_folder / "base-model.yaml"
     record = BaseModelRecord.parse(read_file(path), path.name)
+    check_base_model_signed(study_folder, record, roster, now=now)
+    return record
+
+
+def check_base_model_signed(study_folder: Path, record: BaseModelRecord, roster: Roster, *, now: datetime) -> None:
+    """Legal stands by the record at ``now``. Raises ``Refused`` BASE_MODEL_NOT_SIGNED, or the codes of its dates."""
     record.check_valid(now)
+    path = study_folder / "base-model.yaml"
     signed = approvals(
         roster,
         read_signatures(path),
@@ -247,7 +254,6 @@ def read_base_model(study_folder: Path, roster: Roster, *, now: datetime) -> Bas
             "base-model.yaml lacks a valid signature of role 'legal' over its present bytes",
             hint="legal reads what the model was trained on and signs the record as it stands (`sekisho legal sign`)",
         )
-    return record
 
 
 @dataclass(frozen=True)
