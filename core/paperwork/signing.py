@@ -148,7 +148,7 @@ def add_approval(
             f"the signature would not count ({', '.join(sorted(reasons)) or 'unknown'}); nothing was written",
             "an earlier no of the same person, or a clock that is behind, stands in its way",
         )
-    append_signature(paper.path, paper.name, envelope)
+    append_signature(paper.path, paper.name, envelope, roster=roster)
     return envelope
 
 
