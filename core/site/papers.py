@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ...governance.policy.policy import Policy
-from ...governance.policy.signoff import check_succession, shown
+from ...governance.policy.signoff import check_controller, check_succession, shown
 from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.signing.approvals import Approved, Shown, approvals
 from ...governance.signing.envelope import PREDICATES, Envelope, read_envelopes
@@ -99,6 +99,7 @@ def read_papers(study_folder: Path, site: str, *, base_model: BaseModelFacts, no
     check_parties(study, roster)
     # 2. policy: this site's own, replacing what it says it replaces, signed by its own people who saw just that
     policy = read_policy(study_folder, site)
+    check_controller(policy, roster.party(site))
     seen = shown(policy, read_before(study_folder, site, policy))
     check_policy_signed(study_folder, site, policy, roster, seen=seen, now=now)
     # 3. study: who approved it, by role
