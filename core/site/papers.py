@@ -27,6 +27,7 @@ from ...governance.signing.succession import MAX_CHAIN, SignedRoster, verify_ros
 from ..data.intake import BaseModelFacts
 from ..errors import BadInputError, Refused
 from ..study import Study
+from .versions import accepted_rosters, check_once_signed
 
 SIGNATURES = ".dsse.json"  # beside each signed file
 EARLIER = "earlier"  # a site's folder of the policies that its present one replaced, each <version>.yaml
@@ -214,9 +215,29 @@ def read_policy(study_folder: Path, site: str) -> Policy:
 def read_before(study_folder: Path, site: str, policy: Policy) -> Policy | None:
     """The version that ``policy`` replaces, from the site's folder of earlier ones; None before a first version.
 
+    That one was signed, and every one before it. Whether the study's roster is in force is for the caller to see.
+
     Raises:
-        Refused: the codes of ``check_succession``. BadDocumentError: the earlier file can no longer be read.
+        Refused: the codes of ``check_succession``, POLICY_PREDECESSOR_UNSIGNED. BadDocumentError: unreadable.
     """
+    before = version = _kept(study_folder, site, policy)
+    rosters = _once_in_force(study_folder) if before is not None else ()
+    while version is not None:
+        older = _kept(study_folder, site, version)
+        name = f"sites/{site}/{EARLIER}/{version.version}.yaml"
+        path = study_folder / name
+        envelopes = read_signatures(path, name) if path.with_name(path.name + SIGNATURES).exists() else ()
+        check_once_signed(version, envelopes, site=site, seen=shown(version, older), rosters=rosters)
+        version = older
+    return before
+
+
+def _once_in_force(study_folder: Path) -> tuple[tuple[Roster, Mapping[str, int]], ...]:
+    roster = Roster.parse(read_file(study_folder / "roster.yaml"), "roster.yaml")
+    return tuple((one, policy_signers(one)) for one in accepted_rosters(roster, earlier_rosters(study_folder, roster)))
+
+
+def _kept(study_folder: Path, site: str, policy: Policy) -> Policy | None:
     name = f"sites/{site}/{EARLIER}/{policy.version - 1}.yaml"
     path = study_folder / name
     before = Policy.parse(read_file(path), name) if policy.version > 1 and path.is_file() else None
