@@ -46,7 +46,6 @@ from .papers import (
     check_policy_signed,
     read_file,
     read_papers,
-    read_policy,
     read_stops,
     requester_is_known,
     study_approvals,
@@ -192,12 +191,13 @@ class SiteFolder:
     def _check_policy_stands(self) -> None:
         """The file of this site's policy is the one that was opened: a newer one is heard at once, not at the next run.
 
-        Raises ``Refused`` POLICY_SUPERSEDED, POLICY_MISSING.
+        Raises ``Refused`` POLICY_SUPERSEDED. The file is not parsed: this happens at every step.
         """
-        if read_policy(self.study_folder, self.site).bytes_digest != self.policy.bytes_digest:
+        path = self.study_folder / "sites" / self.site / "policy.yaml"
+        if not path.is_file() or digest_bytes(read_file(path)) != self.policy.bytes_digest:
             raise Refused(
                 "POLICY_SUPERSEDED",
-                f"{self.site}: policy.yaml is another file by now than the one under which this site began",
+                f"{self.site}: policy.yaml is another file by now, or none, than the one under which this site began",
                 hint="nothing goes on under a policy that was taken away; a new run begins under the one that is there",
                 site=self.site,
             )

@@ -379,7 +379,7 @@ def test_a_stricter_policy_is_heard_by_an_open_run(study: Path) -> None:
         beside.write_bytes(before + beside.read_bytes())
         refused(lambda: stands(folder), "POLICY_SUPERSEDED", "another file")
         policy_path(study).unlink()
-        refused(lambda: stands(folder), "POLICY_MISSING")
+        refused(lambda: stands(folder), "POLICY_SUPERSEDED", "or none")
     finally:
         folder.close()
 
