@@ -33,6 +33,7 @@ FORMS = {
 }
 
 EXAMPLE_NUMBER, EXAMPLE_TIME = '"0.000001"', '"2099-12-31T00:00:00+09:00"'
+FIRST_YEAR, LAST_YEAR = 1970, 9998  # what is reckoned from a time, in any zone, is a time still
 _MAX_WRITTEN = 40  # characters of a number that a hint spells out
 _QUOTES = "“”„‟‘’‚‛「」『』〝〞＂＇"
 
@@ -90,10 +91,13 @@ def _moment(value: object) -> datetime:
     if not isinstance(value, str) or not re.fullmatch(RFC_3339, value):
         raise fault("NOT_A_TIME", "a date and time with its zone is expected here", _how_to_write_time(value))
     try:
-        return datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(value)
     except ValueError:
         sentence, hint = "there is no such date or time", "check month, day, hour and zone in the calendar"
         raise fault("NOT_A_TIME", sentence, hint) from None
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise fault("NOT_A_TIME", "a year between 1970 and 9998 is expected", f"write it as in {EXAMPLE_TIME}")
+    return moment
 
 
 def _how_to_write_time(value: object) -> str:

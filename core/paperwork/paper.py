@@ -8,7 +8,12 @@ whether a study may run, which a site decides for itself each time (site/papers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +22,15 @@ from ...governance.policy.policy import Policy
 from ...governance.policy.signoff import shown
 from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.signing.approvals import Approved, Shown, approvals
-from ...governance.signing.envelope import PREDICATES, Envelope, Subject, read_envelopes, write_envelopes
+from ...governance.signing.envelope import (
+    PREDICATES,
+    Envelope,
+    Signature,
+    Subject,
+    read_envelopes,
+    verified_keys,
+    write_envelopes,
+)
 from ...governance.signing.roster import Roster
 from ..errors import BadInputError
 from ..parties import READABLE, write_whole
@@ -25,6 +38,7 @@ from ..site.papers import SIGNATURES, read_before, read_file
 from ..study import Study
 
 ROSTER = "roster.yaml"
+TURNS, TURN_SECONDS = 100, 0.05  # a signature is written in far less than the five seconds that this waits
 CANONICAL = "(RFC 8785)"  # how the second digest of a paper is named in its signatures
 Content = Study | Policy | BaseModelRecord
 
@@ -133,13 +147,21 @@ def subjects_of(paper: Paper) -> tuple[Subject, Subject]:
     )
 
 
-def append_signature(path: Path, name: str, envelope: Envelope) -> None:
-    """Add one line to the signatures beside a file, whole or not at all. Raises ``BadInputError``."""
+def append_signature(path: Path, name: str, envelope: Envelope, *, roster: Roster | None = None) -> None:
+    """Add one line to the signatures beside a file, whole or not at all. Raises ``BadInputError``.
+
+    Two people who sign at once wait for each other, so that neither line is lost. Under a ``roster``, lines that
+    nobody in it signed are left out: junk must not fill the file so that an approval cannot be taken back.
+    """
     beside = path.with_name(path.name + SIGNATURES)
-    data = write_envelopes((*signatures_of(path, name), envelope))
     try:
-        read_envelopes(data, name=beside.name)
-        write_whole(beside, data, READABLE)
+        with _in_turn(path.parent):
+            lines = signatures_of(path, name)
+            kept = lines if roster is None else signed_by_somebody(lines, roster)
+            data = write_envelopes((*kept, envelope))
+            read_envelopes(data, name=beside.name)
+            write_whole(beside, data, READABLE)
+            written = envelope in signatures_of(path, name)
     except (OSError, BadDocumentError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise BadInputError(
@@ -147,3 +169,40 @@ def append_signature(path: Path, name: str, envelope: Envelope) -> None:
             f"{name}{SIGNATURES} cannot be written ({reason}); nothing was signed",
             "check folder and disk, and that not too many old signatures stand in the file",
         ) from None
+    if not written:
+        raise BadInputError(
+            "SIGNATURES_UNWRITABLE",
+            f"{name}{SIGNATURES} was written by somebody else at the same moment, and the signature is not in it",
+            "sign once more",
+        )
+
+
+def signed_by_somebody(envelopes: Sequence[Envelope], roster: Roster) -> tuple[Envelope, ...]:
+    """What people of the roster signed, or of those before it: one line a text, and of each key one signature."""
+    known = {key.key_id: key for person in (*roster.people, *roster.former) for key in person.keys}
+    found: dict[tuple[str, bytes], dict[str, Signature]] = {}
+    for one in envelopes:
+        for signature in one.signatures:
+            for key_id in verified_keys(replace(one, signatures=(signature,)), known.values()):
+                said = found.setdefault((one.payload_type, one.payload), {})
+                said.setdefault(key_id, Signature(key_id, signature.value))
+    return tuple(Envelope(*text, tuple(said.values())) for text, said in found.items())
+
+
+@contextmanager
+def _in_turn(folder: Path) -> Iterator[None]:
+    """Alone among those who write signatures in ``folder``, as far as its file system knows locks.
+
+    Nobody waits for ever: somebody who may only read the folder could lock it, and no approval be taken back.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for _ in range(TURNS):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                time.sleep(TURN_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)

@@ -14,6 +14,7 @@ from ...governance.errors import GovernanceError, Refused
 from ...governance.policy.policy import Policy
 from ...governance.policy.reading import Signatures
 from ..errors import BadInputError, CoreError
+from ..errors import Refused as CoreRefused
 from ..site.papers import read_roster
 from .paper import approved, open_paper
 from .standing import signers_of
@@ -27,7 +28,7 @@ def policy_signatures(path: Path, *, now: datetime) -> Signatures:
         if error.code != "NOT_A_PAPER":
             raise
         return Signatures(unknown="no-study")
-    except Refused:
+    except (Refused, CoreRefused):
         return Signatures(unknown="no-earlier")  # of a later version whose predecessor is not here, as it was signed
     if not isinstance(paper.content, Policy):
         return Signatures(unknown="no-study")

@@ -18,6 +18,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 from ...governance.errors import BadSignatureError
+from ...governance.policy.policy import Policy
+from ...governance.policy.signoff import check_controller
 from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.signing.approvals import approval_statement
 from ...governance.signing.envelope import Envelope, read_time, sign_statement, verified_keys, write_time
@@ -35,11 +37,15 @@ def check_signer(paper: Paper, roster: Roster, *, person: str, role: str, now: d
     """The person of the roster whose signature, in this role, would count. Needs no key.
 
     Raises:
-        Refused: PERSON_UNKNOWN, ROLE_NOT_HELD, NOT_ACTING_FOR, OWN_REQUEST, ALREADY_SIGNED, ONE_PERSON_TWO_ROLES.
+        Refused: PERSON_UNKNOWN, ROLE_NOT_HELD, NOT_ACTING_FOR, OWN_REQUEST, POLICY_OF_ANOTHER, ALREADY_SIGNED,
+            ONE_PERSON_TWO_ROLES.
     """
     # 1. to 4. somebody who may speak on this paper in this role
     found = entitled(paper, roster, person=person, role=role)
-    # 5. once, and in one role
+    # 5. a policy of the site at which it lies
+    if isinstance(paper.content, Policy):
+        check_controller(paper.content, roster.party(paper.site))
+    # 6. once, and in one role
     for pseudonym, signed_as in approved(paper, roster, now=now).people:
         if pseudonym == person and signed_as == role:
             raise Refused(
@@ -148,7 +154,7 @@ def add_approval(
             f"the signature would not count ({', '.join(sorted(reasons)) or 'unknown'}); nothing was written",
             "an earlier no of the same person, or a clock that is behind, stands in its way",
         )
-    append_signature(paper.path, paper.name, envelope)
+    append_signature(paper.path, paper.name, envelope, roster=roster)
     return envelope
 
 

@@ -18,6 +18,8 @@ from pathlib import Path
 from shlex import quote
 
 from ...governance.errors import GovernanceError
+from ...governance.policy.policy import Policy
+from ...governance.policy.signoff import check_controller
 from ...governance.signing.approvals import Ignored
 from ...governance.signing.lifecycle import State
 from ...governance.signing.roster import Roster, unsigned
@@ -151,6 +153,8 @@ def _paper(folder: Path, name: str, study: Study, roster: Roster | None, now: da
         return Item(name, False, f"to be signed once every site has signed the roster{open_marks}")
     if name == "study.yaml":
         check_parties(study, roster)
+    if isinstance(paper.content, Policy):
+        check_controller(paper.content, roster.party(paper.site))
     counted = approved(paper, roster, now=now)
     wanted = signers_of(name, roster)
     missing = counted.missing(wanted)

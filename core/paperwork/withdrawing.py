@@ -38,6 +38,7 @@ def check_withdrawer(paper: Paper, roster: Roster, *, person: str, role: str, re
         )
     return found
 
+
 def add_no(
     paper: Paper, roster: Roster, *, signer: Person, role: str, key: Signer, reject: bool, now: datetime
 ) -> Envelope:
@@ -71,5 +72,5 @@ def add_no(
             f"the no would not be heard ({', '.join(sorted(own)) or 'unknown'}); nothing was written",
             "a clock that is behind the approval's stands in its way; an emergency stop needs no approval to be there",
         )
-    append_signature(paper.path, paper.name, envelope)
+    append_signature(paper.path, paper.name, envelope, roster=roster)
     return envelope

@@ -38,10 +38,11 @@ from ..gate.facts import Standing, request_for
 from ..messages import Join, LedgerHeadSeen, Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, replace_file, state_folder
 from ..study import Study
-from .budget import begun, open_ledger
+from .budget import begun, open_ledger, policy_budget
 from .memory import accept_policy, accept_roster, stops_now
 from .papers import (
     Papers,
+    check_base_model_signed,
     check_policy_signed,
     read_file,
     read_papers,
@@ -102,18 +103,20 @@ class SiteFolder:
         state = state_folder(study_folder, site)
         # 4. the log first: what cannot be logged must not happen
         log = AuditLog.open(state / LOG_NAME, origin=log_origin(papers.study.id, site), key=key)
-        # 5. the roster and the policy: never an earlier one than this site ran under, and no other of the same version
+        # 5. a policy that no ledger can hold is not remembered, or nothing could be put in its place but a newer one
+        policy_budget(papers.policy)
+        # 6. the roster and the policy: never an earlier one than this site ran under, and no other of the same version
         accept_roster(log, study_folder, site, papers.roster, at=clock())
         accept_policy(log, study_folder, site, papers.policy, at=clock())
-        # 6. the ledger, under the policy's lifetime budget
+        # 7. the ledger, under the policy's lifetime budget
         ledger, subject_key, budget, order = open_ledger(state, papers.policy)
-        # 7. consent as the site holds it now
+        # 8. consent as the site holds it now
         register = ConsentRegister.open(state / "consent.sqlite")
         import_consents(register, study_folder / "sites" / site / "consent.jsonl")
         folder = cls(
             site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, lock, clock
         )
-        # 8. runs that a crash left open: what was started stays spent
+        # 9. runs that a crash left open: what was started stays spent
         for run in ledger.close_orphans():
             folder.record("run.stopped", refs={"run": run}, data={"code": "ORPHAN_CLOSED"})
         return folder
@@ -158,7 +161,8 @@ class SiteFolder:
         now = self.clock()
         roster = self.roster
         roster.check_valid(now)
-        self.papers.base_model.check_valid(now)
+        check_base_model_signed(self.study_folder, self.papers.base_model, roster, now=now)
+        self._check_policy_stands()
         check_policy_signed(self.study_folder, self.site, self.policy, roster, seen=self.papers.shown, now=now)
         everybody = (*self.study.sites, roster.coordinator.id)
         stops = stops_now(self.log, self.study_folder, self.site, roster, self.study, self.policy, now=now)
@@ -182,6 +186,20 @@ class SiteFolder:
             approvals=study_approvals(self.study_folder, self.study, roster, now=now),
             requester_excluded=requester_is_known(self.study, roster),
         )
+
+    def _check_policy_stands(self) -> None:
+        """The file of this site's policy is the one that was opened: a newer one is heard at once, not at the next run.
+
+        Raises ``Refused`` POLICY_SUPERSEDED. The file is not parsed: this happens at every step.
+        """
+        path = self.study_folder / "sites" / self.site / "policy.yaml"
+        if not path.is_file() or digest_bytes(read_file(path)) != self.policy.bytes_digest:
+            raise Refused(
+                "POLICY_SUPERSEDED",
+                f"{self.site}: policy.yaml is another file by now, or none, than the one under which this site began",
+                hint="nothing goes on under a policy that was taken away; a new run begins under the one that is there",
+                site=self.site,
+            )
 
     def request(self, standing: Standing, *, method: str, action: str = "train") -> Request:
         """The request that this standing amounts to."""

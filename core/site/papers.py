@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ...governance.policy.policy import Policy
-from ...governance.policy.signoff import check_succession, shown
+from ...governance.policy.signoff import check_controller, check_succession, shown
 from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.signing.approvals import Approved, Shown, approvals
 from ...governance.signing.envelope import PREDICATES, Envelope, read_envelopes
@@ -34,6 +34,7 @@ from ...governance.signing.succession import MAX_CHAIN, SignedRoster, verify_ros
 from ..data.intake import BaseModelFacts
 from ..errors import BadInputError, Refused
 from ..study import Study
+from .versions import accepted_rosters, check_once_signed
 
 SIGNATURES = ".dsse.json"  # beside each signed file
 EARLIER = "earlier"  # a site's folder of the policies that its present one replaced, each <version>.yaml
@@ -106,6 +107,7 @@ def read_papers(study_folder: Path, site: str, *, base_model: BaseModelFacts, no
     check_parties(study, roster)
     # 2. policy: this site's own, replacing what it says it replaces, signed by its own people who saw just that
     policy = read_policy(study_folder, site)
+    check_controller(policy, roster.party(site))
     seen = shown(policy, read_before(study_folder, site, policy))
     check_policy_signed(study_folder, site, policy, roster, seen=seen, now=now)
     # 3. study: who approved it, by role
@@ -220,9 +222,29 @@ def read_policy(study_folder: Path, site: str) -> Policy:
 def read_before(study_folder: Path, site: str, policy: Policy) -> Policy | None:
     """The version that ``policy`` replaces, from the site's folder of earlier ones; None before a first version.
 
+    That one was signed, and every one before it. Whether the study's roster is in force is for the caller to see.
+
     Raises:
-        Refused: the codes of ``check_succession``. BadDocumentError: the earlier file can no longer be read.
+        Refused: the codes of ``check_succession``, POLICY_PREDECESSOR_UNSIGNED. BadDocumentError: unreadable.
     """
+    before = version = _kept(study_folder, site, policy)
+    rosters = _once_in_force(study_folder) if before is not None else ()
+    while version is not None:
+        older = _kept(study_folder, site, version)
+        name = f"sites/{site}/{EARLIER}/{version.version}.yaml"
+        path = study_folder / name
+        envelopes = read_signatures(path, name) if path.with_name(path.name + SIGNATURES).exists() else ()
+        check_once_signed(version, envelopes, site=site, seen=shown(version, older), rosters=rosters)
+        version = older
+    return before
+
+
+def _once_in_force(study_folder: Path) -> tuple[tuple[Roster, Mapping[str, int]], ...]:
+    roster = Roster.parse(read_file(study_folder / "roster.yaml"), "roster.yaml")
+    return tuple((one, policy_signers(one)) for one in accepted_rosters(roster, earlier_rosters(study_folder, roster)))
+
+
+def _kept(study_folder: Path, site: str, policy: Policy) -> Policy | None:
     name = f"sites/{site}/{EARLIER}/{policy.version - 1}.yaml"
     path = study_folder / name
     before = Policy.parse(read_file(path), name) if policy.version > 1 and path.is_file() else None
@@ -239,7 +261,14 @@ def read_base_model(study_folder: Path, roster: Roster, *, now: datetime) -> Bas
     """The signed record of the base model. Raises ``Refused`` when legal has not signed it as it stands."""
     path = study_folder / "base-model.yaml"
     record = BaseModelRecord.parse(read_file(path), path.name)
+    check_base_model_signed(study_folder, record, roster, now=now)
+    return record
+
+
+def check_base_model_signed(study_folder: Path, record: BaseModelRecord, roster: Roster, *, now: datetime) -> None:
+    """Legal stands by the record at ``now``. Raises ``Refused`` BASE_MODEL_NOT_SIGNED, or the codes of its dates."""
     record.check_valid(now)
+    path = study_folder / "base-model.yaml"
     signed = approvals(
         roster,
         read_signatures(path),
@@ -254,7 +283,6 @@ def read_base_model(study_folder: Path, roster: Roster, *, now: datetime) -> Bas
             "base-model.yaml lacks a valid signature of role 'legal' over its present bytes",
             hint="legal reads what the model was trained on and signs the record as it stands (`sekisho legal sign`)",
         )
-    return record
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ A clause only narrows. Facts, sources and codes of a type stand in its declarati
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
@@ -25,6 +24,7 @@ from .lattice import EITHER, MUST, MUST_NOT, Interval, Level, OneOf, Requires, W
 MAX_LIST = 200  # terms in one field
 MAX_YEARS = 100
 MAX_LIST_AGE_HOURS = 24 * 366  # a list of stops that may be older than a year protects nobody
+MAX_EPSILON = 1000  # the most that a ledger holds (privacy/budget.py); more is a slip of the pen
 MIN_SITES = 2  # with one site there is nothing to hide in; the sealing rule asks for more by itself
 
 _SOME = Bounds(min_length=1, max_length=MAX_LIST)
@@ -205,16 +205,16 @@ SUBJECTS = ClauseType(
 
 
 class PrivacyLoss(DocumentModel):
-    """Differential privacy: epsilon above 0, delta above 0 and below 1, both exact."""
+    """Differential privacy: epsilon above 0 and at most 1000, delta above 0 and below 1, both exact."""
 
     epsilon: Exact
     delta: Exact
 
     @model_validator(mode="after")
     def _meaningful(self) -> Self:
-        if not (self.epsilon > 0 and Decimal(0) < self.delta < 1):
+        if not (0 < self.epsilon <= MAX_EPSILON and 0 < self.delta < 1):
             hint = 'for example epsilon: "1.0" and delta: "0.00001"'
-            raise fault("BUDGET_MEANINGLESS", "epsilon must be above 0, and delta above 0 and below 1", hint)
+            raise fault("BUDGET_MEANINGLESS", "epsilon is above 0 and at most 1000, delta above 0 and below 1", hint)
         return self
 
 

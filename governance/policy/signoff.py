@@ -8,6 +8,7 @@ pages to read at leisure (evidence/).
     rendering(policy, "ja")                             what is shown; of a later version, its comparison as well
     shown(policy, before) -> Shown                      what is signed beside the file's own digests
     check_remembered(policy, remembered)                and what a site ran under is not taken back
+    check_controller(policy, party)                     and it is the policy of the site at which it lies
 
 Everything here is pure. The words come from the catalogues and the vocabularies, so they change with the software: who
 signed other words is asked again, which is what RENDERER tells apart from a policy that was tampered with. A test holds
@@ -24,6 +25,7 @@ from ..errors import Refused
 from ..language import Catalogue, Language
 from ..quoting import one_line, quoted
 from ..signing.approvals import Shown
+from ..signing.members import Party
 from ..vocabulary import label
 from .compare import compare
 from .explain import explanations
@@ -103,6 +105,22 @@ def check_succession(policy: Policy, before: Policy | None) -> None:
             "POLICY_VERSION_STEP",
             f"the policy is version {policy.version} and the one before it is version {before.version}",
             "count versions up by one",
+        )
+
+
+def check_controller(policy: Policy, site: Party) -> None:
+    """Return if the policy's controller is the site, or the site's controller in the roster, in the site's country.
+
+    Raises:
+        Refused: POLICY_OF_ANOTHER.
+    """
+    named = policy.header.parties.controller
+    if named.id not in (site.id, site.controller) or named.country != site.country:
+        owner = site.id if site.controller == site.id else f"{site.id} (controller {site.controller})"
+        raise Refused(
+            "POLICY_OF_ANOTHER",
+            f"the policy names the controller {named.id}, {named.country}; the roster has {owner}, {site.country}",
+            "put the site's own policy there; id and country of parties.controller are those of the roster",
         )
 
 

@@ -3,15 +3,16 @@
 For: approvals of policies, studies and releases, and of lifting a stop. Not for: whether the numbers suffice,
 which a policy's clause or ``Approved.reaches`` decides; nor reading files.
 
-Order of calls: a signer signs ``approval_statement(...)``; a verifier calls ``approvals(roster, ...)``.
+Order of calls: a signer signs ``approval_statement(...)``; a verifier calls ``approvals(roster, ...)``, or
+``once_approved(roster, ...)`` of a version that another has replaced.
 
 An approval counts if all of this holds, and otherwise stands in ``ignored`` with its reason: an in-toto
 statement of the asked kind, signed by a key that exactly one person of the roster owns, about exactly the
 asked digests, given after seeing exactly what the caller would show (``Shown``, for policies), in a role that
 the person holds, issued and not expired, under this roster or an earlier version of it, not by the requester,
-not withdrawn. People are counted, not keys and not envelopes; a person who signs in two roles counts in
-neither, because nobody can tell which was meant. Two pseudonyms of one human being look like two people: that
-is for those who sign the roster to prevent.
+not withdrawn. A no is heard under any roster and whatever its dates: doubt is no approval. People are counted,
+not keys and not envelopes; a person who signs in two roles counts in neither, because nobody can tell which was
+meant. Two pseudonyms of one human being look like two people: that is for those who sign the roster to prevent.
 
 The predicate: ``{decision, role, issued, expires, roster: {version, fingerprint}}``, and in an approval of a
 policy ``shown: {renderer, en, ja, comparison}``. A no needs no ``shown`` and is heard with any.
@@ -144,28 +145,62 @@ def approvals(
     issued at or before that moment; ``shown`` is what the caller itself would show, None for a kind of paper of
     which no rendering is bound. Nothing is raised: what does not count is listed with its reason.
     """
+    if not roster.created <= now < roster.expires:
+        expired = tuple(Ignored(number, "", "ROSTER_EXPIRED") for number, _ in enumerate(envelopes))
+        return _approved(roster, set(), expired, requester)
+    about = _About(subjects, predicate_type, shown, requester, after)
+    return _heard(roster, envelopes, about, now)
+
+
+def once_approved(
+    roster: Roster, envelopes: Sequence[Envelope], *, subjects: Set[str], predicate_type: str, shown: Shown
+) -> Approved:
+    """Count the people who approved ``subjects`` at any time: of a version of a policy that another has replaced.
+
+    Dates end nothing here, neither an approval's nor the roster's, and ``shown`` is not held against people who saw
+    it under another renderer. Everything else counts as in ``approvals``: who took the approval back never gave it.
+    """
+    return _heard(roster, envelopes, _About(subjects, predicate_type, shown, None, None), None)
+
+
+@dataclass(frozen=True)
+class _About:
+    """What is asked of every envelope."""
+
+    subjects: Set[str]
+    predicate_type: str
+    shown: Shown | None
+    requester: str | None
+    after: datetime | None
+
+
+def _heard(roster: Roster, envelopes: Sequence[Envelope], about: _About, now: datetime | None) -> Approved:
+    """Whose word counts; ``now`` is None where no date ends it."""
     ignored: list[Ignored] = []
     votes: list[_Vote] = []
-    in_force = roster.created <= now < roster.expires
     for number, envelope in enumerate(envelopes):
-        if not in_force:
-            ignored.append(Ignored(number, "", "ROSTER_EXPIRED"))
-            continue
         try:
-            claim, signers = _claim(roster, envelope, subjects, predicate_type)
-            _check_shown(claim, shown)
+            claim, signers = _claim(roster, envelope, about.subjects, about.predicate_type)
+            _check_shown(claim, about.shown, once=now is None)
         except BadSignatureError as error:
             ignored.append(Ignored(number, "", error.code))
             continue
         for key_id in sorted(signers):
             try:
                 person = _person(roster, key_id, claim.role)
-                _check_timely(claim, person, now, requester, after)
+                _check_own(person, about)
+                if now is not None:
+                    _check_timely(claim, now, about.after)
                 votes.append(_Vote(number, key_id, person, claim))
             except BadSignatureError as error:
                 ignored.append(Ignored(number, key_id, error.code))
     people, disputed = _count(votes)
-    ignored.extend(disputed)
+    return _approved(roster, people, (*ignored, *disputed), about.requester)
+
+
+def _approved(
+    roster: Roster, people: set[tuple[str, str]], ignored: Sequence[Ignored], requester: str | None
+) -> Approved:
     counted = Counter(role for _, role in people)
     return Approved(
         by_role=MappingProxyType({role: counted[role] for role in roster.roles}),
@@ -190,19 +225,22 @@ def _claim(
     exact = statement.digests == subjects
     if not exact and (claim.decision == APPROVE or not statement.digests & subjects):
         raise _ignored("SUBJECT_OTHER")
-    # 4. Under this roster or an earlier one: a later one means that ours is out of date.
-    if claim.roster_version > roster.version:
+    # 4. A yes under this roster or an earlier one: a later one means that ours is out of date. A no under any.
+    if claim.decision == APPROVE and claim.roster_version > roster.version:
         raise _ignored("ROSTER_OUT_OF_DATE")
-    if claim.roster_version == roster.version and claim.roster_fingerprint != roster.fingerprint:
+    twin = claim.roster_version == roster.version and claim.roster_fingerprint != roster.fingerprint
+    if claim.decision == APPROVE and twin:
         raise _ignored("ROSTER_OTHER")
     return claim, signers
 
 
-def _check_shown(claim: _Claim, shown: Shown | None) -> None:
+def _check_shown(claim: _Claim, shown: Shown | None, *, once: bool) -> None:
     # 5. After seeing what the caller would show; a no is heard whatever was on the screen.
     if claim.decision != APPROVE or claim.shown == shown:
         return
     if claim.shown is not None and shown is not None and claim.shown.renderer != shown.renderer:
+        if once:
+            return
         raise _ignored("RENDERER_OTHER")
     raise _ignored("SHOWN_OTHER")
 
@@ -219,12 +257,13 @@ def _person(roster: Roster, key_id: str, role: str) -> Person:
     return owners[0]
 
 
-def _check_timely(
-    claim: _Claim, person: Person, now: datetime, requester: str | None, after: datetime | None
-) -> None:
+def _check_own(person: Person, about: _About) -> None:
     # 8. Not about one's own request.
-    if person.pseudonym == requester:
+    if person.pseudonym == about.requester:
         raise _ignored("OWN_REQUEST")
+
+
+def _check_timely(claim: _Claim, now: datetime, after: datetime | None) -> None:
     # 9. In its time. A no counts whatever its dates: doubt is no approval.
     if claim.decision != APPROVE:
         return

@@ -351,6 +351,7 @@ def amended(study: Path, old: str, new: str, version: int, *, keep: bool = True)
         earlier = path.parent / "earlier" / f"{before.version}.yaml"
         earlier.parent.mkdir(exist_ok=True)
         shutil.copy(path, earlier)
+        shutil.copy(f"{path}.dsse.json", f"{earlier}.dsse.json")
     text = path.read_text("utf-8")
     if before.header.supersedes:
         text = text.replace(f"supersedes: {before.header.supersedes}\n", "")
@@ -446,6 +447,7 @@ def test_at_a_site_a_wider_policy_cannot_be_shown_against_a_predecessor_that_nev
     run_under(study)
     # the forged first version is as wide as the second, so that the comparison says that nothing changes
     study_folder.change(policy_path(study), 'lifetime: {epsilon: "40.0"', 'lifetime: {epsilon: "90.0"')
+    study_folder.sign_policy(study, SITE)
     amended(study, "audit_years: 6", "audit_years: 7", 2)
     papers(study)
     refused(lambda: run_under(study), "POLICY_PREDECESSOR_OTHER", "does not descend")
@@ -578,6 +580,10 @@ def test_at_a_site_another_sites_policy_with_its_signatures_does_not_count(study
     papers(study, site="hana")
     for name in ("policy.yaml", "policy.yaml.dsse.json"):
         shutil.copy(policy_path(study, "hana").with_name(name), policy_path(study).with_name(name))
+    refused(lambda: papers(study), "POLICY_OF_ANOTHER", "hana")
+    # nor where one company stands behind both
+    study_folder.change(study / "roster.yaml", "controller: ame-owner", "controller: hana")
+    study_folder.sign_roster(study)
     refused(lambda: papers(study), "POLICY_NOT_SIGNED", "SIGNATURE_MISSING")
 
 

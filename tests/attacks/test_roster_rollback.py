@@ -108,7 +108,7 @@ def test_only_the_reset_of_a_demo_forgets_the_accepted_roster(study: Path, capsy
 
 def test_another_roster_of_the_same_version_is_refused_though_every_site_signed_it(study: Path) -> None:
     assert refusals(study) == {}
-    study_folder.change(study / "roster.yaml", "country: JP", "country: DE")
+    study_folder.change(study / "roster.yaml", "name: {en: Ame", "name: {en: Rain")
     study_folder.sign(study)
     assert refusals(study) == dict.fromkeys(SITES, "ROSTER_EXCHANGED")
 

@@ -57,11 +57,13 @@ def statements(study: Path, name: str = NAME) -> list[Statement]:
 
 
 def amend(study: Path, *changes: tuple[str, str]) -> Policy:
-    """The next version of ame's policy, unsigned, beside the one before."""
+    """The next version of ame's policy, unsigned, beside the one before with its signatures."""
     before, path = policy_of(study), study / NAME
+    study_folder.sign_policy(study, "ame")
     earlier = path.parent / "earlier" / f"{before.version}.yaml"
     earlier.parent.mkdir(exist_ok=True)
     shutil.copy(path, earlier)
+    shutil.move(f"{path}.dsse.json", f"{earlier}.dsse.json")
     heading = f"version: {before.version + 1}\nsupersedes: {before.bytes_digest}\n"
     text = path.read_text("utf-8").replace(f"version: {before.version}\n", heading)
     for old, new in changes:
