@@ -25,7 +25,8 @@ from ..data.intake import BaseModelFacts, inspect, locate
 from ..errors import CoreError, Refused
 from ..gate.facts import Standing, request_for
 from ..gate.stages import CapExceeded, exceeded
-from ..site.papers import Papers, read_papers, read_roster, read_stops, read_study, requester_is_known
+from ..site.papers import Papers, read_papers, read_roster, read_study, requester_is_known
+from ..site.stops import read_stops
 from ..study import Study
 from .console import DEFAULT_STUDY, REFUSED, Terminal, guarded
 from .stopping import list_assumed

@@ -19,7 +19,8 @@ from ...governance.signing.keys import demo_key
 from ...governance.signing.stop import LIST
 from ..errors import BadInputError, Refused
 from ..parties import LOG_NAME, StateLock, state_folder
-from ..site.papers import STOPS, read_roster, read_study
+from ..site.papers import read_roster, read_study
+from ..site.stops import STOPS
 from .console import DEFAULT_STUDY, Terminal, guarded
 from .signing import key
 

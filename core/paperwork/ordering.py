@@ -26,7 +26,8 @@ from ...governance.signing.roster import Person, Roster
 from ...governance.signing.signer import Signer
 from ...governance.signing.stop import EVERYTHING, stop_statement
 from ..errors import CoreError, Refused
-from ..site.papers import ROSTERS, STOPS, read_file
+from ..site.papers import ROSTERS, read_file
+from ..site.stops import STOPS
 from ..study import Study
 from .paper import ROSTER
 from .stopping import check_key, put, role_not_held, study_here

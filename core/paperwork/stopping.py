@@ -36,15 +36,8 @@ from ...governance.signing.stop import (
 from ...governance.signing.stop_list import ListState, check_may_follow, list_state, stop_list_statement
 from ..errors import BadInputError, CoreError, Refused
 from ..parties import READABLE, write_whole
-from ..site.papers import (
-    STOPS,
-    earlier_rosters,
-    read_file,
-    read_policy,
-    read_study,
-    restart_roles_of,
-    with_former,
-)
+from ..site.papers import earlier_rosters, read_file, read_policy, read_study, with_former
+from ..site.stops import STOPS, restart_roles_of
 from ..study import Study
 from .paper import ROSTER
 

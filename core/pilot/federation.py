@@ -37,9 +37,10 @@ from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_fo
 from ..planning import plan_of
 from ..site.folder import SiteFolder
 from ..site.joining import Considered
-from ..site.papers import STOPS, list_max_age, read_file, read_roster, read_study
+from ..site.papers import read_file, read_roster, read_study
 from ..site.publish import Published
 from ..site.site import Site
+from ..site.stops import STOPS, list_max_age
 from ..study import Study
 from ..training.features import Features
 from ..training.tasks import Tasks

@@ -23,7 +23,8 @@ from ...governance.signing.succession import SignedRoster, continues
 from ..errors import Refused
 from ..parties import LOG_NAME, state_folder
 from ..study import Study
-from .papers import Stops, earlier_rosters, read_before, read_signatures, read_stops
+from .papers import earlier_rosters, read_before, read_signatures
+from .stops import Stops, read_stops
 
 ROSTER = "roster.yaml"
 

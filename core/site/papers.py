@@ -10,7 +10,7 @@ Not here: keys, databases and records (folder.py), and the decision (gate/).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,15 +21,6 @@ from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.signing.approvals import Approved, Shown, approvals
 from ...governance.signing.envelope import PREDICATES, Envelope, read_envelopes
 from ...governance.signing.roster import PartyKind, Roster
-from ...governance.signing.stop import (
-    order_digests,
-    read_list,
-    read_orders,
-    restart_thresholds,
-    stop_state,
-    verified_stops,
-)
-from ...governance.signing.stop_list import list_state
 from ...governance.signing.succession import MAX_CHAIN, SignedRoster, verify_roster
 from ..data.intake import BaseModelFacts
 from ..errors import BadInputError, Refused
@@ -39,7 +30,6 @@ from .versions import accepted_rosters, check_once_signed
 SIGNATURES = ".dsse.json"  # beside each signed file
 EARLIER = "earlier"  # a site's folder of the policies that its present one replaced, each <version>.yaml
 ROSTERS = "rosters"  # the folder of earlier rosters, <version>.yaml with signatures beside it
-STOPS = "stops"  # the folder of stop orders, restarts and the list of stops, in the study's folder
 HOW_TO_SIGN = "its people sign it with `sekisho legal sign`; `sekisho study status` names who, and the command to type"
 HOW_TO_SIGN_THE_ROSTER = "every site signs it with `sekisho site sign-roster SITE`; people sign papers after that"
 
@@ -283,66 +273,6 @@ def check_base_model_signed(study_folder: Path, record: BaseModelRecord, roster:
             "base-model.yaml lacks a valid signature of role 'legal' over its present bytes",
             hint="legal reads what the model was trained on and signs the record as it stands (`sekisho legal sign`)",
         )
-
-
-@dataclass(frozen=True)
-class Stops:
-    """What is known of emergency stops; ``list_age_hours``, rounded up, is None where there is no signed list.
-
-    ``roles`` are those in which the roster lets somebody stop; ``restart_roles`` those that must sign a restart here.
-    ``orders`` are the digests of the verified orders that concern this study, lifted or not.
-    """
-
-    stopped: bool
-    code: str
-    roles: frozenset[str]
-    restart_roles: frozenset[str]
-    list_age_hours: int | None
-    orders: frozenset[str] = frozenset()
-
-
-def read_stops(
-    study_folder: Path,
-    roster: Roster,
-    study: Study,
-    policy: Policy,
-    *,
-    now: datetime,
-    honoured: Set[str] = frozenset(),
-) -> Stops:
-    """Whether an emergency stop is in force for this study under this site's policy; doubt is a stop.
-
-    ``honoured`` are orders that the site knew before: each must still lie here, even one that was lifted.
-    """
-    folder = study_folder / STOPS
-    orders = read_orders(folder)
-    restart_by = restart_roles_of(policy)
-    subjects = frozenset({study.digest, study.canonical_digest})
-    state = stop_state(roster, orders, subjects=subjects, now=now, study=study.id, restart_by=restart_by)
-    listed = list_state(roster, read_list(folder), orders, now=now)
-    missing = "STOP_ORDER_MISSING" if honoured - order_digests(orders) else ""
-    return Stops(
-        stopped=state.stopped or listed.stopped or bool(missing),
-        code=state.code or listed.code or missing,
-        roles=frozenset(role for person in roster.people if person.keys for role in person.roles),
-        restart_roles=frozenset(restart_thresholds(roster, restart_by)),
-        list_age_hours=listed.age_hours,
-        orders=frozenset(
-            stop.order
-            for stop in verified_stops(roster, orders)
-            if stop.affects(subjects | {roster.fingerprint}, study.id)
-        ),
-    )
-
-
-def restart_roles_of(policy: Policy) -> frozenset[str]:
-    """The roles that this policy wants, beside legal and it, before a stop is lifted at its site."""
-    return frozenset(policy.clause("emergency_stop").restart_by)
-
-
-def list_max_age(policy: Policy) -> int:
-    """How many hours old the list of stops may be under this policy."""
-    return policy.clause("emergency_stop").list_max_age_hours
 
 
 def read_signatures(path: Path, name: str = "") -> tuple[Envelope, ...]:

@@ -12,7 +12,8 @@ import pytest
 from sekisho.core.errors import Refused
 from sekisho.core.parties import LOG_NAME, log_origin, make_private_folder, state_folder
 from sekisho.core.site.memory import accept_roster
-from sekisho.core.site.papers import earlier_rosters, list_max_age, read_policy, read_roster, read_stops, read_study
+from sekisho.core.site.papers import earlier_rosters, read_policy, read_roster, read_study
+from sekisho.core.site.stops import list_max_age, read_stops
 from sekisho.governance.canonical import digest_bytes
 from sekisho.governance.errors import GovernanceError
 from sekisho.governance.log.auditlog import AuditLog

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.core.site.papers import Stops, read_policy, read_roster, read_stops, read_study
+from sekisho.core.site.papers import read_policy, read_roster, read_study
+from sekisho.core.site.stops import Stops, read_stops
 from sekisho.governance.signing.keys import demo_key
 
 from ..federation import study_folder

@@ -9,9 +9,9 @@ import pytest
 
 from sekisho.core.errors import CoreError
 from sekisho.core.paperwork.standing import standing
-from sekisho.core.site.papers import list_max_age
 from sekisho.core.site.publish import publish
 from sekisho.core.site.state import RunState
+from sekisho.core.site.stops import list_max_age
 from sekisho.governance.errors import GovernanceError
 from sekisho.governance.signing.envelope import Statement, read_envelopes, sign_statement, write_envelopes
 from sekisho.governance.signing.keys import demo_key
