@@ -134,16 +134,17 @@ def _check_roster(members: Mapping[str, bytes]) -> None:
 
 def _check_one_roster(name: str, data: bytes) -> None:
     ours = Roster.parse(data, name)
-    expected: dict[str, tuple[str, bool, tuple[str, ...]]]
-    expected = {party.key.key_id: (party.id, True, (party.kind.value,)) for party in ours.parties}
-    expected |= {key.key_id: (person.pseudonym, False, person.roles) for person in ours.people for key in person.keys}
+    expected: dict[str, tuple[str, bool, tuple[str, ...], tuple[str, ...]]]
+    expected = {party.key.key_id: (party.id, True, (party.kind.value,), ()) for party in ours.parties}
+    expected |= {key.key_id: (one.pseudonym, False, one.roles, one.acts_for) for one in ours.people for key in one.keys}
     try:
         read = verifier.read_roster(data)
     except (*verifier.MALFORMED, verifier.Found):
         read = verifier.Roster({}, {}, 0, "")
-    theirs = {key_id: (holder.name, holder.is_party, holder.roles) for key_id, holder in read.keys.items()}
+    theirs = {key_id: (one.name, one.is_party, one.roles, one.acts_for) for key_id, one in read.keys.items()}
     same = (theirs, read.thresholds, read.version) == (expected, dict(ours.roles), ours.version)
-    if not same or (read.supersedes, read.demo, read.expires) != (ours.supersedes or "", ours.demo, ours.expires):
+    head = (ours.supersedes or "", ours.demo, ours.created, ours.expires)
+    if not same or (read.supersedes, read.demo, read.created, read.expires) != head:
         raise BadDocumentError("EVIDENCE_ROSTER", "the roster's form is beyond what the stand-alone verifier reads",
                                "write it as plain YAML: one key a line, lists and mappings on one line or indented",
                                file=name)

@@ -7,7 +7,8 @@ The order of the checks, each of which stops at the first thing it finds:
     1. container    the zip, written again from its members, is this file byte for byte
     2. manifest     lists every other member with its digest, and is signed by a party of the roster
     3. roster       is signed by every site in it, or handed on from one that was, by the people of both versions
-    4. papers       study, policies and base-model record carry approvals of people in the roster, who saw the same
+    4. papers       study, policies and base-model record carry approvals of people in the roster, who saw the same;
+                    those count whom a site counts: on a policy who acts for its site, on a study not who asks for it
     5. logs         each party's entries give the root of its signed checkpoint (RFC 6962, C2SP)
     6. provenance   one statement a run, signed by a party; what it names is in this bundle and in that run's entries
     7. root         the digest of roster.yaml is the fingerprint that you gave
@@ -16,7 +17,8 @@ Everything hangs on 7: every key comes out of the very bytes of roster.yaml that
 copy in another form that somebody else could have signed. So this file reads the plain YAML that a roster needs.
 
 What it is NOT for: it does not judge whether an approval had expired when it was used (each site's own log has that
-decision), and cannot see that a whole log was rolled back (other parties' logs witness that).
+decision), does not compute a paper's canonical digest or renderings again (what a run names is its bytes' digest), and
+cannot see that a whole log was rolled back (other parties' logs witness that).
 
 This file imports nothing of Sekisho. It is the same file inside the bundle (verify.py) and in the product.
 """
@@ -32,7 +34,8 @@ import struct
 import sys
 import zlib
 from collections.abc import Mapping
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -50,12 +53,14 @@ MANIFEST, MANIFEST_SIGNATURE = "manifest.json", "manifest.json.dsse.json"
 ROSTER, ROSTER_SIGNATURES = "roster.yaml", "roster.yaml.dsse.json"
 STUDY, BASE_MODEL, ADAPTER = "study.yaml", "base-model.yaml", "adapter.safetensors"
 APPROVALS = ".dsse.json"
-BOTH, LEGAL = ("legal", "it"), ("legal",)      # whose approval a paper needs, by different people
+BOTH = ("legal", "it")      # whose approval a paper needs, by different people
+MAX_ENVELOPES, MAX_SIGNATURES = 256, 64      # lines in a file of signatures and signatures in each, as at a site
+TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?(Z|[+-]\d\d:\d\d)")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99}){0,3}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PROVENANCE = re.compile(r"provenance/([^/]+)\.dsse\.json")      # the file is named after the run
 # What an approval binds beside the paper: of a policy, what its signers were shown; of all else nothing.
-SHOWN = {False: re.compile("null"), True: re.compile(
+SHOWN = {False: re.compile(""), True: re.compile(
     '{"comparison": (null|#), "en": #, "ja": #, "renderer": "[^"]+"}'.replace("#", f'"{DIGEST.pattern}"'))}
 
 SENTENCES = {
@@ -88,12 +93,21 @@ class Verdict(NamedTuple):
 
 
 class Holder(NamedTuple):
-    """Whose key it is: a party (``roles`` holds its kind) or a person."""
+    """Whose key it is: a party (``roles`` holds its kind) or a person, who may sign the policies of ``acts_for``."""
 
     name: str
     is_party: bool
     roles: tuple[str, ...]
     raw: bytes
+    acts_for: tuple[str, ...] = ()
+
+
+class Envelope(NamedTuple):
+    """A DSSE envelope; nobody has read its payload. ``signatures``: hint which key made it, and the signature."""
+
+    kind: str
+    payload: bytes
+    signatures: tuple[tuple[str, bytes], ...]
 
 
 class Roster(NamedTuple):
@@ -105,6 +119,7 @@ class Roster(NamedTuple):
     fingerprint: str
     supersedes: str = ""
     demo: bool = False
+    created: datetime = datetime.min
     expires: datetime = datetime.min
 
     @property
@@ -255,36 +270,48 @@ def _pad(data: bytes) -> str:
 
 def _check_signature(envelope: bytes, keys: Mapping[str, Holder], manifest: bytes) -> str:
     """The one signature of the manifest, in the one spelling of its envelope: no byte of it is free."""
-    value = parse(envelope)
-    payload, (signature,) = _unpad(value["payload"]), value["signatures"]
-    respelled = {"payload": _pad(payload), "payloadType": PAYLOAD_TYPE,
-                 "signatures": [{"keyid": signature["keyid"], "sig": _pad(_unpad(signature["sig"]))}]}
+    found = read_envelope(envelope)
+    (key_id, signature), = found.signatures
+    respelled = {"payload": _pad(found.payload), "payloadType": PAYLOAD_TYPE,
+                 "signatures": [{"keyid": key_id, "sig": _pad(signature)}]}
     if json.dumps(respelled, sort_keys=True, separators=(",", ":")).encode("ascii") + b"\n" != envelope:
         changed("the signature of the manifest is not in its one canonical spelling")
-    statement, signers = open_envelope(value, {key: keys[key] for key in keys if key == signature["keyid"]})
-    if statement["predicateType"] != ATTESTATION + "evidence:v1" or subjects(statement) != {digest(manifest)}:
-        changed("the signature is not one of this manifest")
+    signers = signers_of(found, {key: keys[key] for key in keys if key == key_id})
     if not signers or not signers[0].is_party:
         changed("the manifest is not signed by a party of the roster")
+    statement = read_statement(found)
+    if statement["predicateType"] != ATTESTATION + "evidence:v1" or subjects(statement) != {digest(manifest)}:
+        changed("the signature is not one of this manifest")
     return signers[0].name
 
 
-def open_envelope(envelope: Json, keys: Mapping[str, Holder]) -> tuple[Json, list[Holder]]:
-    """The in-toto Statement of a DSSE envelope and whose signatures on it are good (may be nobody's)."""
-    if envelope["payloadType"] != PAYLOAD_TYPE:
-        raise ValueError("payload type")
-    payload, kind = _unpad(envelope["payload"]), PAYLOAD_TYPE.encode("ascii")
-    signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)    # DSSE protocol.md, PAE
-    signers = []
-    for signature in envelope["signatures"]:
-        hint = signature.get("keyid", "")      # a hint decides nothing; without one every key is tried
+def read_envelope(line: bytes) -> Envelope:
+    value = parse(line)
+    signatures = tuple((one.get("keyid", ""), _unpad(one["sig"])) for one in value["signatures"])
+    if not 1 <= len(signatures) <= MAX_SIGNATURES:
+        raise ValueError("number of signatures")
+    return Envelope(value["payloadType"], _unpad(value["payload"]), signatures)
+
+
+def signers_of(envelope: Envelope, keys: Mapping[str, Holder]) -> list[Holder]:
+    """Whose signatures on it are good (may be nobody's); only then may its payload be read."""
+    kind = envelope.kind.encode("ascii")
+    signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(envelope.payload), envelope.payload)    # protocol.md, PAE
+    signers: list[Holder] = []
+    for hint, signature in envelope.signatures:      # a hint decides nothing; without one every key is tried
         for holder in keys.values() if not hint else [keys[hint]] if hint in keys else []:
-            if holder not in signers and _is_good(holder.raw, _unpad(signature["sig"]), signed):
+            if holder not in signers and _is_good(holder.raw, signature, signed):
                 signers.append(holder)
-    statement = parse(payload)
-    if statement["_type"] != STATEMENT_TYPE:
-        raise ValueError("statement type")
-    return statement, signers
+    return signers
+
+
+def read_statement(envelope: Envelope) -> Json:
+    """The in-toto Statement in it, which is in its one spelling (RFC 8785)."""
+    value = parse(envelope.payload)
+    spelled = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    if envelope.kind != PAYLOAD_TYPE or spelled != envelope.payload or value["_type"] != STATEMENT_TYPE:
+        raise ValueError("not an in-toto statement in its canonical form")
+    return value
 
 
 def _is_good(raw: bytes, signature: bytes, data: bytes) -> bool:
@@ -308,23 +335,29 @@ def _key_id(raw: bytes) -> str:
 def read_roster(data: bytes) -> Roster:
     """Every key by its computed id; one that two holders share proves nothing and is refused."""
     document = read_yaml(data.decode("utf-8"))
-    holders = [(party["id"], True, (party["kind"],), [party["key"]]) for party in document["parties"]]
-    holders += [(person["pseudonym"], False, tuple(person["roles"]), person["keys"]) for person in document["people"]]
+    holders = [(Holder(party["id"], True, (party["kind"],), b""), [party["key"]]) for party in document["parties"]]
+    holders += [(Holder(person["pseudonym"], False, tuple(person["roles"]), b"", tuple(person.get("acts_for", ()))),
+                 person["keys"]) for person in document["people"]]
     keys: dict[str, Holder] = {}
-    for name, is_party, roles, texts in holders:
+    for holder, texts in holders:
         for text in texts:
             scheme, _, encoded = text.partition(":")
             raw = _unpad(encoded)
             if scheme != "ed25519" or len(raw) != 32 or _key_id(raw) in keys:
-                changed(f"the roster's key of {name} is malformed or stands twice")
-            keys[_key_id(raw)] = Holder(name, is_party, roles, raw)
+                changed(f"the roster's key of {holder.name} is malformed or stands twice")
+            keys[_key_id(raw)] = holder._replace(raw=raw)
     thresholds = {role: max(int(number), 1) for role, number in document["roles"].items()}
     return Roster(keys, thresholds, int(document["version"]), digest(data), str(document.get("supersedes", "")),
-                  document["demo"], _time(document["expires"]))
+                  document["demo"], _time(document["created"]), _time(document["expires"]))
 
 
 def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    """RFC 3339 with its zone; older Pythons read a fraction of six digits only."""
+    match = TIME.fullmatch(text)
+    if match is None:
+        raise ValueError("time")
+    written = f"{match[1]}.{(match[2] or '').ljust(6, '0')}{match[3].replace('Z', '+00:00')}"
+    return datetime.fromisoformat(written).astimezone(timezone(timedelta()))
 
 
 _YAML_KEY = re.compile(r"([A-Za-z0-9_-]+):(?: +(.*))?")
@@ -430,9 +463,12 @@ def _scalar(text: str) -> Json:
     return int(text) if re.fullmatch(r"[1-9][0-9]*|0", text) else {"true": True, "false": False}.get(text, text)
 
 
-def _envelopes(data: bytes) -> list[Json]:
+def _envelopes(data: bytes) -> list[Envelope]:
     """A file of signatures holds one envelope a line."""
-    return [parse(line) for line in data.splitlines()]
+    lines = data[:-1].split(b"\n") if data.endswith(b"\n") else data.split(b"\n") if data else []
+    if len(lines) > MAX_ENVELOPES:
+        raise ValueError("number of envelopes")
+    return [read_envelope(line) for line in lines]
 
 
 def _check_roster(members: Mapping[str, bytes], roster: Roster, details: list[str]) -> frozenset[str]:
@@ -452,6 +488,12 @@ def _check_roster(members: Mapping[str, bytes], roster: Roster, details: list[st
             changed(f"{name} is not the roster that version {here.version} says it follows")
         _check_succession(before, here, signatures, signed)
         chain.append(before)
+    owners: dict[str, tuple[str, str]] = {}
+    for one in reversed(chain):       # a key has one owner for ever, also over versions in which it does not stand
+        for key, holder in one.keys.items():
+            owner = holder.name, holder.roles[0] if holder.is_party else "person"
+            if owners.setdefault(key, owner) != owner:
+                changed(f"a key of {owners[key][0]} belongs to somebody else in version {one.version} of the roster")
     first = f"version {chain[-1].version}, signed by " + ", ".join(sorted(chain[-1].sites))
     later = "".join(f"; version {one.version} by its people and those before" for one in reversed(chain[:-1]))
     details.append(f"roster: {first}{later}")
@@ -461,21 +503,23 @@ def _check_roster(members: Mapping[str, bytes], roster: Roster, details: list[st
 def _sites_that_signed(roster: Roster, signatures: bytes) -> set[str]:
     signed: set[str] = set()
     for envelope in _envelopes(signatures):
-        statement, signers = open_envelope(envelope, roster.keys)
-        if statement["predicateType"] == ATTESTATION + "roster:v1" and subjects(statement) == {roster.fingerprint}:
-            signed |= {signer.name for signer in signers if signer.is_party}
+        sites = {one.name for one in signers_of(envelope, roster.keys) if one.name in roster.sites}
+        if not sites:
+            continue       # somebody else's signature; it neither helps nor harms
+        statement = read_statement(envelope)
+        said = statement["predicateType"], subjects(statement), statement["predicate"]
+        if said == (ATTESTATION + "roster:v1", frozenset({roster.fingerprint}), {"version": roster.version}):
+            signed |= sites
     return signed
 
 
 def _check_succession(old: Roster, new: Roster, signatures: bytes, signed: set[str]) -> None:
     """Legal and IT of both versions, each at its own thresholds, and every site that is new or has a new key."""
-    for key, holder in old.keys.items():
-        if new.keys.get(key, holder).name != holder.name:
-            changed(f"a key of {holder.name} belongs to somebody else in version {new.version} of the roster")
+    end = min(old.expires, new.expires)
     for roster in (old, new):
-        words = [word for word in _words(new.fingerprint, signatures, "roster", roster)
-                 if word.decision != "approve" or word.issued < min(old.expires, new.expires)]
-        roles = list(_approving(words).values())
+        words = [word for word in _words(signatures, "roster", roster)
+                 if word.decision != "approve" or max(word.issued, roster.created) < end]
+        roles = list(_approving(words, frozenset({new.fingerprint}), "").values())
         for role in BOTH:
             if roles.count(role) < roster.thresholds.get(role, 1):
                 changed(f"version {new.version} of the roster is not signed by {role} of version {roster.version}")
@@ -486,35 +530,57 @@ def _check_succession(old: Roster, new: Roster, signatures: bytes, signed: set[s
 
 # --- 4 papers ----------------------------------------------------------------------------------------------------
 
-def _check_papers(members: Mapping[str, bytes], roster: Roster, details: list[str]) -> dict[str, set[str]]:
-    """Approvals of the study, every policy and the base-model record; gives the digests that each paper goes by."""
-    known: dict[str, set[str]] = {}
-    needed: tuple[str, ...]
+def _check_papers(members: Mapping[str, bytes], roster: Roster, details: list[str]) -> dict[str, str]:
+    """Approvals of the study, every policy and the base-model record; gives the digest of each by name."""
+    known: dict[str, str] = {}
     for name in sorted(members):
+        needed = {role: roster.thresholds.get(role, 1) for role in BOTH}
+        people = {key: one for key, one in roster.keys.items() if not one.is_party}
+        policy = re.fullmatch(r"policies/([^/]+)\.yaml", name)
         if name == STUDY:
-            kind, needed = "study-approval", BOTH
+            kind, asks = "study-approval", requester(members[name])
+            people = {key: one for key, one in people.items() if one.name != asks}
         elif name == BASE_MODEL:
-            kind, needed = "base-model", LEGAL
-        elif re.fullmatch(r"policies/[^/]+\.yaml", name):
-            kind, needed = "policy-approval", BOTH
+            kind, needed = "base-model", {"legal": 1}
+        elif policy:
+            kind, people = "policy-approval", {key: one for key, one in people.items() if policy[1] in one.acts_for}
         else:
             continue
-        words = _words(digest(members[name]), members.get(name + APPROVALS, b""), kind, roster)
-        for about, seen in sorted({word[:2] for word in words}):
-            people = _approving([word for word in words if word[:2] == (about, seen) or word.decision != "approve"])
-            if all(list(people.values()).count(role) >= roster.thresholds.get(role, 1) for role in needed):
-                known[name] = set(about)
-                details.append(f"{name}: approved by " + ", ".join(f"{one} ({people[one]})" for one in sorted(people)))
+        known[name] = digest(members[name])
+        words = _words(members.get(name + APPROVALS, b""), kind, roster._replace(keys=people))
+        # the bytes and the canonical form, and nothing beside them
+        pairs = {(word.about, word.seen) for word in words
+                 if word.decision == "approve" and known[name] in word.about and len(word.about) == 2}
+        for about, seen in sorted(pairs, key=lambda pair: (sorted(pair[0]), pair[1])):
+            found = _approving(words, about, seen)
+            if all(list(found.values()).count(role) >= number for role, number in needed.items()):
+                details.append(f"{name}: approved by " + ", ".join(f"{one} ({found[one]})" for one in sorted(found)))
                 break
         else:
             changed(f"{name} lacks an approval; it needs: {', '.join(needed)}")
     return known
 
 
+def requester(study: bytes) -> str:
+    """Who asks for a study: no other reader may find another there, so each line at the margin is a plain key."""
+    blocks: dict[str, list[str]] = {}
+    key = ""
+    for line in study.decode("utf-8").splitlines():
+        if not line.strip() or line.lstrip()[0] == "#":
+            continue
+        if line[0] not in " \t]}" and not line.startswith("- "):
+            match = _YAML_KEY.fullmatch(line)
+            key = match[1] if match else ""
+        if not key:
+            changed(f"{STUDY} does not say in plain words who asks: each line at its margin must begin with a key")
+        blocks.setdefault(key, []).append(line)
+    return str(read_yaml("\n".join(blocks["requester"]))["requester"])
+
+
 class Word(NamedTuple):
     """What one person said about one set of digests, having seen something."""
 
-    about: tuple[str, ...]
+    about: frozenset[str]
     seen: str
     person: Holder
     role: str
@@ -522,31 +588,44 @@ class Word(NamedTuple):
     issued: datetime
 
 
-def _words(paper: str, signatures: bytes, kind: str, roster: Roster) -> list[Word]:
+def _words(signatures: bytes, kind: str, roster: Roster) -> list[Word]:
+    """What people of the roster said; whatever is no such word, or a stranger's, neither helps nor harms."""
     words = []
     for envelope in _envelopes(signatures):
-        statement, signers = open_envelope(envelope, roster.keys)
-        about, said = sorted(subjects(statement)), statement["predicate"]
-        # a site accepts a roster by naming its version alone: that is nobody's approval
-        if statement["predicateType"] != ATTESTATION + kind + ":v1" or paper not in about or "decision" not in said:
-            continue
-        seen = json.dumps(said.get("shown"), sort_keys=True)
-        if said["decision"] == "approve" and not SHOWN[kind == "policy-approval"].fullmatch(seen):
-            continue
-        under = said["roster"]
-        if under["version"] < roster.version or under["fingerprint"] == roster.fingerprint:
-            rest = said["role"], said["decision"], _time(said["issued"])
-            words += [Word(tuple(about), seen, one, *rest) for one in signers if not one.is_party]
+        people = [one for one in signers_of(envelope, roster.keys) if not one.is_party]
+        with suppress(*MALFORMED):
+            if people:
+                word = _read_word(read_statement(envelope), kind, roster, people[0])
+                words += [word._replace(person=one) for one in people]
     return words
 
 
-def _approving(words: list[Word]) -> dict[str, str]:
-    """Who said yes and not later no, and in which one role that they hold; two roles at once count as none."""
+def _read_word(statement: Json, kind: str, roster: Roster, person: Holder) -> Word:
+    said = statement["predicate"]
+    decision, under, seen = said["decision"], said["roster"], ""
+    if (statement["predicateType"] != ATTESTATION + kind + ":v1" or decision not in ("approve", "reject", "revoke")
+            or set(said) - {"shown"} != {"decision", "role", "issued", "expires", "roster"}
+            or set(under) != {"version", "fingerprint"} or type(under["version"]) is not int
+            or type(under["fingerprint"]) is not str):
+        raise ValueError("not what a person says of a paper")
+    issued, _ = _time(said["issued"]), _time(said["expires"])
+    if decision == "approve":     # a no is heard under every roster and with anything shown: doubt is no approval
+        seen = json.dumps(said["shown"], sort_keys=True) if "shown" in said else ""
+        if not SHOWN[kind == "policy-approval"].fullmatch(seen):
+            raise ValueError("shown")
+        if under["version"] >= roster.version and under != {"version": roster.version,
+                                                            "fingerprint": roster.fingerprint}:
+            raise ValueError("another roster")
+    return Word(subjects(statement), seen, person, said["role"], decision, issued)
+
+
+def _approving(words: list[Word], about: frozenset[str], seen: str) -> dict[str, str]:
+    """Who said yes to just this and not later no to any of it, in one role that they hold; two at once are none."""
     people: dict[str, str] = {}
     for name in {word.person.name for word in words}:
-        own = [word for word in words if word.person.name == name]
-        noes = [word.issued for word in own if word.decision != "approve"]
-        roles = {word.role for word in own if word.decision == "approve" and word.role in word.person.roles
+        own = [word for word in words if word.person.name == name and word.role in word.person.roles]
+        noes = [word.issued for word in own if word.decision != "approve" and word.about & about]
+        roles = {word.role for word in own if (word.decision, word.about, word.seen) == ("approve", about, seen)
                  and all(word.issued > no for no in noes)}
         if len(roles) == 1:
             people[name] = roles.pop()
@@ -635,7 +714,7 @@ def _check_checkpoint(note: bytes, party: Holder, size: int, root: bytes) -> Non
 # --- 6 provenance ------------------------------------------------------------------------------------------------
 
 def _check_provenance(members: Mapping[str, bytes], roster: Roster, rosters: frozenset[str],
-                      known: Mapping[str, set[str]], mentions: Mentions, details: list[str]) -> None:
+                      known: Mapping[str, str], mentions: Mentions, details: list[str]) -> None:
     """One statement a run; a run whose adapter was released without its statement in this bundle is said so."""
     statements: dict[str, str] = {}
     for name in sorted(name for name in members if name.startswith("provenance")):
@@ -656,12 +735,12 @@ def _check_provenance(members: Mapping[str, bytes], roster: Roster, rosters: fro
 
 
 def _check_statement(name: str, run: str, data: bytes, roster: Roster, rosters: frozenset[str],
-                     known: Mapping[str, set[str]], mentions: Mentions, details: list[str]) -> None:
+                     known: Mapping[str, str], mentions: Mentions, details: list[str]) -> None:
     """What the statement of a run names lies in this bundle, and the parties logged it in that run."""
     envelopes = _envelopes(data)
     if len(envelopes) != 1:
         changed(f"{name} holds {len(envelopes)} statements; it must hold the one of its run")
-    statement, signers = open_envelope(envelopes[0], roster.keys)
+    signers, statement = signers_of(envelopes[0], roster.keys), read_statement(envelopes[0])
     said, files = statement["predicate"], _released(name, statement)
     sites = {site["id"] for site in said["sites"]}
     publishers = [one.name for one in signers if one.is_party and one.name in sites]
@@ -673,9 +752,9 @@ def _check_statement(name: str, run: str, data: bytes, roster: Roster, rosters: 
         changed(f"no log knows run {run}, of which {name} is the provenance statement")
     if said["roster"] not in rosters:
         changed(f"the provenance statement {name} names another roster")
-    if said["study"] not in known[STUDY]:
+    if said["study"] != known[STUDY]:
         changed(f"the provenance statement {name} names another study")
-    if BASE_MODEL in known and said["base_model"]["record"] not in known[BASE_MODEL]:
+    if BASE_MODEL in known and said["base_model"]["record"] != known[BASE_MODEL]:
         changed(f"the provenance statement {name} names another record of the base model")
     _check_policies(name, said, known, mentions)
     if not said["steps"] or not all(step["cohort"] and set(step["cohort"]) <= sites for step in said["steps"]):
@@ -706,16 +785,16 @@ def _released(name: str, statement: Json) -> dict[str, str]:
     return files
 
 
-def _check_policies(name: str, said: Json, known: Mapping[str, set[str]], mentions: Mentions) -> None:
+def _check_policies(name: str, said: Json, known: Mapping[str, str], mentions: Mentions) -> None:
     run = said["run"]
     for site in said["sites"]:
-        if site["policy"] not in known.get(f"policies/{site['id']}.yaml", ()):
+        if site["policy"] != known.get(f"policies/{site['id']}.yaml"):
             changed(f"the policy of {site['id']} that {name} names is not in the bundle")
         if site["id"] not in {party for party, _ in mentions.get((run, "policy", site["policy"]), ())}:
             changed(f"the log of {site['id']} does not mention, in run {run}, the policy that it is said to have used")
     for (of_run, kind, value), places in mentions.items():
         for party, index in places if of_run == run and kind in ("policy", "study") else ():
-            if value not in known.get(STUDY if kind == "study" else f"policies/{party}.yaml", ()):
+            if value != known.get(STUDY if kind == "study" else f"policies/{party}.yaml"):
                 changed(f"entry {index} of the log of {party} mentions a {kind} that is not in the bundle")
 
 

@@ -95,6 +95,9 @@ review_expires: "2099-12-31T00:00:00+00:00"
 """
 
 
+STUDY = b"schema: sekisho-study/1\nid: food-quality\nrequester: analyst-1   # never approves\nsites:\n- kohi\n"
+
+
 def key(name: str, world: str = "") -> SigningKey:
     return SigningKey.from_seed((name + world).encode().ljust(32, b"."))
 
@@ -102,6 +105,8 @@ def key(name: str, world: str = "") -> SigningKey:
 def roster_yaml(world: str = "") -> bytes:
     def text(name: str) -> str:
         return key(name, world).public.to_text()
+
+    everywhere = f"acts_for: [{', '.join(SITES)}]"
 
     parties = "".join(
         f"  - id: {site}   # a maker\n    name: {{en: {site.title()} Foods, ja: {site}食品}}\n    kind: site\n"
@@ -114,7 +119,8 @@ def roster_yaml(world: str = "") -> bytes:
         f'  - {{id: {HUB}, name: {{en: "Hub, Ltd", ja: 統括}}, kind: coordinator, controller: hub-kk, country: JP,'
         f' key: "{text(HUB)}"}}\n'
         f"people:\n  - pseudonym: counsel-1\n    roles: [legal]\n    keys:\n      - {text('counsel-1')}\n"
-        f"  - {{pseudonym: admin-1, roles: [it, business], keys: ['{text('admin-1')}']}}\n"
+        f"    {everywhere}\n"
+        f"  - {{pseudonym: admin-1, roles: [it, business], keys: ['{text('admin-1')}'], {everywhere}}}\n"
         "  - pseudonym: analyst-1\n    roles: []\n    keys: []\nroles: {legal: 1, it: 1, business: 1}\n"
     ).encode()
 
@@ -138,16 +144,16 @@ BOTH = {"legal": "counsel-1", "it": "admin-1"}
 
 def members(folder: Path, world: str = "", runs: Sequence[Run] = (PROBE,),
             also: Sequence[Entry] = (), without: Callable[[Entry], bool] = lambda entry: False,
-            instead: Mapping[str, bytes] = NO_MEMBERS) -> dict[str, bytes]:
-    """Everything that `write_bundle` is given. ``world`` makes another set of keys.
+            instead: Mapping[str, bytes] = NO_MEMBERS, yaml: bytes = b"", study: bytes = STUDY) -> dict[str, bytes]:
+    """Everything that `write_bundle` is given. ``world`` makes another set of keys, ``yaml`` is another roster.
 
     ``also`` is logged at the end, entries that ``without`` picks are not logged at all, and statements ``instead`` of
     those of the runs are logged as if they were these.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    yaml = roster_yaml(world)
+    yaml = yaml or roster_yaml(world)
     roster = Roster.parse(yaml, "roster.yaml")
-    study, base_model = b"schema: sekisho-study/1\nid: food-quality\n", BASE_MODEL.encode()
+    base_model = BASE_MODEL.encode()
     policies = {site: f"schema: sekisho-policy/1\nid: {site}/reviews\n".encode() for site in SITES}
     signed_roster = sign_statement(roster_statement(roster, file="roster.yaml"), [key(site, world) for site in SITES])
     found = {

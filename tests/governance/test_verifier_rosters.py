@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from sekisho.governance.canonical import digest_bytes
 from sekisho.governance.errors import BadDocumentError
+from sekisho.governance.evidence import verifier
 from sekisho.governance.evidence.bundle import bundle_bytes
 from sekisho.governance.evidence.verifier import verify
-from sekisho.governance.signing.envelope import sign_statement, write_envelopes
+from sekisho.governance.signing.envelope import (
+    Statement,
+    Subject,
+    read_envelopes,
+    sign_statement,
+    write_envelopes,
+)
 from sekisho.governance.signing.roster import Roster, roster_statement
 from sekisho.governance.signing.succession import succession_statement
 
@@ -28,7 +37,9 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def following(old: bytes, *changes: tuple[str, str]) -> bytes:
-    text = old.decode().replace("version: 1\n", f"version: 2\nsupersedes: {digest_bytes(old)}\n", 1)
+    version = Roster.parse(old, ROSTER).version
+    text = re.sub(r"supersedes: .*\n", "", old.decode())
+    text = text.replace(f"version: {version}\n", f"version: {version + 1}\nsupersedes: {digest_bytes(old)}\n", 1)
     for was, becomes in changes:
         assert was in text
         text = text.replace(was, becomes)
@@ -42,7 +53,7 @@ def handed_on(
     sites: tuple[str, ...] = (),
     late: bool = False,
 ) -> dict[str, bytes]:
-    """The members under version 2 of the roster, which ``people`` (key, role) and new ``sites`` signed."""
+    """The members under the next version of the roster, which ``people`` (key, role) and new ``sites`` signed."""
     new = following(members[ROSTER], *changes)
     before, after = Roster.parse(members[ROSTER], ROSTER), Roster.parse(new, ROSTER)
     issued = before.expires + timedelta(days=1) if late else example.NOW
@@ -53,7 +64,8 @@ def handed_on(
         for name, role in people
     ]
     signed += [sign_statement(roster_statement(after, file=ROSTER), [example.key(site)]) for site in sites]
-    kept = {KEPT: members[ROSTER], KEPT_SIGNATURES: members[SIGNATURES]}
+    name = f"rosters/{before.version}.yaml"
+    kept = {name: members[ROSTER], name + verifier.APPROVALS: members[SIGNATURES]}
     return {**members, **kept, ROSTER: new, SIGNATURES: write_envelopes(signed)}
 
 
@@ -116,6 +128,56 @@ def test_a_key_does_not_change_hands(members: dict[str, bytes]) -> None:
     assert (name, found) == ("changed", "a key of counsel-1 belongs to somebody else in version 2 of the roster")
 
 
+def with_leo(members: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The members under a first roster in which somebody more stands, with a key and no role."""
+    leo = f"people:\n  - {{pseudonym: leo, roles: [], keys: ['{example.key('leo').public.to_text()}']}}\n"
+    one = members[ROSTER].decode().replace("people:\n", leo).encode()
+    every = sign_statement(
+        roster_statement(Roster.parse(one, ROSTER), file=ROSTER), [example.key(site) for site in example.SITES]
+    )
+    papers = {name: data for name, data in members.items() if not name.startswith("provenance")}
+    return {**papers, ROSTER: one, SIGNATURES: every.to_bytes()} | approved_under(one, members)
+
+
+def approved_under(yaml: bytes, members: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The approvals of every paper, given under this roster."""
+    roster = Roster.parse(yaml, ROSTER)
+    kinds = {"study.yaml": ("study-approval", None), "base-model.yaml": ("base-model", None)}
+    kinds |= {f"policies/{site}.yaml": ("policy-approval", example.SEEN) for site in example.SITES}
+    return {
+        name + verifier.APPROVALS: example.approved(roster, members[name], kind, example.BOTH, shown=shown)
+        for name, (kind, shown) in kinds.items()
+    }
+
+
+def test_a_key_does_not_change_hands_over_a_version_in_which_it_does_not_stand(members: dict[str, bytes]) -> None:
+    leo = f"  - {{pseudonym: leo, roles: [], keys: ['{example.key('leo').public.to_text()}']}}\n"
+    without = handed_on(with_leo(members), (leo, ""))
+    assert told(without)[0] == "verified"
+    back = handed_on(without, ("people:\n", "people:\n" + leo))
+    assert told(back)[0] == "verified"      # whose it was may have it again
+    moved = handed_on(without, ("people:\n", "people:\n" + leo.replace("leo", "max", 1)))
+    assert told(moved) == ("changed", "a key of leo belongs to somebody else in version 3 of the roster")
+
+
+def test_a_persons_key_does_not_become_that_of_a_party_of_the_same_name(members: dict[str, bytes]) -> None:
+    key = example.key("leo").public.to_text()
+    leo = f"  - {{pseudonym: leo, roles: [], keys: ['{key}']}}\n"
+    site = f"  - {{id: leo, name: {{en: L, ja: L}}, kind: site, controller: leo-kk, country: JP, key: '{key}'}}\n"
+    moved = handed_on(with_leo(members), (leo, ""), ("people:\n", site + "people:\n"), sites=("leo",))
+    assert told(moved) == ("changed", "a key of leo belongs to somebody else in version 2 of the roster")
+
+
+def test_a_roster_is_handed_on_by_statements_about_it_alone(members: dict[str, bytes]) -> None:
+    good = handed_on(members)
+    first, second = read_envelopes(good[SIGNATURES], name="x")
+    statement = Statement.from_bytes(first.payload)
+    wider = replace(statement, subjects=(*statement.subjects, Subject("another", "sha256:" + "5" * 64)))
+    signed = write_envelopes([sign_statement(wider, [example.key("counsel-1")]), second])
+    assert told({**good, SIGNATURES: signed}) == (
+        "changed", "version 2 of the roster is not signed by legal of version 1")
+
+
 def test_a_missing_exchanged_or_unsigned_link_breaks_the_chain(members: dict[str, bytes]) -> None:
     good = handed_on(members)
     without = {name: data for name, data in good.items() if name != KEPT}
@@ -136,6 +198,10 @@ def test_a_demo_does_not_become_a_real_roster(members: dict[str, bytes]) -> None
 
 def test_nobody_signs_in_the_name_of_an_expired_roster(members: dict[str, bytes]) -> None:
     assert told(handed_on(members, late=True))[0] == "changed"
+    # nor after it: there is no moment at which both versions are in force
+    created, expires = '"2026-04-01T00:00:00+09:00"', '"2099-12-31T00:00:00+00:00"'
+    after = handed_on(members, (created, '"2100-01-01T00:00:00+09:00"'), (expires, '"2110-01-01T00:00:00+00:00"'))
+    assert told(after) == ("changed", "version 2 of the roster is not signed by legal of version 2")
 
 
 def test_every_site_may_sign_a_later_version_as_a_fresh_start(members: dict[str, bytes]) -> None:
