@@ -1,8 +1,9 @@
 """The numbers that the prose of a clause names, and those that its typed fields hold; for lint.py.
 
-Not for: numbers in words. "Three years" beside ``audit_years: 6`` is out of reach: only digits are read, and words and
-kanji only in order not to accuse a translation that writes a number out. Citations of law and names that contain a
-number ("TLS 1.3") are left out, and so is 1, which Japanese writes where English says "a".
+Numbers count in digits, in English words from three to twelve ("three years"), and in kanji before what is counted
+(三年). Months, and kanji elsewhere, are read only in order not to accuse a translation that writes a number out.
+Citations of law and names that contain a number ("TLS 1.3") are left out, and so is 1, which Japanese writes where
+English says "a".
 """
 
 from __future__ import annotations
@@ -45,7 +46,11 @@ _ENGLISH = (
 WORDS = {word: Decimal(place) for place, word in enumerate(_ENGLISH[0].split())} | {
     word: Decimal(place) for place, word in enumerate(_ENGLISH[1].split(), start=1)
 }
+# Words that count. "One" and "two" are said of much that is not counted: "of two sites", "only two things may leave".
+COUNTING = {word: number for word, number in WORDS.items() if word in _ENGLISH[0].split()[3:]}
 KANJI = {sign: Decimal(place) for place, sign in enumerate("〇一二三四五六七八九十")}
+
+_COUNTED = re.compile(r"([〇一二三四五六七八九]?十[一二三四五六七八九]?|[三四五六七八九])(?=組織|社|年|名|時間)")
 
 
 def numbers(prose: str) -> frozenset[Decimal]:
@@ -63,19 +68,32 @@ def _numbers(text: str) -> Iterator[Decimal]:
 def named(prose: str, language: Language) -> frozenset[Decimal]:
     """The numbers written in digits or, as far as they are known here, in words."""
     if language == "ja":
-        return numbers(prose) | {KANJI[sign] for sign in prose if sign in KANJI}
+        return counted(prose, "ja") | {KANJI[sign] for sign in prose if sign in KANJI}
     return numbers(prose) | {WORDS[word] for word in re.findall(r"[a-z]+", prose.lower()) if word in WORDS}
 
 
+def counted(prose: str, language: Language) -> frozenset[Decimal]:
+    """The numbers that say how much or how many: in digits, in English words, in kanji before what is counted."""
+    if language == "en":
+        words = re.findall(r"[a-z]+", _CITATION.sub(" ", prose).lower())
+        return numbers(prose) | {COUNTING[word] for word in words if word in COUNTING}
+    return numbers(prose) | {_of_kanji(written) for written in _COUNTED.findall(prose)}
+
+
+def _of_kanji(written: str) -> Decimal:
+    tens, ten, ones = written.rpartition("十")
+    return KANJI.get(ones, Decimal(0)) + (10 * KANJI.get(tens, ONE) if ten else 0)
+
+
 def only_in_prose(clause: Clause) -> tuple[Decimal, ...]:
-    """Numbers that the prose names in digits and no typed field of the clause holds, smallest first."""
-    told = numbers(clause.text.en) | numbers(clause.text.ja)
+    """Numbers that the prose names, in digits or words, and no typed field of the clause holds, smallest first."""
+    told = counted(clause.text.en, "en") | counted(clause.text.ja, "ja")
     return tuple(sorted(told - frozenset(_typed(clause)) - {ONE}))
 
 
 def only_in_one_language(text: Text) -> tuple[Decimal, ...]:
-    """Numbers that one language names in digits and the other not even in words, smallest first."""
-    lacking = (numbers(text.en) - named(text.ja, "ja")) | (numbers(text.ja) - named(text.en, "en"))
+    """Numbers that one language names, in digits or words, and the other in neither, smallest first."""
+    lacking = (counted(text.en, "en") - named(text.ja, "ja")) | (counted(text.ja, "ja") - named(text.en, "en"))
     return tuple(sorted(lacking - {ONE}))
 
 

@@ -170,7 +170,7 @@ def test_a_denied_study_is_one_object_with_every_decision(study: Path, tmp_path:
     assert all(decision["decision"] == "deny" for decision in decisions.values())
     prose = here(capsys, "legal decide {study} --language ja", study, tmp_path)
     assert prose.exit == 3
-    assert "[PURPOSE_NOT_GRANTED]" in prose.out and "  不可" in prose.out and "  NO" not in prose.out
+    assert "[PURPOSE_NOT_GRANTED]" in prose.out and "  拒否" in prose.out and "  NO" not in prose.out
     assert "ここでは仮定し、後に各拠点が判断する事項" in prose.out and "assumed here" not in prose.out
 
 

@@ -161,7 +161,7 @@ def test_exactly_the_makers_and_clauses_refuse_that_should(name: str, study: Pat
 
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_the_table_has_every_maker_and_clause_in_both_languages(language: str, study: Path, capsys: Capture) -> None:
-    yes, no = ("yes", "NO") if language == "en" else ("可", "不可")
+    yes, no = ("yes", "NO") if language == "en" else ("許可", "拒否")
     budget = "Privacy budget" if language == "en" else "プライバシー予算"
     lines = decided(study, capsys, "--language", language).out.splitlines()
     assert lines[0].split() == list(MAKERS)

@@ -154,6 +154,21 @@ def test_a_number_in_the_prose_must_stand_in_a_field() -> None:
     assert only_in_prose(validity) == ()  # the day before the end is the last day in force
 
 
+def test_a_number_in_words_must_stand_in_a_field_as_well() -> None:
+    clause = kohi().clause("retention")
+    for words in (Text(en="For seven years.", ja="保存する。"), Text(en="Kept.", ja="七年間保存する。"),
+                  Text(en="Kept.", ja="七名が保存する。")):
+        assert only_in_prose(clause.model_copy(update={"text": words})) == (7,), words
+    held = Text(en="For six years.", ja="六年間保存する。")
+    assert clause.audit_years == 6 and only_in_prose(clause.model_copy(update={"text": held})) == ()
+    assert only_in_prose(clause.model_copy(update={"text": Text(en="Kept.", ja="十二年間保存する。")})) == (12,)
+    # said of what is not counted
+    loose = Text(en="Of two sites, only two things, and in no one case.", ja="第三者に提供しない。二重に扱わない。")
+    assert only_in_prose(clause.model_copy(update={"text": loose})) == ()
+    assert only_in_one_language(Text(en="For three years.", ja="五年間とする。")) == (3, 5)
+    assert only_in_one_language(Text(en="For twelve years.", ja="十二年間とする。")) == ()
+
+
 def test_a_threshold_that_is_met_exactly_is_not_remarked_upon() -> None:
     ten = remarks(('lifetime: {epsilon: "8.5"', 'lifetime: {epsilon: "10.0"'))
     assert not {"EPSILON_LARGE", "DELTA_LARGE"} & {one.code for one in ten}  # and delta is 0.00001
