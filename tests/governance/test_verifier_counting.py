@@ -305,7 +305,7 @@ def test_the_verifier_counts_whom_a_site_counts(
     study = example.STUDY.replace(b"analyst-1 ", asks.encode() + b" ")
     signatures = b"".join(
         said(person, role, PAPERS[about](study), decision=decision, issued=example.NOW + timedelta(days=day),
-             roster=roster if decision == APPROVE else ROSTER)      # a no under another roster has a test above
+             roster=roster)      # a no under another roster has a test above
         for person, role, decision, about, roster, day in lines
     )
     if both:
