@@ -20,6 +20,7 @@ from ...governance.policy.always_clauses import ALWAYS
 from ...governance.policy.decide import Decision, decide
 from ...governance.policy.explain import Denial, denials, name_of
 from ...governance.policy.grant_clauses import GRANTS
+from ...governance.policy.words import cited
 from ...governance.quoting import columns
 from ..data.intake import BaseModelFacts, inspect, locate
 from ..errors import CoreError, Refused
@@ -198,7 +199,7 @@ def _reasons(answers: Mapping[str, Answer], language: Language) -> list[str]:
 def _reason(site: str, denial: Denial, names: Sequence[str], language: Language) -> list[str]:
     say: Callable[..., str] = _texts().render
     return [
-        say("legal.decide.reason", language, site=site, clause=denial.clause, name=denial.name[language],
+        say("legal.decide.reason", language, site=site, clause=cited(denial.clause, language), name=denial.name[language],
             code=denial.code, reason=denial.reason[language]),
         f"{GAP}-> {denial.fix[language]}",
         GAP + say("legal.decide.source-assumed" if denial.fact in ASSUMED else "legal.decide.source", language,

@@ -16,6 +16,7 @@ from ...governance.policy.compare import compare
 from ...governance.policy.lint import lint
 from ...governance.policy.policy import Policy
 from ...governance.policy.signoff import rendering
+from ...governance.policy.words import cited
 from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.signing.envelope import write_time
 from ...governance.signing.roster import Roster
@@ -134,7 +135,7 @@ def _remarks(policy: Policy, now: datetime, language: Language) -> list[str]:
     """What a careful colleague would point out before somebody signs; lesser notes are for ``sekisho legal lint``."""
     return [
         say(f"lint.{remark.level}" if remark.clause else f"lint.whole-{remark.level}", language,
-             clause=remark.clause or "", text=remark.text[language])
+             clause=cited(remark.clause, language) if remark.clause else "", text=remark.text[language])
         for remark in lint(policy, now=now)
         if remark.level != "note"
     ]  # fmt: skip

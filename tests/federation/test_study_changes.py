@@ -153,7 +153,8 @@ def test_exactly_the_makers_and_clauses_refuse_that_should(name: str, study: Pat
     assert ended.exit == 3 and ended.told["code"] == "STUDY_DENIED" and ended.told["stage"] == []
     told = decided(study, capsys).out
     for maker, clause, code in change.refused:
-        assert re.search(rf"(?m)^{maker}: clause {clause}, .*\[{code}\]$", told)
+        cited = clause if clause.startswith("G") else f"clause {clause}"
+        assert re.search(rf"(?mi)^{maker}: {cited}, .*\[{code}\]$", told)
     assert change.fix in told
     signed(study, change.fixed, capsys)
     assert decided(study, capsys).exit == 0
