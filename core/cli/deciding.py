@@ -199,8 +199,8 @@ def _reasons(answers: Mapping[str, Answer], language: Language) -> list[str]:
 def _reason(site: str, denial: Denial, names: Sequence[str], language: Language) -> list[str]:
     say: Callable[..., str] = _texts().render
     return [
-        say("legal.decide.reason", language, site=site, clause=cited(denial.clause, language), name=denial.name[language],
-            code=denial.code, reason=denial.reason[language]),
+        say("legal.decide.reason", language, site=site, clause=cited(denial.clause, language),
+            name=denial.name[language], code=denial.code, reason=denial.reason[language]),
         f"{GAP}-> {denial.fix[language]}",
         GAP + say("legal.decide.source-assumed" if denial.fact in ASSUMED else "legal.decide.source", language,
                   fact=denial.fact, source=denial.source[language], asked=", ".join(names)),
