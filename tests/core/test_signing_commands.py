@@ -117,7 +117,9 @@ def test_a_later_version_is_shown_beside_the_one_before(study: Path, language: s
     assert statements(study)[0].predicate["shown"]["comparison"] == paper.shown.comparison
 
 
-@pytest.mark.parametrize(("language", "told"), [("en", "Look again before you sign (clause 8)"), ("ja", "再確認（第8条）")])
+@pytest.mark.parametrize(
+    ("language", "told"), [("en", "Look again before you sign (clause 8)"), ("ja", "再確認（第8条）")]
+)
 def test_what_is_doubtful_is_said_before_anybody_signs(study: Path, language: str, told: str) -> None:
     study_folder.change(study / NAME, "unit: subject", "unit: record")
     ended = run("legal", "sign", study / NAME, *LEGAL, "--language", language)
