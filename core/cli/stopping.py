@@ -104,6 +104,8 @@ def resume(
     after = next(one for one in open_desk(study, now=_now()).orders if one.stop.order == standing.stop.order)
     if after.lacking.roles:
         terminal.say(_say("still-missing", language, roles=_roles(after.lacking.roles, language)))
+    elif after.lacking:
+        terminal.say(_say("still-in-force", language, order=after.short))
     for line in _sites_lacking(after, language):
         terminal.say(line)
     if not after.lacking:
