@@ -8,6 +8,7 @@ whether a study may run, which a site decides for itself each time (site/papers.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -191,9 +192,9 @@ def signed_by_somebody(envelopes: Sequence[Envelope], roster: Roster) -> tuple[E
 
 @contextmanager
 def _in_turn(folder: Path) -> Iterator[None]:
-    """Alone among those who write signatures in ``folder``, as far as its file system knows locks.
+    """Alone among those who write signatures in ``folder``, if its file system knows locks.
 
-    Nobody waits for ever: somebody who may only read the folder could lock it, and no approval be taken back.
+    Nobody waits for ever, nor writes out of turn: a line that is lost unseen is worse than one that is refused.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -201,8 +202,12 @@ def _in_turn(folder: Path) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except OSError:
+            except BlockingIOError:
                 time.sleep(TURN_SECONDS)
+            except OSError:
+                break  # no locks here: whoever loses is told by the look after writing
+        else:
+            raise BlockingIOError(errno.EWOULDBLOCK, "somebody else has been writing there for seconds")
         yield
     finally:
         os.close(descriptor)

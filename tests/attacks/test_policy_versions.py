@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -24,7 +27,7 @@ from sekisho.governance.document import read_document
 from sekisho.governance.errors import BadDocumentError
 from sekisho.governance.policy.compare import Verdict, compare
 from sekisho.governance.policy.policy import Policy
-from sekisho.governance.policy.signoff import shown
+from sekisho.governance.policy.signoff import RENDERER, shown
 from sekisho.governance.signing.approvals import REJECT, REVOKE, approval_statement
 from sekisho.governance.signing.envelope import (
     PREDICATES,
@@ -72,11 +75,19 @@ def text_after(text: str, *changes: tuple[str, str]) -> str:
     return text
 
 
-def sign_by(text: str, before: str, *, roster: Roster, people: dict[str, str], decision: str = "approve") -> bytes:
+def sign_by(
+    text: str,
+    before: str,
+    *,
+    roster: Roster,
+    people: dict[str, str],
+    decision: str = "approve",
+    renderer: str = RENDERER,
+) -> bytes:
     """Signatures over a policy's text, by people of a roster who were shown how it differs from ``before``."""
     policy, older = (Policy.parse(one.encode(), "policy") for one in (text, before))
     subjects = [Subject("policy.yaml", one) for one in (policy.bytes_digest, policy.canonical_digest)]
-    seen = shown(policy, older)
+    seen = replace(shown(policy, older), renderer=renderer)
     return write_envelopes([
         sign_statement(
             approval_statement(roster, role=role, subjects=subjects, predicate_type=POLICY_TYPE, decision=decision,
@@ -142,6 +153,10 @@ def test_a_version_that_was_signed_is_one_to_follow_though_the_approvals_have_en
     roster, first = study_folder.read_roster(study), policy_path(study).read_text("utf-8")
     slip_in(study, signatures=sign_by(text_after(first, WIDE), first, roster=roster, people=BOTH))
     study_folder.sign_policy(study, SITE)
+    papers(study)
+    # and though the software shows it in other words by now
+    older = sign_by(text_after(first, WIDE), first, roster=roster, people=BOTH, renderer="sekisho-rendering/0")
+    (policy_path(study).parent / "earlier" / "2.yaml.dsse.json").write_bytes(older)
     run_under(study)
 
 
@@ -318,6 +333,22 @@ def test_a_revocation_at_the_moment_at_which_somebody_else_signs_is_not_lost(
     other.join()
     counted = approved(open_paper(study / "study.yaml"), roster, now=LATER)
     assert (counted.by_role["legal"], counted.by_role["it"]) == (0, 1)
+
+
+def test_whoever_waits_too_long_for_another_writer_is_told_and_writes_nothing(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roster, beside = read_roster(study, now=LATER), study / "study.yaml.dsse.json"
+    before = beside.read_bytes()
+    monkeypatch.setattr(writing, "TURNS", 1)
+    writer = os.open(study, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        refused(lambda: revoke(study, roster), "SIGNATURES_UNWRITABLE", "somebody else")
+    finally:
+        os.close(writer)
+    assert beside.read_bytes() == before
+    revoke(study, roster)
 
 
 def test_a_signature_that_another_writer_replaced_is_not_said_to_be_written(
