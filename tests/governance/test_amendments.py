@@ -138,7 +138,7 @@ def test_what_people_undertake_is_shown_though_nobody_enforces_it() -> None:
     changes = {
         'bases: ["appi:consent-18-1", "appi:consent-27-1"]': (
             'bases: ["appi:consent-18-1"]', "legal_basis", "bases", "appi:consent-18-1"),
-        "name: all-MiniLM-L6-v2": ("name: another name", "base_model", "models.1.name", "another name"),
+        "name: all-MiniLM-L6-v2": ("name: another-name", "base_model", "models.1.name", "another-name"),
         "415AC0000000057": (
             "999", "legal_basis", "references.1", "https://laws.e-gov.go.jp/law/999"),
     }  # fmt: skip
@@ -155,7 +155,7 @@ def test_what_people_undertake_is_shown_though_nobody_enforces_it() -> None:
 def test_a_name_that_changes_beside_a_constraint_is_shown_too() -> None:
     listed = f"- name: all-MiniLM-L6-v2\n        digest: {MODEL}"
     assert listed in TEXT
-    other = listed.replace("all-MiniLM-L6-v2", "another name").replace(MODEL, OTHER_MODEL)
+    other = listed.replace("all-MiniLM-L6-v2", "another-name").replace(MODEL, OTHER_MODEL)
     comparison = compare(
         Policy.parse(TEXT.encode(), "old"), Policy.parse(TEXT.replace(listed, other, 1).encode(), "new")
     )
