@@ -26,14 +26,14 @@ from ..data.intake import BaseModelFacts, inspect, locate
 from ..errors import CoreError, Refused
 from ..gate.facts import Standing, request_for
 from ..gate.stages import CapExceeded, exceeded
-from ..site.papers import Papers, read_papers, read_roster, read_study, requester_is_known
+from ..paperwork.asked import ACTIONS, Signed, assumed
+from ..site.papers import Papers, read_papers, read_roster, read_study
 from ..site.stops import read_stops
 from ..study import Study
 from .console import DEFAULT_STUDY, REFUSED, Terminal, guarded
 from .stopping import list_assumed
 
 HOUSE = __name__.removesuffix(".cli.deciding")
-ACTIONS = ("train", "release")
 GAP = "  "
 # What a site alone can know: taken here from the study, or for granted, and marked where it decides.
 ASSUMED = frozenset(
@@ -108,29 +108,9 @@ def _answer(folder: Path, site: str, study: Study, base_model: BaseModelFacts, n
 
 
 def _assumed(papers: Papers, folder: Path, method: str, base_model: BaseModelFacts, now: datetime) -> Standing:
-    study, roster = papers.study, papers.roster
-    settings = study.settings(method)
-    stops = read_stops(folder, roster, study, papers.policy, now=now)
-    return Standing(
-        now=now,
-        stopped=stops.stopped,
-        stop_roles=stops.roles,
-        restart_roles=stops.restart_roles,
-        stop_list_age_hours=0,  # a run begins with a fresh list; that this is assumed is said below the table
-        consent_eligible=True,
-        cohort=roster.distinct_controllers(study.sites),
-        observers=study.observers,
-        epsilon=settings.epsilon,
-        delta=settings.delta,
-        lifetime_fits=True,
-        steps=settings.steps + settings.allowance,
-        base_model_digest=base_model.digest,
-        base_model_licence=papers.base_model.licence,
-        base_model_disclosure=str(papers.base_model.disclosure),
-        destinations=frozenset(roster.party(party).country for party in (*study.sites, roster.coordinator.id)),
-        approvals=papers.study_approvals,
-        requester_excluded=requester_is_known(study, roster),
-    )
+    signed = Signed(papers.roster, papers.base_model, base_model, papers.study_approvals)
+    stops = read_stops(folder, papers.roster, papers.study, papers.policy, now=now)
+    return assumed(papers.study, method, signed, stops, now=now)
 
 
 def _beyond(folder: Path, study: Study, base_model: BaseModelFacts, now: datetime) -> tuple[CapExceeded, ...]:

@@ -9,16 +9,20 @@ suffices.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from ...governance.policy.policy import Policy
 from ...governance.policy.request import Request
 from ...governance.provenance.disclosure import BaseModelRecord
-from ..data.intake import inspect, locate
+from ...governance.signing.roster import Roster
+from ..data.intake import BaseModelFacts, inspect, locate
 from ..errors import BadInputError
 from ..gate.facts import Standing, request_for
 from ..site.papers import check_parties, read_file, read_policy, read_study, requester_is_known
+from ..site.stops import Stops
+from ..study import Study
 from .signing import open_roster
 
 ACTIONS = ("train", "release")
@@ -54,29 +58,46 @@ def requests_of_study(folder: Path, *, now: datetime) -> Mapping[tuple[str, str]
     weights = inspect(locate(study.base_model, folder))
     held = frozenset(role for person in roster.people for role in person.roles)
     able = {role: sum(role in person.roles for person in roster.people) for role in roster.roles}
-    asked: dict[tuple[str, str], Request] = {}
-    for method in study.methods:
-        settings = study.settings(method)
-        standing = Standing(
-            now=now,
-            stopped=False,
-            stop_roles=held,
-            restart_roles=frozenset(roster.roles),
-            stop_list_age_hours=0,
-            consent_eligible=True,
-            cohort=roster.distinct_controllers(study.sites),
-            observers=study.observers,
-            epsilon=settings.epsilon,
-            delta=settings.delta,
-            lifetime_fits=True,
-            steps=settings.steps + settings.allowance,
-            base_model_digest=weights.digest,
-            base_model_licence=record.licence,
-            base_model_disclosure=str(record.disclosure),
-            destinations=frozenset(roster.party(one).country for one in (*study.sites, roster.coordinator.id)),
-            approvals=able,
-            requester_excluded=requester_is_known(study, roster),
-        )
-        for action in ACTIONS:
-            asked[action, method] = request_for(study, standing, method=method, action=action)
-    return asked
+    signed = Signed(roster, record, weights, able)
+    free = Stops(False, "", held, frozenset(roster.roles), 0)
+    standing = {method: assumed(study, method, signed, free, now=now) for method in study.methods}
+    return {
+        (action, method): request_for(study, standing[method], method=method, action=action)
+        for method in study.methods
+        for action in ACTIONS
+    }
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What a study's common papers and this machine's base model say; ``approvals`` counts people by role."""
+
+    roster: Roster
+    record: BaseModelRecord
+    weights: BaseModelFacts
+    approvals: Mapping[str, int]
+
+
+def assumed(study: Study, method: str, signed: Signed, stops: Stops, *, now: datetime) -> Standing:
+    """What a site would stand for, where what it alone can know is taken for granted or from the study."""
+    roster, settings = signed.roster, study.settings(method)
+    return Standing(
+        now=now,
+        stopped=stops.stopped,
+        stop_roles=stops.roles,
+        restart_roles=stops.restart_roles,
+        stop_list_age_hours=0,  # a run begins with a fresh list
+        consent_eligible=True,
+        cohort=roster.distinct_controllers(study.sites),
+        observers=study.observers,
+        epsilon=settings.epsilon,
+        delta=settings.delta,
+        lifetime_fits=True,
+        steps=settings.steps + settings.allowance,
+        base_model_digest=signed.weights.digest,
+        base_model_licence=signed.record.licence,
+        base_model_disclosure=str(signed.record.disclosure),
+        destinations=frozenset(roster.party(one).country for one in (*study.sites, roster.coordinator.id)),
+        approvals=signed.approvals,
+        requester_excluded=requester_is_known(study, roster),
+    )

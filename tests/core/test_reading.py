@@ -41,7 +41,7 @@ def test_a_policy_is_shown_as_it_is_signed(language: str) -> None:
     done = run("legal", "show", KOHI, "--language", language)
     assert done.exit == 0
     policy = Policy.parse(KOHI.read_bytes(), "policy.yaml")
-    assert rendering(policy, language) in done.out  # type: ignore[arg-type]
+    assert rendering(policy, language) in done.out  # type: ignore[arg-type]  parametrised as text
     assert policy.bytes_digest in done.out and policy.canonical_digest in done.out
     assert "kohi-legal" in done.out and "kohi-it" in done.out
 

@@ -327,7 +327,7 @@ def test_what_all_say_alike_is_said_once(study: Path, tmp_path: Path, capsys: Ca
 def test_the_third_pilot_is_refused_and_names_the_last_report(tmp_path: Path) -> None:
     study = study_folder.build(tmp_path / "study", steps=3, allowance=0, lifetime=lifetime_for(tmp_path, pilots=2))
     for number in (1, 2):
-        run_pilot(study, tmp_path / f"out{number}", Quiet(), features=HashedFeatures())  # type: ignore[arg-type]
+        run_pilot(study, tmp_path / f"out{number}", Quiet(), features=HashedFeatures())  # type: ignore[arg-type]  stands in for both
     before = {site: ledger_of(study, site) for site in SITES}
     assert all([run.charged for run in runs] == [3, 3] for runs in before.values())
     ended = sekisho("pilot", study, "--out", tmp_path / "out3", "--json")
@@ -347,15 +347,15 @@ def test_a_stage_has_room_for_its_runs_and_no_more(tmp_path: Path) -> None:
     study = study_folder.build(tmp_path / "study", steps=3, allowance=0, lifetime="20")
     change(study / "study.yaml", "runs: 100", "runs: 1")
     study_folder.sign_study(study)
-    run_pilot(study, tmp_path / "out", Quiet(), features=HashedFeatures())  # type: ignore[arg-type]
+    run_pilot(study, tmp_path / "out", Quiet(), features=HashedFeatures())  # type: ignore[arg-type]  stands in for both
     before = {site: ledger_of(study, site) for site in SITES}
     with pytest.raises(CoreError) as caught:
-        run_pilot(study, tmp_path / "out2", Quiet(), features=HashedFeatures())  # type: ignore[arg-type]
+        run_pilot(study, tmp_path / "out2", Quiet(), features=HashedFeatures())  # type: ignore[arg-type]  stands in for both
     assert caught.value.code == "STAGE_RUNS"
     assert {site: ledger_of(study, site) for site in SITES} == before
     change(study / "study.yaml", "runs: 1,", "runs: 2,")
     study_folder.sign_study(study)
-    run_pilot(study, tmp_path / "out2", Quiet(), features=HashedFeatures())  # type: ignore[arg-type]
+    run_pilot(study, tmp_path / "out2", Quiet(), features=HashedFeatures())  # type: ignore[arg-type]  stands in for both
 
 
 def test_a_budget_that_never_sufficed_is_refused_by_its_clause(tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def test_a_budget_that_never_sufficed_is_refused_by_its_clause(tmp_path: Path) -
     errors = refused_in_this_process(study)
     assert {error.code for error in errors.values()} == {"BUDGET_LIFETIME"}
     with pytest.raises(CoreError) as caught:
-        run_pilot(study, tmp_path / "out", Quiet(), features=HashedFeatures())  # type: ignore[arg-type]
+        run_pilot(study, tmp_path / "out", Quiet(), features=HashedFeatures())  # type: ignore[arg-type]  stands in for both
     assert caught.value.code == "BUDGET_LIFETIME"
     assert nothing_charged(study)
 
@@ -396,7 +396,7 @@ class Quiet:
 
 
 def test_an_offer_that_is_not_what_was_approved_is_refused_by_every_site(study: Path) -> None:
-    federation = Federation.open(study, features=HashedFeatures())  # type: ignore[arg-type]
+    federation = Federation.open(study, features=HashedFeatures())  # type: ignore[arg-type]  stands in for both
     try:
         offer, plan = federation.offer("probe")
         spoiled = {

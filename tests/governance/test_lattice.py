@@ -140,7 +140,7 @@ def test_of_a_constraint_without_values_known_none_is_made_up() -> None:
         pass
 
     with pytest.raises(TypeError):
-        find(object(), ())  # type: ignore[arg-type]
+        find(object(), ())  # type: ignore[arg-type]  no constraint at all
     assert find(Odd(frozenset({"a"})), ()) == "a"
 
 
