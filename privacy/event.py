@@ -31,6 +31,8 @@ class NoiseEvent:
         sampling_rate: q as exact decimal text; "1" for a full batch.
         dimension: d, how many coordinates.
         step: 1, 2, ... within the run, abandoned steps included.
+        contributions: how many vectors of norm C_grid one unit may add to the sum, each drawn by a coin of its own; 1
+            where a unit is at one site.
         kind: the only kind there is so far.
 
     Raises:
@@ -44,6 +46,7 @@ class NoiseEvent:
     sampling_rate: str
     dimension: int
     step: int
+    contributions: int = 1
     kind: str = DISCRETE_GAUSSIAN_SHARE
 
     def __post_init__(self) -> None:
@@ -60,6 +63,7 @@ class NoiseEvent:
             self.grid_bound_squared,
             self.dimension,
             self.step,
+            self.contributions,
         )
         if not all(type(number) is int and number >= 1 for number in whole) or self.observers >= self.cohort:
             raise BadParametersError(
@@ -82,6 +86,7 @@ class NoiseEvent:
             "sampling_rate": self.sampling_rate,
             "dimension": self.dimension,
             "step": self.step,
+            "contributions": self.contributions,
         }
 
     def digest(self) -> str:

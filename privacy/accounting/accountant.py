@@ -67,6 +67,8 @@ def build_plan(
     observers: int,
     subjects: Sequence[int],
     records_per_subject: int,
+    sites_per_subject: int = 1,
+    cells: tuple[str, ...] = (),
 ) -> Plan:
     """A plan that keeps (ε, δ) over ``steps + allowance`` steps against coordinator and ``observers`` sites.
 
@@ -113,6 +115,8 @@ def build_plan(
         minimum_sites=minimum_sites,
         expected_sample=sample,
         records_per_subject=records_per_subject,
+        sites_per_subject=sites_per_subject,
+        cells=cells,
         preset=choice.preset,
         share_variances=tuple(
             (cohort, share_variance(sigma, bound, cohort=cohort, observers=observers))

@@ -15,6 +15,7 @@ fewest sites.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, fields
 from decimal import ROUND_CEILING, Context, Decimal
 from functools import cached_property
@@ -38,9 +39,10 @@ SAMPLE_DEVIATIONS = 7  # a Poisson sample exceeds n with probability below 1e-11
 MAXIMUM_SITES = 1000  # far above what ciphertexts carry; an offer must not make a site build endless tables
 MAXIMUM_COUNT = 2**40  # no count in a plan is larger; keeps every integer exact in JSON
 
+_CELL = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _COUNTS = (
     "steps", "allowance", "grid", "dimension", "observers", "sites", "minimum_sites", "expected_sample",
-    "records_per_subject",
+    "records_per_subject", "sites_per_subject",
 )  # fmt: skip
 _DECIMALS = ("sampling_rate", "clipping_norm", "epsilon", "delta")
 
@@ -63,6 +65,8 @@ class Plan:
         sampling_rate: q; 1 is a full batch. clipping_norm: C. grid: u. dimension: d.
         observers: T ≥ 1. sites: K. minimum_sites: m. expected_sample: n units a step over all sites.
         records_per_subject: k, at most so many records of one subject a step.
+        sites_per_subject: s_max, at how many sites one subject may be; each adds up to C under the one noise.
+        cells: names of the coordinates where they are counts or votes (``mechanism/counts.py``); empty for a gradient.
         preset: a key of ``FIELD_WIDTHS``. share_variances: (j, s²(j)) for j = K, K−1, …, m, in squared grid
             units.
         epsilon, delta: what the plan was calibrated for; each site certifies it for itself.
@@ -88,6 +92,8 @@ class Plan:
     share_variances: tuple[tuple[int, int], ...]
     epsilon: Decimal
     delta: Decimal
+    sites_per_subject: int = 1
+    cells: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for complaint, broken in self._complaints():
@@ -105,7 +111,8 @@ class Plan:
             return [("a plan leaves fewer than two honest sites, or counts no observer", True)]
         if self.sites > MAXIMUM_SITES:
             return [("a plan names more sites than a federation can have", True)]
-        if min(self.steps, self.grid, self.dimension, self.expected_sample, self.records_per_subject) < 1:
+        people = (self.expected_sample, self.records_per_subject, self.sites_per_subject)
+        if min(self.steps, self.grid, self.dimension, *people) < 1:
             return [("a plan has no steps, no grid, no coordinates or no data", True)]
         sizes = tuple(range(self.sites, self.minimum_sites - 1, -1))
         return [
@@ -114,6 +121,8 @@ class Plan:
             ("a plan's target is not a guarantee", self.epsilon > MAXIMUM_EPSILON or self.delta >= 1),
             ("a plan's packing is not known", self.preset not in list(FIELD_WIDTHS)),
             ("a plan wants more sites at least than there are", self.minimum_sites > self.sites),
+            ("a plan's subjects are at more sites than there are", self.sites_per_subject > self.sites),
+            ("a plan's cells are not names, one a coordinate", not self._cells_named()),
             ("a plan's grid is too fine for 64-bit sums", self.grid_bound_squared >= MAXIMUM_GRID_BOUND**2),
             (
                 "a plan does not name one noise variance for every cohort size, largest cohort first",
@@ -123,6 +132,12 @@ class Plan:
 
     def _words_known(self) -> bool:
         return isinstance(self.unit, Unit) and isinstance(self.adjacency, Adjacency)
+
+    def _cells_named(self) -> bool:
+        if self.cells == ():
+            return True
+        named = isinstance(self.cells, tuple) and all(isinstance(n, str) and _CELL.fullmatch(n) for n in self.cells)
+        return named and len(self.cells) == len(set(self.cells)) == self.dimension
 
     @cached_property
     def grid_bound_squared(self) -> int:
@@ -205,6 +220,7 @@ class Plan:
             sampling_rate=decimal_text(self.sampling_rate),
             dimension=self.dimension,
             step=step,
+            contributions=self.sites_per_subject,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -213,6 +229,7 @@ class Plan:
         value |= {name: getattr(self, name) for name in _COUNTS}
         value |= {name: decimal_text(getattr(self, name)) for name in _DECIMALS}
         value |= {"preset": self.preset, "share_variances": [list(row) for row in self.share_variances]}
+        value["cells"] = list(self.cells)
         return value
 
     @classmethod
@@ -228,12 +245,15 @@ class Plan:
         table = value["share_variances"]
         if not isinstance(table, list) or not all(isinstance(row, list) for row in table):
             raise BadParametersError("BAD_PLAN", "a plan's table of variances is not a list of pairs")
+        if not isinstance(value["cells"], list):
+            raise BadParametersError("BAD_PLAN", "a plan's cells are not a list of names")
         if value["unit"] not in list(Unit) or value["adjacency"] not in list(Adjacency):
             raise BadParametersError("BAD_PLAN", "a plan's unit or neighbouring relation is not known")
         return cls(
             unit=Unit(value["unit"]),
             adjacency=Adjacency(value["adjacency"]),
             preset=value["preset"],
+            cells=tuple(value["cells"]),
             share_variances=tuple(tuple(row) for row in table),
             sampling_rate=parse_decimal(value["sampling_rate"]),
             clipping_norm=parse_decimal(value["clipping_norm"]),

@@ -52,7 +52,8 @@ def test_every_field_moves_the_digest() -> None:
     changes: list[dict[str, Any]] = [
         {"unit": Unit.RECORD}, {"steps": 61}, {"allowance": 6}, {"sampling_rate": Decimal("0.5")},
         {"clipping_norm": Decimal("0.5")}, {"grid": 2046}, {"dimension": 386}, {"expected_sample": 4001},
-        {"records_per_subject": 5}, {"preset": "1x48"}, {"epsilon": Decimal(4)}, {"delta": Decimal("0.001")},
+        {"records_per_subject": 5}, {"sites_per_subject": 2}, {"cells": tuple(f"cell-{n}" for n in range(385))},
+        {"preset": "1x48"}, {"epsilon": Decimal(4)}, {"delta": Decimal("0.001")},
         {"share_variances": ((5, 132_252_010), (4, 176_336_012), (3, 264_504_018))},
         {"minimum_sites": 4, "share_variances": ((5, 132_252_009), (4, 176_336_012))},
     ]  # fmt: skip
