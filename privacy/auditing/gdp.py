@@ -23,7 +23,8 @@ from ..errors import BadParametersError
 from .chance import FALSE_ALARM, NORMAL, binomial_upper, normal_deviate
 
 CONFIDENCE_MISS = 0.05  # of the bounds that are shown: one-sided 95 %, as the literature states them
-LESS_NOISE = 2.0  # an audit that would not notice noise divided by this has no power, and says so
+LESS_NOISE = 2.0  # an audit that would probably not notice noise divided by this has no power, and says so
+LEAST_POWER = 0.99  # probably: a wrong mechanism of that kind may pass once in a hundred audits
 LARGEST_EPSILON = 500.0  # beyond it a bound is no statement; e^ε stays a float
 _HALVINGS = 100
 
@@ -33,7 +34,7 @@ class Outcome(StrEnum):
 
     HELD = "held"  # no more leaks than claimed, and half the noise would have been noticed
     BROKEN = "broken"  # more leaks than claimed
-    WITHOUT_POWER = "without power"  # nothing was found, and nothing would have been
+    WITHOUT_POWER = "without power"  # nothing was found, and might not have been where there is something
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Verdict:
         epsilon_low: lower 95 % bound of ε, over both tests together; what the literature reports.
         epsilon_high: upper 95 % bound of ε, from the Gaussian test.
         threshold_low: μ's lower bound from the test that assumes nothing about the noise, at that false alarm.
+        power: how likely the Gaussian test finds noise divided by ``LESS_NOISE``, with so many canaries.
     """
 
     outcome: Outcome
@@ -64,6 +66,7 @@ class Verdict:
     epsilon_low: float
     epsilon_high: float
     threshold_low: float
+    power: float
     false_alarm: float
 
 
@@ -83,8 +86,8 @@ def judge(
         threshold: fixed beforehand, from public figures; best in the middle of where both are expected.
 
     Broken where one of two lower bounds of μ exceeds the claim: that of the Gaussian test, or that of counting false
-    alarms and misses at the threshold. Without power where the interval reaches ``LESS_NOISE`` times the claim, or ends
-    below the claim: canaries that did not arrive prove nothing either.
+    alarms and misses at the threshold. Without power where so few canaries would not show noise divided by
+    ``LESS_NOISE``, or where the interval ends below the claim: the claim is tight, so that the canaries did not arrive.
     """
     claimed = mu_of(epsilon, delta)
     # two tests of one claim: each gets half
@@ -92,9 +95,10 @@ def judge(
     shown = gaussian_interval(inside, outside, miss=CONFIDENCE_MISS / 2)
     counted = threshold_bound(inside, outside, threshold=threshold, miss=false_alarm / 2)
     counted_shown = threshold_bound(inside, outside, threshold=threshold, miss=CONFIDENCE_MISS / 2)
+    power = _power(claimed, len(inside), len(outside), false_alarm / 2)
     if max(strict.low, counted) > claimed:
         outcome = Outcome.BROKEN
-    elif strict.high >= LESS_NOISE * claimed or strict.high < claimed:
+    elif power < LEAST_POWER or strict.high < claimed:
         outcome = Outcome.WITHOUT_POWER
     else:
         outcome = Outcome.HELD
@@ -105,6 +109,7 @@ def judge(
         epsilon_low=epsilon_of(max(shown.low, counted_shown), delta),
         epsilon_high=epsilon_of(shown.high, delta),
         threshold_low=counted,
+        power=power,
         false_alarm=false_alarm,
     )
 
@@ -132,6 +137,13 @@ def gaussian_interval(inside: NDArray[np.float64], outside: NDArray[np.float64],
         return Interval(-math.inf, mu, math.inf)
     root = math.sqrt(mu**2 - curve * (mu**2 - reach**2 * spread))
     return Interval((mu - root) / curve, mu, (mu + root) / curve)
+
+
+def _power(claimed: float, n: int, m: int, miss: float) -> float:
+    """How likely a lower bound lies above the claim where μ is ``LESS_NOISE`` times as large; from numbers alone."""
+    wrong = LESS_NOISE * claimed
+    error = math.sqrt(1 / n + 1 / m + wrong**2 / (2 * (n + m - 2)))
+    return NORMAL.cdf((wrong - claimed) / error - normal_deviate(miss))
 
 
 def threshold_bound(

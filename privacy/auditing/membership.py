@@ -25,7 +25,7 @@ _HALVINGS = 40
 
 
 def losses(log_odds: NDArray[np.float64], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Logistic loss of each record, float64 [n], from its log odds float64 [n] and whether its label is the positive."""
+    """Logistic loss of each record, float64 [n], from its log odds float64 [n] and its label bool [n]."""
     return np.logaddexp(0.0, np.where(positive, -log_odds, log_odds))
 
 
@@ -34,8 +34,8 @@ def one_run_bound(
 ) -> float:
     """Lower bound of ε, missed with at most ``MISS``, from guessing who of the canaries took part in one run.
 
-    ``scores`` float64 [m], higher for those that seem to be ``member`` bool [m]; each was drawn by a fair coin. The best
-    of ``shares`` counts, at an equal part of ``MISS`` each.
+    ``scores`` float64 [m], higher for those that seem to be ``member`` bool [m]; each was drawn by a fair coin. The
+    best of ``shares`` counts, at an equal part of ``MISS`` each.
     """
     if scores.shape != member.shape or scores.size < 2:
         raise BadParametersError("BAD_AUDIT", "there is not one score for each canary")

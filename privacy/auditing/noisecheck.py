@@ -71,7 +71,7 @@ def check_last_bits(values: NDArray[np.int64], *, variance: int, shares: int) ->
     """χ² of the last bits of ``values`` int64 [n]: integers that were scaled or rounded elsewhere are not spread so."""
     modulus = 2**LAST_BITS
     support, weights = sum_of_shares(variance, shares)
-    probabilities = np.bincount(support % modulus, weights=weights, minlength=modulus)
+    probabilities = np.bincount(support % modulus, weights=weights, minlength=modulus).astype(np.float64)
     counts = np.bincount(values % modulus, minlength=modulus)
     return _chi_square(counts, probabilities, f"χ² of the last {LAST_BITS} bits")
 
@@ -108,7 +108,7 @@ def sum_of_shares(variance: int, shares: int) -> tuple[NDArray[np.int64], NDArra
     return np.arange(-shares * reach, shares * reach + 1, dtype=np.int64), weights / weights.sum()
 
 
-def _chi_square(counts: NDArray[np.int64], probabilities: NDArray[np.float64], what: str) -> Finding:
+def _chi_square(counts: NDArray[np.integer], probabilities: NDArray[np.float64], what: str) -> Finding:
     total = int(counts.sum())
     expected = probabilities * total
     if float(expected.min()) < LEAST_EXPECTED:
