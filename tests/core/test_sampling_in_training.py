@@ -1,7 +1,7 @@
 """Who takes part in a step of training: each by a coin of its own, afresh in every step, and never cut.
 
-On ``train_step`` itself, since a sampler that is right can be used wrongly. A false alarm of any test here is rarer than
-once in 10^9.
+On ``train_step`` itself, since a sampler that is right can be used wrongly. A false alarm of any test here is rarer
+than once in 10^9.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sekisho.privacy.mechanism.randomness import SecretStream
 from sekisho.tests.core.test_training import HALF, PLAN, STATE, data_of, dataset
 
 SUBJECTS = 60
-REPEATS = 300
+REPEATS = 200
 
 
 @pytest.fixture(scope="module")
