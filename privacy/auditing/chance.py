@@ -1,7 +1,7 @@
 """Tail probabilities that the audits state their false alarms with: normal, chi-square, binomial.
 
-For: ``normal_deviate``, ``chi_square_tail``, ``binomial_upper``. Not for: deciding what a check accepts (noisecheck.py,
-gdp.py). Closed forms and sums only, so that an auditor can read every line that a verdict rests on.
+For: ``normal_deviate``, ``normal_below``, ``chi_square_tail``, ``binomial_upper``. Not for: deciding what a check
+accepts (noisecheck.py, gdp.py). Closed forms and sums only, so that an auditor can read what a verdict rests on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ _HALVINGS = 60  # of an interval of length one: far below a float's resolution t
 
 def normal_deviate(false_alarm: float) -> float:
     """How many standard errors a normal figure exceeds, one-sided, with probability ``false_alarm``."""
-    return NORMAL.inv_cdf(1 - false_alarm)
+    return -NORMAL.inv_cdf(false_alarm)
+
+
+def normal_below(value: float) -> float:
+    """Φ(value), with its relative precision kept in the lower tail, where NormalDist.cdf has lost it."""
+    return 0.5 * math.erfc(-value / math.sqrt(2))
 
 
 def chi_square_tail(statistic: float, freedom: int) -> float:

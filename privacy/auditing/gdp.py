@@ -20,13 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadParametersError
-from .chance import FALSE_ALARM, NORMAL, binomial_upper, normal_deviate
+from .chance import FALSE_ALARM, binomial_upper, normal_below, normal_deviate
 
 CONFIDENCE_MISS = 0.05  # of the bounds that are shown: one-sided 95 %, as the literature states them
 LESS_NOISE = 2.0  # an audit that would probably not notice noise divided by this has no power, and says so
 LEAST_POWER = 0.99  # probably: a wrong mechanism of that kind may pass once in a hundred audits
 LARGEST_EPSILON = 500.0  # beyond it a bound is no statement; e^ε stays a float
-_HALVINGS = 100
+REACH = 12.0  # standard errors around what was seen: bounds are looked for there, chances beyond are below 10^-32
+POINTS = 401  # of the average over the deviation, whose error falls exponentially with them
+_HALVINGS = 60
 
 
 class Outcome(StrEnum):
@@ -117,8 +119,8 @@ def judge(
 def gaussian_interval(inside: NDArray[np.float64], outside: NDArray[np.float64], *, miss: float) -> Interval:
     """μ = (difference of the means)/deviation, with bounds that are each missed with probability ``miss``.
 
-    The estimate's variance is 1/n + 1/m + μ²/2(n + m − 2), the two-sample effect size's (Hedges and Olkin, Statistical
-    Methods for Meta-Analysis, 1985, ch. 5); each bound solves for the μ at which what was seen is just so unlikely.
+    Exact for normal scores of one deviation: the statistic is noncentral t, and each bound is the μ at which what was
+    seen is just so unlikely (Hedges and Olkin, Statistical Methods for Meta-Analysis, 1985, ch. 5).
     Raises ``BadParametersError`` BAD_AUDIT for fewer than two scores on a side.
     """
     n, m = len(inside), len(outside)
@@ -130,20 +132,37 @@ def gaussian_interval(inside: NDArray[np.float64], outside: NDArray[np.float64],
     if deviation == 0.0:
         mu = math.inf if apart else 0.0
         return Interval(mu, mu, mu)
-    mu, reach, spread = apart / deviation, normal_deviate(miss), 1 / n + 1 / m
-    # (μ̂ − μ)² = z²(spread + μ²/2ν), a quadratic in μ whose two roots are the bounds
-    curve = 1 - reach**2 / (2 * freedom)
-    if curve <= 0:
-        return Interval(-math.inf, mu, math.inf)
-    root = math.sqrt(mu**2 - curve * (mu**2 - reach**2 * spread))
-    return Interval((mu - root) / curve, mu, (mu + root) / curve)
+    mu, scale = apart / deviation, math.sqrt(1 / n + 1 / m)
+    low = _mu_at(mu / scale, freedom, chance=miss) * scale
+    return Interval(low, mu, _mu_at(mu / scale, freedom, chance=1 - miss) * scale)
+
+
+def _mu_at(statistic: float, freedom: int, *, chance: float) -> float:
+    """The noncentrality at which a noncentral t reaches ``statistic`` or more with probability ``chance``."""
+    # given the deviation, the statistic is normal: an average over the deviation's law, a χ with ``freedom`` degrees
+    width = REACH / math.sqrt(2 * freedom)
+    ratios = np.linspace(max(0.0, 1 - width), 1 + width, POINTS)[1:]
+    logs = (freedom - 1) * np.log(ratios) - freedom * np.square(ratios) / 2
+    weights = np.exp(logs - logs.max())
+    weights /= weights.sum()
+    pairs = list(zip((statistic * ratios).tolist(), weights.tolist(), strict=True))
+    low, high = statistic - _reach(statistic, freedom), statistic + _reach(statistic, freedom)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        tail = math.fsum(weight * normal_below(middle - at) for at, weight in pairs)
+        low, high = (middle, high) if tail < chance else (low, middle)
+    return low
+
+
+def _reach(statistic: float, freedom: int) -> float:
+    return REACH * (1 + abs(statistic) / math.sqrt(2 * freedom))
 
 
 def _power(claimed: float, n: int, m: int, miss: float) -> float:
     """How likely a lower bound lies above the claim where μ is ``LESS_NOISE`` times as large; from numbers alone."""
     wrong = LESS_NOISE * claimed
     error = math.sqrt(1 / n + 1 / m + wrong**2 / (2 * (n + m - 2)))
-    return NORMAL.cdf((wrong - claimed) / error - normal_deviate(miss))
+    return normal_below((wrong - claimed) / error - normal_deviate(miss))
 
 
 def threshold_bound(
@@ -158,14 +177,14 @@ def threshold_bound(
     misses = binomial_upper(int((inside < threshold).sum()), len(inside), miss / 2)
     if not (0 < false_alarms < 1 and 0 < misses < 1):
         return 0.0
-    return max(0.0, NORMAL.inv_cdf(1 - false_alarms) - NORMAL.inv_cdf(misses))
+    return max(0.0, normal_deviate(false_alarms) + normal_deviate(misses))
 
 
 def delta_of(mu: float, epsilon: float) -> float:
     """δ(ε) of μ-GDP: Φ(μ/2 − ε/μ) − e^ε Φ(−μ/2 − ε/μ) (Balle and Wang 2018, theorem 8)."""
     if mu <= 0:
         return 0.0
-    return NORMAL.cdf(mu / 2 - epsilon / mu) - math.exp(epsilon) * NORMAL.cdf(-mu / 2 - epsilon / mu)
+    return normal_below(mu / 2 - epsilon / mu) - math.exp(epsilon) * normal_below(-mu / 2 - epsilon / mu)
 
 
 def epsilon_of(mu: float, delta: float) -> float:

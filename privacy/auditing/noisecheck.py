@@ -38,19 +38,18 @@ class Finding:
 
 
 def check_moments(values: NDArray[np.int64], *, variance: int, shares: int) -> Finding:
-    """Second and fourth moment of ``values`` int64 [n] against the sum of ``shares`` shares of s² = ``variance``.
+    """Mean, second and fourth moment of ``values`` int64 [n] against the sum of ``shares`` shares of s² = ``variance``.
 
-    Of n normal values the mean square has the relative standard error √(2/n), the mean fourth power √(96/n)/3.
+    Of n normal values the mean has the standard error σ/√n, the mean square σ²√(2/n), the mean fourth power σ⁴√(96/n).
     """
-    expected = float(shares * variance)
-    squares = np.square(values.astype(np.float64)) / expected
-    second, fourth = float(squares.mean()), float(np.square(squares).mean()) / 3
-    allowed = normal_deviate(FALSE_ALARM / 4)  # two moments, each on both sides
-    reach_second, reach_fourth = allowed * math.sqrt(2 / values.size), allowed * math.sqrt(96 / values.size) / 3
-    held = abs(second - 1) <= reach_second and abs(fourth - 1) <= reach_fourth
+    scaled = values.astype(np.float64) / math.sqrt(shares * variance)
+    mean, second, fourth = (float(np.power(scaled, order).mean()) for order in (1, 2, 4))
+    allowed = normal_deviate(FALSE_ALARM / 6) / math.sqrt(values.size)  # three moments, each on both sides
+    reach_second, reach_fourth = allowed * math.sqrt(2), allowed * math.sqrt(96) / 3
+    held = abs(mean) <= allowed and abs(second - 1) <= reach_second and abs(fourth / 3 - 1) <= reach_fourth
     seen = (
-        f"variance {second:.4f} of what was charged (chance allows {reach_second:.4f}), fourth moment {fourth:.4f} "
-        f"({reach_fourth:.4f}), {values.size:,} values"
+        f"variance {second:.4f} of what was charged (chance allows {reach_second:.4f} off), fourth moment "
+        f"{fourth / 3:.4f} ({reach_fourth:.4f}), mean {mean:.4f} deviations ({allowed:.4f}), {values.size:,} values"
     )
     return Finding(held, seen, FALSE_ALARM)
 
