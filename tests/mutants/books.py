@@ -17,6 +17,7 @@ STEP = "core/site/step.py"
 ACCOUNTANT_TESTS = "tests/privacy/test_accountant.py"
 LEDGER_TESTS = "tests/privacy/test_ledger.py"
 GATE_TESTS = "tests/core/test_gate.py"
+UNCHARGED = "tests/core/test_no_noise_without_charge.py"
 OPENED = "tests/federation/test_disclosed_noise.py"
 REFUND = f"{LEDGER_TESTS}::test_closing_refunds_what_was_never_started_and_nothing_else"
 SEALED_ONCE = f"{LEDGER_TESTS}::test_noise_may_be_drawn_for_a_started_step_and_for_no_other"
@@ -25,10 +26,10 @@ CLOSED_FORM = f"{ACCOUNTANT_TESTS}::test_at_full_batch_the_certificate_agrees_wi
 ROUNDED = "tests/privacy/test_rounded_against_the_spender.py"
 
 START = "    folder.ledger.start(state.run, state.step)\n"
-DISCLOSE = "        self._ledger.disclose(self._run, context.step, sealed.to_bytes())\n"
+DISCLOSE = "        self._ledger.disclose(charge, context.step, sealed.to_bytes())\n"
 UPDATED = "    # 6. the gate\n"
 HANDED_OVER = "        # 6. hand over\n        return sealed\n"
-REQUIRED = "        self._ledger.require_started(self._run, context.step)\n"
+REQUIRED = "        self._ledger.require_started(charge, context.step)\n"
 
 CHARGES = (
     Mutant(
@@ -64,7 +65,7 @@ CHARGES = (
     Mutant(
         "charge after disclosure: the gate seals what was never started",
         (Edit(GATE, REQUIRED, ""),),
-        (f"{GATE_TESTS}::test_no_noise_is_drawn_for_a_step_that_may_not_be_sealed",),
+        (f"{UNCHARGED}::test_a_step_that_was_not_started_draws_no_noise",),
         "assert stream.bytes(64) ==",
     ),
     Mutant(
@@ -73,7 +74,8 @@ CHARGES = (
             Edit(STEP, "    if kept is not None:\n        return tools.gate.resend(kept)\n", ""),
             Edit(STEP, START, f"    if kept is None:\n    {START}"),
             Edit(GATE, REQUIRED, ""),
-            Edit(GATE, DISCLOSE, f"        if self._ledger.sealed(self._run, context.step) is None:\n    {DISCLOSE}"),
+            Edit(GATE, "if context.transcript in self._transcripts:", "if False:"),
+            Edit(GATE, DISCLOSE, f"        if self._ledger.sealed(charge, context.step) is None:\n    {DISCLOSE}"),
         ),
         (f"{OPENED}::test_a_frame_that_is_asked_for_again_is_the_same_frame",),
         "assert all(first == again",
