@@ -81,7 +81,7 @@ DOORWAYS = {
 }
 HOME_OF = {
     "tenseal": {"privacy.encryption.bfv"},
-    "opacus": {"privacy.gradients.gradients", "privacy.accounting.second_opinion"},
+    "opacus": {"privacy.gradients.one_backward", "privacy.accounting.second_opinion"},
     "dp_accounting": {"privacy.accounting.accountant"},
     "ruamel": {"governance.document"},
     "rfc8785": {"governance.canonical"},

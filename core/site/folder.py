@@ -34,6 +34,7 @@ from ...privacy.errors import LedgerError
 from ..data.dataset import Dataset
 from ..data.intake import BaseModelFacts
 from ..errors import BadInputError, Refused
+from ..gate.artefacts import artefact_of
 from ..gate.facts import Standing, request_for
 from ..messages import Join, LedgerHeadSeen, Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, replace_file, state_folder
@@ -224,7 +225,9 @@ class SiteFolder:
             lifetime_fits=True,
         )
         # consent of the whole set is judged at the join; inside a run an empty set goes on sending charged noise
-        return self.request(_with_consent(standing), method=offer.method, action=action)
+        return request_for(
+            self.study, _with_consent(standing), method=offer.method, action=action, artefact=artefact_of(plan)
+        )
 
     def lifetime_fits(self, cost: int) -> bool:
         """Whether anybody's budget could still take ``cost``; nobody's is spent in a ledger without subjects."""

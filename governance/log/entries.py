@@ -59,6 +59,7 @@ class EntryType(StrEnum):
     RUN_FINISHED = "run.finished"
     STEP_STARTED = "step.started"
     STEP_DISCLOSED = "step.disclosed"
+    COUNTS_DISCLOSED = "counts.disclosed"
     STEP_POSTED = "step.posted"
     STEP_SUMMED = "step.summed"
     STEP_OPENED = "step.opened"

@@ -170,6 +170,17 @@ class Ledger:
         with self._transaction():
             self._started_step(run, step)
 
+    def charged(self, run: str) -> tuple[int, int]:
+        """What each step of an open run was charged, in ledger units, and the Rényi order that they count in.
+
+        Raises:
+            LedgerError: ``RUN_UNKNOWN``, ``RUN_CLOSED``.
+        """
+        with self._transaction():
+            self._open_run(run)
+            row = self._db.execute("select step_cost, renyi_order from run, life where run = ?", (run,)).fetchone()
+        return int(row[0]), int(row[1])
+
     def disclose(self, run: str, step: int, sealed: bytes) -> None:
         """Durable before anything can be seen: marks the step and keeps the bytes that may be sent for it.
 

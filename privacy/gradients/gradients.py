@@ -5,36 +5,33 @@ trains, batches or padding (core/training).
 
 Order of calls: ``PerSampleGradients(model)``, which refuses what cannot be told apart → ``rows(losses)`` each batch.
 
-The gradients are those of Opacus' hooks: it sits on the model unwrapped and keeps, for each trainable layer, what came
-in and what came back. Nothing else of it is used: neither its sampler and noise nor its accountant. Where it
-would fall back to a general method or to a best effort, this file refuses instead: a wrong gradient is no error that
-anybody would see, it is a bound that does not hold.
+Linear layers have the rule of ``one_backward.py``, other layers Opacus' hooks: it sits on the model unwrapped and
+keeps, for each of them, what came in and what came back. Nothing else of it is used: neither its sampler and noise nor
+its accountant. What the two get wrong in silence is refused: a wrong gradient is no error that anybody would see, it is
+a bound that does not hold.
 Source: Yousefpour et al., "Opacus: user-friendly differential privacy library in PyTorch", 2021, section 3.
 """
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import BadParametersError
+from .one_backward import OneBackwardHooks
+from .trainable import refuse_unfit, trainable_layers
 
-# Opacus gives the process a root log handler when it is imported; how this program logs is not its affair.
-_handlers = list(logging.root.handlers)
-from opacus.grad_sample import GradSampleHooks  # noqa: E402
-
-logging.root.handlers[:] = _handlers
 # Nothing is wrong where a trainable layer's input is data. Once for the process: torch's workers share the filters.
 warnings.filterwarnings("ignore", message="Full backward hook is firing")
 
-# Part of the longest row by which a record may be off what it is on its own: float32 is off by 1e-6, the weakest
-# mixing in use (a balancing loss with weight 0.01) by 1e-3 and more.
+# Part of the longest row by which a record may be off what it is on its own: the weakest mixing in use (a balancing
+# loss with weight 0.01) is off by 1e-3 and more. The weights by which this is found out are powers of two, by which
+# every format of numbers multiplies exactly, so that no rounding of its own is in the way, not even bfloat16's.
 SEPARATION_TOLERANCE = 1e-4
+APART = 32  # different weights in one pass: 2^31 times a gradient is far from overflow. More records take more passes
 
 
 class PerSampleGradients:
@@ -48,11 +45,14 @@ class PerSampleGradients:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        _refuse_unfit(model)
-        self._layers = [layer for _, layer in _trainable_layers(model)]
+        refuse_unfit(model)
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._separate = False
-        self._hooks = GradSampleHooks(model, loss_reduction="sum", strict=True)
+        self._hooks = OneBackwardHooks(model, loss_reduction="sum", strict=True)
+        ruled = self._hooks.linear
+        self._hooked = {name: layer for name, layer in trainable_layers(model) if layer not in ruled.values()}
+        of_ruled = {id(parameter) for layer in ruled.values() for parameter in layer.parameters()}
+        self._ruled = {name for name, parameter in self._parameters.items() if id(parameter) in of_ruled}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,20 +74,24 @@ class PerSampleGradients:
         Raises:
             BadParametersError: ``LOSS_REDUCED`` when there is not one loss for each record, ``RECORDS_MIXED`` when a
                 record's gradient depends on another or differs between two passes, ``GRADIENT_MISSING`` when a
-                trainable layer was not used or was recomputed (checkpointing), ``GRADIENT_ROWS`` when a layer did not
-                see one row for each record.
+                trainable layer was not used, or is not linear and was run again (checkpointing), ``GRADIENT_ROWS`` when
+                a layer did not see one row for each record, ``LAYER_USED_TWICE``, and ``PARAMETER_TIED`` when a
+                parameter was used outside its layer as well.
         """
-        gradients = self._backward(losses, weighted=False)
+        gradients = self._backward(losses)
         if not self._separate and len(gradients) > 1:
-            self._separate = _separate(gradients, self._backward(losses, weighted=True))
+            self._separate = all(
+                _separate(gradients, self._backward(losses, weights), weights) for weights in _weights(len(gradients))
+            )
         return gradients
 
     def close(self) -> None:
         """Take the hooks off; the model is as it was, but for its layers' ``training`` mark."""
         self._hooks.cleanup()
 
-    def _backward(self, losses: Callable[[], Tensor], *, weighted: bool) -> Tensor:
-        for layer in self._layers:
+    def _backward(self, losses: Callable[[], Tensor], weights: Tensor | None = None) -> Tensor:
+        self._reset()  # of what others may have left
+        for layer in self._hooked.values():
             layer.training = True  # Opacus records layers in training only; dropout and the like stay as they are
         try:
             with torch.enable_grad():
@@ -101,18 +105,32 @@ class PerSampleGradients:
                 count = len(value)
                 if count == 0:
                     return torch.zeros((0, self.dimension))
-                torch.autograd.backward((value * _weights(count) if weighted else value).sum())
+                self._refuse_repeated()
+                torch.autograd.backward((value if weights is None else value * weights).sum())
             return torch.cat([self._taken(name, count) for name in self._parameters], dim=1)
         finally:
             self._reset()
 
+    def _refuse_repeated(self) -> None:
+        """Opacus adds up what a layer saw in two uses; whether of one record or of two, it cannot know."""
+        for name, layer in self._hooked.items():
+            if len(getattr(layer, "activations", ())) > 1:
+                raise BadParametersError(
+                    "LAYER_USED_TWICE", f"{name} was used twice in a pass", "use every trainable layer once in a pass"
+                )
+
     def _taken(self, name: str, count: int) -> Tensor:
+        # The rule of linear layers leaves no gradient but rows: a gradient came by another way, and is in no row.
+        if name in self._ruled and self._parameters[name].grad is not None:
+            raise BadParametersError(
+                "PARAMETER_TIED", f"{name} is used outside its layer as well", "use it there alone, or freeze it"
+            )
         found = getattr(self._parameters[name], "grad_sample", None)
         if not isinstance(found, Tensor):
             raise BadParametersError(
                 "GRADIENT_MISSING",
                 f"no gradient of each record reached {name}",
-                "every trainable layer must be used once in a pass, and not under activation checkpointing",
+                "use every trainable layer once in a pass; under activation checkpointing, train linear layers only",
             )
         if len(found) != count:
             raise BadParametersError(
@@ -124,7 +142,7 @@ class PerSampleGradients:
 
     def _reset(self) -> None:
         """Leave nothing of a pass behind, also of one that broke off: records' activations least of all."""
-        for layer in self._layers:
+        for layer in self._hooked.values():
             for attribute in ("activations", "max_batch_len"):
                 if hasattr(layer, attribute):
                     delattr(layer, attribute)
@@ -136,68 +154,23 @@ class PerSampleGradients:
                 del parameter._current_grad_sample
 
 
-def _refuse_unfit(model: nn.Module) -> None:
-    # 1. something trains
-    layers = _trainable_layers(model)
-    if not layers:
-        raise BadParametersError("NOTHING_TRAINABLE", "no layer of the model trains")
-    # 2. no layer takes statistics over a batch, frozen or not, or keeps some of its records
-    for name, layer in model.named_modules():
-        if isinstance(layer, _BatchNorm):
-            raise BadParametersError(
-                "LAYER_MIXES_RECORDS",
-                f"{name} is a {type(layer).__name__}, which mixes the records of a batch",
-                "take a model with group or layer normalisation",
-            )
-    for name, layer in layers:
-        if any(True for _ in layer.buffers(recurse=False)):
-            raise BadParametersError(
-                "LAYER_MIXES_RECORDS",
-                f"{name} trains and keeps figures from pass to pass",
-                "freeze it, or take a layer that keeps none",
-            )
-    # 3. an exact rule for every layer that trains; a subclass may compute something else, so it has none
-    for name, layer in layers:
-        if type(layer) not in GradSampleHooks.GRAD_SAMPLERS:
-            raise BadParametersError(
-                "LAYER_WITHOUT_RULE",
-                f"{name} trains and is a {type(layer).__name__}, for which there is no per-record rule",
-                "freeze it; linear, normalisation, embedding and convolution layers have a rule",
-            )
-    # 4. no parameter in two places
-    seen: dict[int, str] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        if parameter.requires_grad and seen.setdefault(id(parameter), name) != name:
-            raise BadParametersError(
-                "PARAMETER_TIED",
-                f"{name} and {seen[id(parameter)]} are one trainable parameter",
-                "untie or freeze it",
-            )
+def _weights(count: int) -> list[Tensor]:
+    """float32 [count] each: in one of them at least, any two records have different weights."""
+    places = torch.arange(count)
+    digits = [places // stride % APART for stride in (1, APART, APART**2) if stride < count]
+    return [2.0 ** digit.to(torch.float32) for digit in digits]
 
 
-def _trainable_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    return [
-        (name or type(layer).__name__, layer)
-        for name, layer in model.named_modules()
-        if any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
-    ]
-
-
-def _weights(count: int) -> Tensor:
-    return torch.arange(1, count + 1, dtype=torch.float32)
-
-
-def _separate(gradients: Tensor, weighted: Tensor) -> bool:
+def _separate(gradients: Tensor, weighted: Tensor, weights: Tensor) -> bool:
     """Each record's loss was given a weight of its own: its row must grow by that weight, and by no other's.
 
     False where fewer than two rows are finite, which tells nothing; the next batch is looked at instead.
     """
-    weights = _weights(len(gradients)).unsqueeze(1)
     finite = torch.isfinite(gradients).all(dim=1) & torch.isfinite(weighted).all(dim=1)
     if int(finite.sum()) < 2:
         return False
-    expected = (gradients * weights)[finite]
-    off = (weighted[finite] - expected).norm(dim=1).max()
+    expected = gradients[finite]
+    off = ((weighted / weights.unsqueeze(1))[finite] - expected).norm(dim=1).max()
     if off > SEPARATION_TOLERANCE * expected.norm(dim=1).max():
         raise BadParametersError(
             "RECORDS_MIXED",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sekisho.privacy.errors import BadParametersError
 from sekisho.privacy.gradients.gradients import PerSampleGradients
@@ -161,14 +162,14 @@ def test_a_model_in_which_nothing_trains_is_refused() -> None:
 # --- refused when a batch has been through
 
 
-MIXING: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
-    "against the mean": lambda model, x: (model(x) - model(x).mean(dim=0)).squeeze(1) ** 2,
-    "against the next": lambda model, x: (model(x) * model(x).roll(1, 0)).squeeze(1),
-    "against the one after next": lambda model, x: (model(x) * model(x).roll(2, 0)).squeeze(1),
-    "in-batch negatives": lambda model, x: -torch.diagonal(torch.log_softmax(model(x) @ model(x).T, dim=1)),
-    "a small balancing term": lambda model, x: model(x).squeeze(1) ** 2 + 0.01 * model(x).mean() ** 2,
-    "statistics of the batch": lambda model, x: nn.functional.batch_norm(model(x), None, None, training=True)[:, 0],
-    "dropout": lambda model, x: nn.functional.dropout(model(x), 0.5).squeeze(1),
+MIXING: dict[str, Callable[[Tensor], Tensor]] = {
+    "against the mean": lambda found: (found - found.mean(dim=0)).squeeze(1) ** 2,
+    "against the next": lambda found: (found * found.roll(1, 0)).squeeze(1),
+    "against the one after next": lambda found: (found * found.roll(2, 0)).squeeze(1),
+    "in-batch negatives": lambda found: -torch.diagonal(torch.log_softmax(found @ found.T, dim=1)),
+    "a small balancing term": lambda found: found.squeeze(1) ** 2 + 0.01 * found.mean() ** 2,
+    "statistics of the batch": lambda found: nn.functional.batch_norm(found, None, None, training=True)[:, 0],
+    "dropout": lambda found: nn.functional.dropout(found, 0.5).squeeze(1),
 }
 
 
@@ -176,8 +177,23 @@ MIXING: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
 def test_a_loss_that_mixes_records_is_refused(name: str) -> None:
     model, records = made(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)), batch(8, 5)
     gradients = PerSampleGradients(model)
-    refused = refusal(lambda: gradients.rows(lambda: MIXING[name](model, records)))
+    refused = refusal(lambda: gradients.rows(lambda: MIXING[name](model(records))))
     assert refused.code == "RECORDS_MIXED"
+
+
+@pytest.mark.parametrize("apart", [1, 31, 32, 64, 1024])
+def test_no_two_records_of_a_large_batch_are_far_enough_apart_to_mix_unseen(apart: int) -> None:
+    """Weights repeat after 32 records; what mixes records just so far apart is found all the same."""
+    model, records = made(nn.Linear(5, 1)), batch(1030, 5)
+    gradients = PerSampleGradients(model)
+
+    def partners() -> Tensor:
+        found = model(records).squeeze(1)
+        mixed = found.clone()
+        mixed[0] = found[0] * (1 + 0.01 * found[apart])
+        return mixed
+
+    assert refusal(lambda: gradients.rows(partners)).code == "RECORDS_MIXED"
 
 
 @pytest.mark.parametrize(
@@ -219,7 +235,7 @@ def test_a_batch_that_shows_nothing_leaves_the_next_to_be_looked_at() -> None:
     gradients = PerSampleGradients(model)
     assert not gradients.rows(lambda: model(records).squeeze(1) ** 2).isfinite().any()
     gradients.rows(lambda: model(batch(1, 5)).squeeze(1))
-    mixed = refusal(lambda: gradients.rows(lambda: MIXING["against the mean"](model, batch(8, 5))))
+    mixed = refusal(lambda: gradients.rows(lambda: MIXING["against the mean"](model(batch(8, 5)))))
     assert mixed.code == "RECORDS_MIXED"
 
 
@@ -230,13 +246,16 @@ def test_a_layer_that_no_record_reached_is_refused_by_name() -> None:
     assert refused.code == "GRADIENT_MISSING" and "0.weight" in str(refused)
 
 
-def test_activation_checkpointing_is_refused_not_miscounted() -> None:
-    from torch.utils.checkpoint import checkpoint
-
-    model = made(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1))
-    gradients, records = PerSampleGradients(model), batch(8, 5)
-    refused = refusal(lambda: gradients.rows(lambda: checkpoint(model, records, use_reentrant=False).squeeze(1)))
-    assert refused.code == "GRADIENT_MISSING"
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_layer_that_only_hooks_know_is_refused_under_activation_checkpointing_not_miscounted(reentrant: bool) -> None:
+    model = made(nn.Linear(5, 4), nn.LayerNorm(4), nn.Linear(4, 1))
+    gradients, records = PerSampleGradients(model), batch(8, 5).requires_grad_()
+    try:
+        rows = gradients.rows(lambda: checkpoint(model, records, use_reentrant=reentrant).squeeze(1))
+    except BadParametersError as refused:
+        assert refused.code == "GRADIENT_MISSING" and "1.weight" in str(refused)
+    else:
+        assert torch.equal(rows, gradients.rows(lambda: model(records).squeeze(1)))
 
 
 def test_position_embeddings_without_a_record_axis_are_refused_by_name() -> None:
