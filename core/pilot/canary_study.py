@@ -32,6 +32,7 @@ from ...governance.signing.approvals import Shown, approval_statement
 from ...governance.signing.envelope import PREDICATES, Envelope, Subject, sign_statement, write_envelopes
 from ...governance.signing.keys import demo_key
 from ...governance.signing.roster import Roster, roster_statement
+from ..data.intake import CONFIG, WEIGHTS
 from ..parties import key_path
 from ..site.papers import SIGNATURES
 from ..study import Study
@@ -149,9 +150,9 @@ def _write_base_model(folder: Path) -> str:
     folder.mkdir()
     header = json.dumps({"nothing": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode("utf-8")
     weights = struct.pack("<Q", len(header)) + header + bytes(4)
-    (folder / "model.safetensors").write_bytes(weights)
+    (folder / WEIGHTS).write_bytes(weights)
     config = {"architectures": ["None"], "hidden_size": 1, "intermediate_size": 1, "num_hidden_layers": 1}
-    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    (folder / CONFIG).write_text(json.dumps(config), "utf-8")
     (folder / "tokenizer.json").write_text("{}", "utf-8")
     return digest_bytes(weights)
 

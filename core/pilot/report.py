@@ -77,6 +77,7 @@ def _view(facts: SummaryInput, summary: Summary, t: Words) -> dict[str, Any]:
         "sides": _side_by_side(summary, t),
         "second_opinion": _has_second_opinion(summary),
         "coalition": _coalition(summary, t),
+        "membership": _membership(summary, t),
         "protections": _protections(summary, t),
         "cohorts": _cohorts(summary, names, t),
         "value": _value_rows(summary, t),
@@ -223,6 +224,20 @@ def _coalition(summary: Summary, t: Words) -> list[tuple[str, list[str], bool]]:
         cells = [epsilon_text(table[size]) if size in table else t("sides.absent") for table in tables]
         rows.append((label, cells, size == summary.observers))
     return rows
+
+
+def _membership(summary: Summary, t: Words) -> list[tuple[str, str, str, str]]:
+    """A run, whom it was tried on, and the figure with its bounds; nothing where customers' records are private."""
+    return [
+        (
+            known(t, "method-short", run.method),
+            t("membership.tried", customers=f"{test.customers:,}", others=f"{test.others:,}"),
+            score_text(test.auc),
+            bounds_text(test.auc_low, test.auc_high),
+        )
+        for run in summary.runs
+        if (test := run.membership) is not None
+    ]
 
 
 def _protections(summary: Summary, t: Words) -> list[tuple[str, list[tuple[str, str, str]]]]:

@@ -23,8 +23,9 @@ from ..site.joining import Considered
 from ..site.publish import Published
 from ..study import Study
 from .federation import Federation
-from .findings import GroupResult, MethodResult, RunFacts, StepRecord, Steps
+from .findings import RunFacts, StepRecord, Steps
 from .protections import protections_held, protections_of_failed
+from .scores import Evaluated
 from .site_report import SiteRun
 
 # A study's mapping of methods has no order of its own (what is signed is its canonical form, with sorted keys). The
@@ -51,8 +52,7 @@ def run_facts(
     federation: Federation,
     result: RunResult,
     published: Published,
-    scores: MethodResult,
-    groups: tuple[GroupResult, ...],
+    evaluated: Evaluated,
     clocked: Clocked,
     *,
     cross_check: float | None = None,
@@ -86,8 +86,9 @@ def run_facts(
         step_bytes=result.traffic.frame_bytes,
         seconds=shown(federation, clocked.seconds),
         adapter=published.adapter.digest,
-        result=scores,
-        groups=groups,
+        result=evaluated.result,
+        groups=evaluated.groups,
+        membership=evaluated.membership,
     )
 
 
