@@ -7,6 +7,7 @@ refuses to go on, by that very sentence), and says what the table says; the same
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,10 @@ IDLE = Mutant("nothing", (Edit(STREAM, ZERO_NONCE, ZERO_NONCE + "  # zero"),), (
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
-    return Workbench(ROOT, tmp_path_factory.mktemp("mutants") / "tree")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
+    bench = Workbench(ROOT, tmp_path_factory.mktemp("mutants") / "tree")
+    yield bench
+    bench.close()
 
 
 # --- the tables

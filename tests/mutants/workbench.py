@@ -1,14 +1,15 @@
 """A copy of the source tree in which one mutant at a time is applied, tested and taken back.
 
 Order of calls: ``Workbench(root, folder)`` copies -> ``outcomes(nodes)`` runs tests as they are ->
-``complaints(mutant)`` says why a mutant does not count as caught; nothing said is caught.
+``complaints(mutant)`` says why a mutant does not count as caught, nothing said is caught -> ``close``.
 
-The tests run in a process of their own, from the copy alone. No bytecode is written there, so nothing of one mutant can
-be left over for the next.
+The tests run in a process of their own (runner.py), from the copy alone. No bytecode is written there, so nothing of
+one mutant can be left over for the next.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,7 +25,6 @@ from .mutant import Mutant, sources
 # What tests of the product read; documents, benchmarks and what a run leaves behind are not among it.
 COPIED = ("__init__.py", "pyproject.toml", "core", "privacy", "governance", "policies", "tests", "examples")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "state", ".hypothesis")
-LONGEST = 300.0  # seconds that the tests of one mutant may take on a slow machine; a hang is not a catch
 ASSERTED = ("AssertionError", "assert ", "Failed: DID NOT RAISE")  # how the failure of a test's own claim begins
 
 
@@ -49,26 +49,31 @@ class Workbench:
                 shutil.copy(root / name, folder / name)
         (folder / ".namespace").mkdir()
         (folder / ".namespace" / "sekisho").symlink_to("..")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        environment |= {
+            "PYTHONPATH": str(folder / ".namespace"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        self._runner = subprocess.Popen(
+            [sys.executable, "-P", str(folder / "tests" / "mutants" / "runner.py")],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def close(self) -> None:
+        """End the process that runs the tests."""
+        self._runner.communicate()
 
     def outcomes(self, nodes: Sequence[str]) -> dict[str, Outcome]:
         """What came of each of the tests ``nodes`` in the copy as it stands."""
         report = self.root / "report.xml"
         report.unlink(missing_ok=True)
         options = ("-q", "--tb=short", "-p", "no:cacheprovider", "-p", "no:randomly", "--junit-xml", str(report))
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-        environment |= {
-            "PYTHONPATH": str(self.root / ".namespace"),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "OMP_NUM_THREADS": "1",
-        }
-        subprocess.run(
-            [sys.executable, "-m", "pytest", *options, *nodes],
-            cwd=self.root,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            timeout=LONGEST,
-            check=False,
-        )
+        self._pytest([*options, *nodes])
         found = _read(report) if report.exists() else {}
         return {node: found.get(node, Outcome("missing")) for node in nodes}
 
@@ -77,6 +82,14 @@ class Workbench:
         with self.applied(mutant):
             outcomes = self.outcomes(mutant.caught_by)
         return [said for node, outcome in outcomes.items() if (said := _complaint(mutant, node, outcome))]
+
+    def _pytest(self, arguments: list[str]) -> None:
+        runner = self._runner
+        assert runner.stdin is not None and runner.stdout is not None
+        runner.stdin.write(json.dumps(arguments) + "\n")
+        runner.stdin.flush()
+        if not runner.stdout.readline():
+            raise RuntimeError("the process that runs the tests has ended")
 
     @contextmanager
     def applied(self, mutant: Mutant) -> Iterator[None]:
