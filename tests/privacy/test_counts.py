@@ -202,6 +202,17 @@ def test_a_plan_of_counts_keeps_its_target_over_all_its_disclosures(epsilon: str
     assert (plan.total_steps, plan.sampling_rate, plan.clipping_norm) == (disclosures, 1, 1)
 
 
+def test_a_person_at_two_sites_moves_the_count_twice_and_the_noise_follows() -> None:
+    # both sites count that person as one, so the sum moves by 2: at a full batch that is σ twice as large
+    once, twice = plan_at("1"), plan_at("1", sites_per_subject=2)
+    sigma = [math.sqrt(4 * plan.share_variance(5) / plan.grid_bound_squared) for plan in (once, twice)]
+    assert sigma[1] / sigma[0] == pytest.approx(2, rel=0.01)
+    assert 0.99 < worst_certificate(twice, 1) <= 1
+    # the noise of the one under the promise of the other would not do
+    narrow = dataclasses.replace(once, sites_per_subject=2)
+    assert worst_certificate(narrow, 1) > 2
+
+
 def test_noise_that_is_wider_than_the_sampler_draws_is_refused_when_the_plan_is_made() -> None:
     assert refused(lambda: plan_at("0.1", disclosures=6)) == "NO_PRESET_FITS"
 
