@@ -19,6 +19,12 @@ REFUND = f"{LEDGER_TESTS}::test_closing_refunds_what_was_never_started_and_nothi
 SEALED_ONCE = f"{LEDGER_TESTS}::test_noise_may_be_drawn_for_a_started_step_and_for_no_other"
 CAN_PAY = f"{LEDGER_TESTS}::test_only_subjects_who_can_pay_for_all_of_it_are_admitted"
 
+HEADS = "core/site/heads.py"
+HEADS_TESTS = "tests/federation/test_witnessed_heads.py"
+
+OWN_WITNESSES = (
+    "witnesses = {claim.controller for claim in strange} - {controller}\n    if len(witnesses) <= observers:"
+)
 START = "    folder.ledger.start(state.run, state.step)\n"
 DISCLOSE = "        self._ledger.disclose(charge, context.step, sealed.to_bytes())\n"
 UPDATED = "    # 6. the gate\n"
@@ -156,6 +162,34 @@ CHARGES = (
         "noise too narrow is sealed",
         (Edit(PLAN, "or (cohort - assumed) * variance < MINIMUM_NOISE_VARIANCE", ""),),
         ("tests/privacy/test_plan.py::test_a_site_seals_only_among_enough_honest_sites_and_enough_noise",),
+        "DID NOT RAISE",
+    ),
+)
+
+WITNESSES = (
+    Mutant(
+        "a ledger put back and grown again is known by its length alone",
+        (Edit(HEADS, "if head_at(claim.head.entries) != claim.head.mac)", "if claim.head.entries > entries)"),),
+        (f"{HEADS_TESTS}::test_of_three_sites_both_others_must_have_seen_it",),
+        "DID NOT RAISE",
+    ),
+    Mutant(
+        "two sites of one controller are two witnesses",
+        (Edit(HEADS, OWN_WITNESSES, OWN_WITNESSES.replace("claim.controller", "claim.witness")),),
+        (f"{HEADS_TESTS}::test_two_sites_under_one_controller_are_one_witness_and_the_own_controller_is_none",),
+        "in judge_own",
+        stopped="saw this ledger at 12 entries; here it has 9",
+    ),
+    Mutant(
+        "no answer about a head is a good answer",
+        (Edit(HEADS, "answered.get(claim.witness) !=", "answered.get(claim.witness, claim.head.mac) !="),),
+        (f"{HEADS_TESTS}::test_a_site_believes_its_own_eyes_and_of_others_t_plus_one",),
+        "DID NOT RAISE",
+    ),
+    Mutant(
+        "the heads that were seen may go back",
+        (Edit(HEADS, "if head.entries < known.entries:", "if False:"),),
+        (f"{HEADS_TESTS}::test_heads_seen_only_go_forward",),
         "DID NOT RAISE",
     ),
 )

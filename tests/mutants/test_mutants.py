@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .books import CHARGES
+from .books import CHARGES, WITNESSES
 from .counts import COUNT_MUTANTS
 from .figures import FIGURES
 from .mutant import Edit, Mutant, sources
@@ -22,7 +22,7 @@ from .training import TRAINING_MUTANTS
 from .workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
-TABLES = (*NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *COUNT_MUTANTS, *CHARGES, *FIGURES)
+TABLES = (*NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES)
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
 # What has to be among them, by the beginning of its name.
