@@ -109,7 +109,7 @@ class SiteFolder:
         accept_roster(log, study_folder, site, papers.roster, at=clock())
         accept_policy(log, study_folder, site, papers.policy, at=clock())
         # 7. the ledger, under the policy's lifetime budget
-        ledger, subject_key, budget, order = open_ledger(state, papers.policy)
+        ledger, subject_key, budget, order = open_ledger(state, papers.policy, papers.study)
         # 8. consent as the site holds it now
         register = ConsentRegister.open(state / "consent.sqlite")
         import_consents(register, study_folder / "sites" / site / "consent.jsonl")
