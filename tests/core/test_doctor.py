@@ -76,6 +76,7 @@ def test_a_broken_mechanism_ends_with_1_and_its_name(
 def test_a_mechanism_that_refuses_to_run_is_broken_too(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told in prose: one line a check, the error with its hint, and progress apart from both."""
     monkeypatch.setattr(broken.clipping, "_clipped", lambda row, bound: row)
+    monkeypatch.setattr(deep, "AUDITS", MappingProxyType({}))
     ended = sekisho_here(capsys, "doctor", "--deep")
     assert ended.exit == 1
     lines = [line for line in ended.out.splitlines() if line.startswith("BROKEN")]
