@@ -27,4 +27,5 @@ def plan_of(study: Study, method: str, *, dimension: int) -> Plan:
         observers=study.observers,
         subjects=[study.subjects[site] for site in study.sites],
         records_per_subject=study.records_per_subject,
+        sites_per_subject=study.max_sites_per_subject,
     )

@@ -82,7 +82,7 @@ DOORWAYS = {
 HOME_OF = {
     "tenseal": {"privacy.encryption.bfv"},
     "opacus": {"privacy.gradients.one_backward", "privacy.accounting.second_opinion"},
-    "dp_accounting": {"privacy.accounting.accountant"},
+    "dp_accounting": {"privacy.accounting.loss"},
     "ruamel": {"governance.document"},
     "rfc8785": {"governance.canonical"},
     "jinja2": {"governance.evidence.page"},

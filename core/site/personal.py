@@ -16,15 +16,16 @@ from .site import Site
 
 
 def personalise(site: Site) -> PersonalHead | None:
-    """The site's own head, kept in its state folder; None where there are too few records.
+    """The site's own head, kept in its state folder; None where there are too few records. The run's rows are dropped.
 
     Raises:
         Refused: PERSONAL_NOT_APPROVED where the study that was signed does not say so, and the policy's own codes.
     """
-    state, tools, data = site.state, site.tools, site.data
-    if state is None or tools is None or data is None or not state.finished:
+    state, tools = site.state, site.tools
+    if state is None or tools is None or not state.finished:
         raise ProtocolError("NOTHING_TO_PERSONALISE", "there is no finished run at this site")
     folder = site.folder
+    data, site.data = site.data, None
     # 0. the study that legal and IT signed says that sites do this
     if not folder.study.personal_heads:
         raise Refused(
@@ -33,6 +34,8 @@ def personalise(site: Site) -> PersonalHead | None:
             hint="write personal_heads: true in study.yaml, and have it approved again",
             site=folder.site,
         )
+    if data is None:
+        raise ProtocolError("NOTHING_TO_PERSONALISE", "the rows of this run are gone; a head is trained once")
     # 1. decide: the same use of the same records as in a step of the run
     tools.gate.decide(
         folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=state.step_cohort)

@@ -83,7 +83,7 @@ class Site:
             case "readies":
                 return step.take(message, state, tools, lambda: self._training_data(tools))
             case "finish":
-                return step.finish(message, state, tools)
+                return self._finish(message, state, tools)
             case "stop":
                 return self._stop(state, gate)
         raise ProtocolError("MESSAGE_UNEXPECTED", f"a {kind} message is not for a site")
@@ -94,7 +94,9 @@ class Site:
             case "cohort":
                 body, self._publics = joining.meet(self.folder, message, state, tools.considered, self._offered())
             case "kems":
-                body = joining.exchange(self.folder, message, state, self._publics)
+                body = joining.exchange(
+                    self.folder, message, state, self._publics, observers=tools.plan.observers
+                )
             case _:
                 body = joining.receive_secret(self.folder, message, state)
         state.agreed += 1
@@ -118,6 +120,12 @@ class Site:
             admitted=admitted,
             optimizer=Momentum.for_plan(considered.plan, settings, self._tasks.schedule(settings)),
         )
+        return sealed
+
+    def _finish(self, message: SignedMessage, state: RunState, tools: step.StepTools) -> Sealed:
+        sealed = step.finish(message, state, tools)
+        if not self.folder.study.personal_heads:  # those train on them once more, and then drop them (personal.py)
+            self.data = None
         return sealed
 
     def _training_data(self, tools: step.StepTools) -> TrainingData:
@@ -147,7 +155,7 @@ class Site:
         if state is not None and state.run == run and not state.finished:
             self.folder.ledger.close(run)
             state.wipe()
-            self.state = None
+            self.state = self.data = None
 
     def _request(self, tools: step.StepTools) -> Request:
         return self.folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer)

@@ -7,12 +7,14 @@ clipping (privacy/gradients/clipping.py).
 Order of calls: ``LoraTask(encoder, settings)`` -> ``load(texts)`` once -> ``gradients`` each step, ``scores`` at last.
 
 A record's gradient depends on that record, its label and the public state, to the bit: passes of a fixed shape
-(passes.py), no dropout, nothing random. Arithmetic is float32; a row is float64 so that sums are.
+(passes.py), no dropout, nothing random. Arithmetic is float32, or bfloat16 where ``Thrift`` says so; a row is float64
+so that sums are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -22,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ...privacy.gradients.gradients import PerSampleGradients
 from ..errors import BadInputError
@@ -48,6 +51,22 @@ def no_stage_shown(stage: str, done: int, total: int) -> None:
     """A progress that shows nothing."""
 
 
+@dataclass(frozen=True)
+class Thrift:
+    """How a pass through the layers that train is made cheaper; by default it is not.
+
+    ``half``: they compute in bfloat16, adapters and gradients stay float32; for machines that multiply it fast.
+    ``checkpointing``: they keep their inputs alone and compute the rest again going backward; less memory, more time.
+    Either leaves the promise as it is: it is tried out on this machine with them.
+    """
+
+    half: bool = False
+    checkpointing: bool = False
+
+
+PLAIN = Thrift()
+
+
 class LoraTask(Differentiable):
     """Adapters on ``encoder``. May be shared by the sites of a process; one call computes at a time.
 
@@ -55,13 +74,20 @@ class LoraTask(Differentiable):
         BadInputError: LORA_SETTINGS, LORA_ARCHITECTURE.
     """
 
-    def __init__(self, encoder: Encoder, settings: LoraSettings, *, progress: StageProgress = no_stage_shown) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        settings: LoraSettings,
+        *,
+        thrift: Thrift = PLAIN,
+        progress: StageProgress = no_stage_shown,
+    ) -> None:
         config = encoder.model.config
         inner = getattr(config, "intermediate_size", 0)  # what has none is not built as BERT, and refused below
         self.layout = LoraLayout(config.hidden_size, inner, config.num_hidden_layers, settings)
         self._prefix = Prefix(encoder, self.layout.first)
         self._progress = progress
-        self._tops = [_Top(encoder, self.layout) for _ in range(cores())]
+        self._tops = [_Top(encoder, self.layout, thrift) for _ in range(cores())]
         self._lock = Lock()
         self._check_whole(encoder)
         self._rows = 1 if self._place_matters() else ROWS
@@ -176,7 +202,7 @@ class LoraTask(Differentiable):
 class _Top(nn.Module):
     """The layers that train and the head; its trainable parameters in the order of the layout."""
 
-    def __init__(self, encoder: Encoder, layout: LoraLayout) -> None:
+    def __init__(self, encoder: Encoder, layout: LoraLayout, thrift: Thrift) -> None:
         super().__init__()
         settings = layout.settings
         config = LoraConfig(
@@ -204,6 +230,7 @@ class _Top(nn.Module):
         for name, parameter in parts.items():
             parameter.requires_grad_(name in trains)
         self._layout = layout
+        self._thrift = thrift
         self._parts = parts
         self.records = PerSampleGradients(self)
 
@@ -213,14 +240,22 @@ class _Top(nn.Module):
 
     def hidden(self, states: Tensor, bias: Tensor) -> Tensor:
         """float32 [n, tokens, width]: the last hidden states."""
+        again = self._thrift.checkpointing and torch.is_grad_enabled()
         for layer in self.layers:
-            states = layer(states, bias)
+            # nothing in a layer is random, so there is no state of a generator to keep
+            states = (
+                checkpoint(layer, states, bias, use_reentrant=False, preserve_rng_state=False)
+                if again
+                else layer(states, bias)
+            )
         return states
 
     def pooled(self, states: Tensor, bias: Tensor) -> Tensor:
         """float32 [n, width]: means of the last hidden states, at length one."""
         counted = (bias[:, 0, 0, :] == 0).to(states.dtype).unsqueeze(-1)
-        means = (self.hidden(states, bias) * counted).sum(dim=1) / counted.sum(dim=1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._thrift.half):
+            hidden = self.hidden(states, bias)
+        means = (hidden.to(counted.dtype) * counted).sum(dim=1) / counted.sum(dim=1)
         pooled: Tensor = means / means.norm(dim=1, keepdim=True)
         return pooled
 

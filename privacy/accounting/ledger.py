@@ -2,7 +2,7 @@
 
 For: one site's budget over all runs, processes and restarts.
 Not for: what a step costs (``accountant.py``), whose fingerprint a row is (``subjects.py``), or whether an old copy was
-put back: a ledger cannot know that. Its head travels in every frame; ``head_at`` lets core compare.
+put back: a ledger cannot know that. Its head travels in every join and frame; ``head_at`` lets core compare.
 
 Order of calls: ``Ledger.open`` → ``close_orphans`` → ``reserve`` (whole run, before data are touched) → each step
 ``start`` (before data are touched), ``disclose`` (before the result is visible), ``settle`` → ``close``.

@@ -11,14 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from .books import CHARGES, FIGURES
+from .books import CHARGES
+from .counts import COUNT_MUTANTS
+from .figures import FIGURES
 from .mutant import Edit, Mutant, sources
 from .noise import NOISE
+from .records import RECORD_MUTANTS
 from .training import TRAINING_MUTANTS
 from .workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
-MUTANTS = {mutant.name: mutant for mutant in (*NOISE, *TRAINING_MUTANTS, *CHARGES, *FIGURES)}
+TABLES = (*NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *COUNT_MUTANTS, *CHARGES, *FIGURES)
+MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
 # What has to be among them, by the beginning of its name.
 PROMISED = (
@@ -53,7 +57,7 @@ def test_every_edit_has_its_one_place_and_leaves_python(name: str) -> None:
 
 
 def test_names_are_not_used_twice_and_all_that_was_promised_is_there() -> None:
-    assert len(MUTANTS) == len((*NOISE, *TRAINING_MUTANTS, *CHARGES, *FIGURES))
+    assert len(MUTANTS) == len(TABLES)
     assert [promised for promised in PROMISED if not any(name.startswith(promised) for name in MUTANTS)] == []
     assert all(mutant.caught_by and mutant.says for mutant in MUTANTS.values())
 
