@@ -21,7 +21,13 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from dp_accounting import GaussianDpEvent, NeighboringRelation, SelfComposedDpEvent, calibrate_dp_mechanism
+from dp_accounting import (
+    GaussianDpEvent,
+    LowerEndpointAndGuess,
+    NeighboringRelation,
+    SelfComposedDpEvent,
+    calibrate_dp_mechanism,
+)
 from dp_accounting.pld import PLDAccountant
 from numpy.typing import NDArray
 from opacus import GradSampleModule
@@ -48,12 +54,14 @@ class Recipe:
 @lru_cache(maxsize=16)
 def noise_multiplier(epsilon: float, delta: float, steps: int) -> float:
     """The least noise, in multiples of the clipping norm, with which ``steps`` full batches keep (ε, δ) for one subject
-    added or removed."""
+    added or removed. The search starts near where ε is used up; a wrong start is an error, not another figure."""
+    near = steps**0.5 / epsilon
     found = calibrate_dp_mechanism(
         lambda: PLDAccountant(NeighboringRelation.ADD_OR_REMOVE_ONE),
         lambda noise: SelfComposedDpEvent(GaussianDpEvent(noise), steps),
         epsilon,
         delta,
+        LowerEndpointAndGuess(2 * near, 4.5 * near),
         tol=1e-4,
     )
     return float(found)
@@ -78,9 +86,10 @@ def train(subjects: Sequence[Subject], recipe: Recipe, *, seed: int) -> tuple[ND
     )
     each = nn.BCEWithLogitsLoss(reduction="none")
     for _ in range(recipe.steps):
-        redrawn = padded([subjects[place] for place in many], recipe.most_records, generator)
-        for whole, part in zip((features, labels, mask), redrawn, strict=True):
-            whole[many] = part
+        if many:
+            redrawn = padded([subjects[place] for place in many], recipe.most_records, generator)
+            for whole, part in zip((features, labels, mask), redrawn, strict=True):
+                whole[many] = part
         optimizer.zero_grad()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's remark that the input of the first layer needs no gradient
@@ -93,8 +102,7 @@ def padded(
     subjects: Sequence[Subject], most: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """features [S, k, width], labels [S, k] and mask [S, k]: at most k records of each subject, a uniform choice."""
-    width = subjects[0][0].shape[1] if subjects else 0
-    features = torch.zeros(len(subjects), most, width)
+    features = torch.zeros(len(subjects), most, subjects[0][0].shape[1])
     labels, mask = torch.zeros(len(subjects), most), torch.zeros(len(subjects), most)
     for place, (own, said) in enumerate(subjects):
         count = min(len(said), most)

@@ -20,7 +20,7 @@ from ...privacy.accounting.plan import Plan
 from ...privacy.mechanism.randomness import SecretStream
 from ..engines.channel import Channel, Reply
 from ..engines.embedded import EmbeddedChannel
-from ..errors import ProtocolError
+from ..errors import CoreError, ProtocolError
 from ..site.site import Site
 from .canary_study import OBSERVER, CanaryFeatures, Design, write_study
 from .federation import Federation, Progress, nothing_shown
@@ -98,7 +98,8 @@ def run_canaries(design: Design, folder: Path, *, progress: Progress = nothing_s
         if len(sums) != plan.steps or result.state.completed != plan.steps:
             raise ProtocolError("AUDIT_INCOMPLETE", f"the observer opened {len(sums)} of {plan.steps} sums")
         return Opened(plan, len(result.state.cohort), sums, member, _charged(federation, plan))
-    except ProtocolError:
+    except CoreError:
+        # the coordinator only knows that somebody did not deliver
         for cause in federation.embedded.failures.values():
             raise cause from None
         raise

@@ -20,7 +20,7 @@ from ..training.evaluation import auc_with_interval
 from .federation import Federation
 from .findings import MembershipFacts
 
-MOST_OF_A_SITE = 200  # customers: bounds of ±0.02 with five sites, and seconds at most where an adapter is deep
+MOST_OF_A_SITE = 50  # customers: bounds of about ±0.04 with five sites, for a second or two where adapters are deep
 
 
 def membership_facts(

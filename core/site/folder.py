@@ -114,8 +114,8 @@ class SiteFolder:
         # 7. the roster and the policy: never an earlier one than this site ran under, and no other of the same version
         accept_roster(log, study_folder, site, papers.roster, at=clock())
         accept_policy(log, study_folder, site, papers.policy, at=clock())
-        # 8. the ledger, under the policy's lifetime budget; never one that is behind the log
-        ledger, subject_key, budget, order = open_ledger(state, papers.policy)
+        # 8. the ledger, under the policy's lifetime budget, at the order that suits the study; never one behind the log
+        ledger, subject_key, budget, order = open_ledger(state, papers.policy, papers.study)
         check_ledger(site, ledger.balance(), log, state / LOG_NAME)
         # 9. consent as the site holds it now
         register = ConsentRegister.open(state / "consent.sqlite")

@@ -40,24 +40,16 @@ KAPPA = 1.1e-34  # 2·exp(−2π²η²) at η² = 4, rounded up
 
 @dataclass(frozen=True)
 class ExpectedRun:
-    """A run that is likely to come, as a filter's order is chosen for it; ``epsilon`` and ``delta`` are its target."""
+    """A run that is likely to come, as a filter's order is chosen for it; ``sigma`` is what :func:`calibrate` gives."""
 
-    epsilon: Decimal
-    delta: Decimal
-    steps: int
+    sigma: float
     sampling_rate: Decimal
+    steps: int
     contributions: int = 1
 
     def nats(self, order: int) -> float:
-        """What the whole run would cost at ``order``, with the noise that its target needs."""
-        sigma = calibrate(
-            epsilon=self.epsilon,
-            delta=self.delta,
-            steps=self.steps,
-            sampling_rate=self.sampling_rate,
-            contributions=self.contributions,
-        )
-        return self.steps * divergence(order, float(self.sampling_rate), sigma**2, self.contributions)
+        """What the whole run would cost at ``order``."""
+        return self.steps * divergence(order, float(self.sampling_rate), self.sigma**2, self.contributions)
 
 
 def calibrate(

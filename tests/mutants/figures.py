@@ -14,7 +14,7 @@ ROUNDING = "privacy/mechanism/rounding.py"
 ACCOUNTANT_TESTS = "tests/privacy/test_accountant.py"
 CLOSED_FORM = f"{ACCOUNTANT_TESTS}::test_at_full_batch_the_certificate_agrees_with_the_closed_form"
 ROUNDED = "tests/privacy/test_rounded_against_the_spender.py"
-SEVERAL = "tests/privacy/test_several_sites.py"
+SEVERAL = "tests/privacy/test_two_sites.py"
 
 FIGURES = (
     Mutant(

@@ -88,8 +88,8 @@ def test_bounds_agree_with_the_noncentral_t_distribution() -> None:
 
 def test_mu_and_epsilon_are_those_of_the_gaussian_mechanism() -> None:
     for mu in (0.1, 0.268, 1.666, 5.0):
-        other = from_gaussian_mechanism(1 / mu, value_discretization_interval=1e-4).get_epsilon_for_delta(DELTA)
-        assert epsilon_of(mu, DELTA) == pytest.approx(other, rel=1e-3)
+        other = from_gaussian_mechanism(1 / mu, value_discretization_interval=1e-3).get_epsilon_for_delta(DELTA)
+        assert epsilon_of(mu, DELTA) == pytest.approx(other, rel=2e-3)
         assert mu_of(epsilon_of(mu, DELTA), DELTA) == pytest.approx(mu, rel=1e-9)
     assert epsilon_of(0.0, DELTA) == 0.0
     assert epsilon_of(math.inf, DELTA) == math.inf

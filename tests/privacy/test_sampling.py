@@ -206,9 +206,15 @@ def test_each_subjects_own_stream_gives_independent_coins() -> None:
     assert count_p(int(drawn.sum()), drawn.size, 0.5) > FALSE_ALARM / 3
 
 
-def test_a_sample_is_never_truncated() -> None:
-    """All drawn, if the coins say so."""
+def test_all_are_drawn_if_all_coins_say_so() -> None:
     assert poisson_sample(_Given([0] * 400), 400, RATE).all()
+
+
+def test_the_sample_size_is_binomial_and_never_truncated() -> None:
+    sizes = np.array([poisson_sample(SecretStream(), 400, Decimal("0.1")).sum() for _ in range(3000)])
+    assert abs(sizes.mean() - 40) < 6 * 6 / np.sqrt(3000)
+    assert abs(sizes.var() - 36) < 6 * 36 * np.sqrt(2 / 3000)
+    assert sizes.max() > 55  # a cut at 1.35 times the mean would show here: missed once in 10^9
 
 
 def test_an_empty_sample_is_a_sample() -> None:
