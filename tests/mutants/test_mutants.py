@@ -59,6 +59,12 @@ def test_every_edit_has_its_one_place_and_leaves_python(name: str) -> None:
         compile(wrong, file, "exec")
 
 
+@pytest.mark.parametrize("node", sorted({node for mutant in TABLES for node in mutant.caught_by}))
+def test_every_named_test_is_there(node: str) -> None:
+    file, name = node.partition("[")[0].split("::")
+    assert f"\ndef {name}(" in (ROOT / file).read_text("utf-8")
+
+
 def test_names_are_not_used_twice_and_all_that_was_promised_is_there() -> None:
     assert len(MUTANTS) == len(TABLES)
     assert [promised for promised in PROMISED if not any(name.startswith(promised) for name in MUTANTS)] == []
