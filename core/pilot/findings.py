@@ -149,6 +149,7 @@ class RunRecord(Strict):
     steps: Steps
     protections: Mapping[str, bool]                                 # by Protection value
     coalition: tuple[tuple[int, Amount], ...]                       # (size of a coalition of observers, epsilon)
+    more_sites: tuple[int, Amount] | None = None  # (one site more than declared, epsilon of a person at so many)
     parameters: Annotated[int, Field(ge=1)]
     settings: tuple[tuple[str, str], ...]                           # public settings worth showing: name, value
     uplink_bytes_per_parameter: Amount                              # per site and step

@@ -44,6 +44,7 @@ class BudgetView:
 
     site: str
     unit: str
+    adjacency: str
     epsilon_lifetime: str
     epsilon_spent: str
     delta: str
@@ -107,6 +108,7 @@ def view_of(site: str, balance: Balance, budget: Budget) -> BudgetView:
     return BudgetView(
         site=site,
         unit=str(budget.unit),
+        adjacency=str(budget.adjacency),
         epsilon_lifetime=str(budget.epsilon),
         epsilon_spent=f"{spent:.4f}",
         delta=str(budget.delta),
@@ -123,7 +125,15 @@ def budget_view(study_folder: Path, site: str) -> BudgetView:
     if not (state / "ledger.sqlite").exists():
         budget = policy_budget(policy)
         return BudgetView(
-            site, str(budget.unit), str(budget.epsilon), "0.0000", str(budget.delta), 0, 0, ()
+            site=site,
+            unit=str(budget.unit),
+            adjacency=str(budget.adjacency),
+            epsilon_lifetime=str(budget.epsilon),
+            epsilon_spent="0.0000",
+            delta=str(budget.delta),
+            order=0,
+            subjects=0,
+            runs=(),
         )
     budget = policy_budget(policy)
     order = Ledger.stored_order(state / "ledger.sqlite") or filter_order(budget)

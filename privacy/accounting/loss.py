@@ -25,6 +25,7 @@ SIGMA_DIGITS = 4  # noise multipliers are rounded UP at this decimal
 LOSS_INTERVAL = 1e-3  # of the discretised privacy loss; pessimistic, and within 0.04 % of 1e-4
 LOSS_INTERVAL_SMALL = 2.0  # below this ε the interval shrinks in proportion, or at ε = 0.5 it would cost 0.3 %
 LOSS_INTERVAL_LARGE = 30.0  # above this ε it grows in proportion, so that tables stay small
+MIXTURE_STEPS = 100  # the interval's price grows with steps and its square: with fewer steps a mixture's is wider
 CALIBRATION_TOLERANCE = 1e-4  # calibration stops when ε is used to within 0.01 %
 LARGEST_SIGMA = 1e6
 # dp_accounting inverts a mixture's loss to within η = 1e-6 and reads δ(ε) there, which is at most the true one.
@@ -44,11 +45,13 @@ def loss_epsilon(sigma: float, delta: float, steps: int, rate: float, contributi
     """
     check_contributions(contributions)
     rough = quick_epsilon(sigma, delta, steps, rate, contributions)
+    # Building a mixture's table takes seconds; composing it, next to nothing.
+    wider = 1.0 if contributions == 1 or rate == 1 else math.sqrt(max(1.0, MIXTURE_STEPS / steps))
     while True:
-        interval = LOSS_INTERVAL * max(min(1.0, rough / LOSS_INTERVAL_SMALL), rough / LOSS_INTERVAL_LARGE)
+        interval = LOSS_INTERVAL * max(wider * min(1.0, rough / LOSS_INTERVAL_SMALL), rough / LOSS_INTERVAL_LARGE)
         epsilon = _composed(sigma, delta, steps, rate, contributions, interval)
         # The quick bound may be far off for a mixture, and the interval then too wide: once more, from what was found.
-        if interval <= LOSS_INTERVAL or epsilon > rough / 2:
+        if interval <= wider * LOSS_INTERVAL or epsilon > rough / 2:
             return epsilon
         rough = epsilon
 

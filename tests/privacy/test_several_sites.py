@@ -44,7 +44,9 @@ def test_a_guarantee_of_three_is_six_point_seven_at_two_sites(change: dict[str, 
     assert round(two, 2) == 6.71
 
 
-@pytest.mark.parametrize("change", [{}, LIGHT], ids=["every record", "a tenth"])
+@pytest.mark.parametrize(
+    "change", [{}, pytest.param(LIGHT, marks=pytest.mark.proof)], ids=["every record", "a tenth"]
+)
 def test_a_plan_for_two_sites_keeps_its_target_for_a_person_at_two(change: dict[str, Decimal | int]) -> None:
     one, two = build_plan(**STUDY | change), build_plan(**STUDY | change | {"sites_per_subject": 2})
     assert 0.999 * 3 < worst_certificate(two, 1) <= 3
@@ -146,7 +148,7 @@ def test_two_vectors_that_point_apart_tell_no_more_than_two_that_agree(
     assert all(a <= b + 1e-6 for a, b in zip(apart, together, strict=True))
 
 
-@pytest.mark.parametrize("rate", ["1", "0.1"])
+@pytest.mark.parametrize("rate", ["1", pytest.param("0.1", marks=pytest.mark.proof)])
 def test_certificate_and_ledger_agree_on_who_is_dearer(rate: str) -> None:
     """The filter's ε is a bound of the same run's certificate, and not a loose one."""
     plan = build_plan(**STUDY | {"sampling_rate": Decimal(rate), "sites_per_subject": 2})
