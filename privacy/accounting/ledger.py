@@ -130,7 +130,7 @@ class Ledger:
             row = (run, step_cost, steps, steps)
             self._db.execute("insert into run values (?, ?, ?, ?, 0, 0, 0, 'open')", row)
             # 2. Admitted is who can pay for every step of it, whatever happens later.
-            self._db.execute(_ADMIT, {"run": run, "cost": step_cost * steps, "cap": self._cap})
+            self._db.execute(_ADMIT, {"run": run, "cost": step_cost * steps, "cap": self._lowest_cap()})
             admitted = admitted_to(self._db, run)
             if not admitted:
                 raise BudgetExceededError(
@@ -233,7 +233,7 @@ class Ledger:
     def balance(self) -> Balance:
         """What was spent, for this site's own eyes."""
         with self._transaction():
-            return balance_of(self._db, self._cap)
+            return balance_of(self._db, self._lowest_cap())
 
     def head(self) -> LedgerHead:
         """The number of entries and the MAC of the last: goes into every frame header."""
@@ -269,6 +269,11 @@ class Ledger:
                         self._db.execute("rollback")
             except sqlite3.Error as error:
                 raise refusal(error) from error
+
+    def _lowest_cap(self) -> int:
+        """Its own, or a lower one under which the ledger was opened since: a policy that narrowed holds for all."""
+        (latest,) = self._db.execute("select cap from life").fetchone()
+        return min(self._cap, int(latest))
 
     def _open_run(self, run: str) -> tuple[int, int]:
         """Steps reserved and last step started, of an open run."""
