@@ -406,7 +406,7 @@ class HoldsNoReservation(Ledger):
 
     def reserve(self, run: str, *, step_cost: int, steps: int, subjects: Sequence[bytes]) -> frozenset[bytes]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(product, "_ADMIT", product._ADMIT.replace("run.charged", "run.started"))
+            patch.setattr(product, "_LEAVE_OUT", product._LEAVE_OUT.replace("run.charged", "run.started"))
             return super().reserve(run, step_cost=step_cost, steps=steps, subjects=subjects)
 
 
