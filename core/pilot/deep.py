@@ -205,13 +205,12 @@ def _canaries(design: Design) -> Callable[[], list[Check]]:
     return checks
 
 
-def audit(opened: Opened, *, observers: int = 0, own: NDArray[np.int64] | None = None) -> Verdict:
+def audit(opened: Opened, *, observers: int = 0) -> Verdict:
     """The white-box audit of one run against its certificate for a coalition of ``observers``.
 
-    ``own`` int64 [steps, d] is the share of noise that they subtract, where they are any.
+    Where they are any, ``opened.sums`` are without what they sent themselves.
     """
-    seen = opened.sums if own is None else opened.sums - own
-    scores, member = _scores(seen, opened.member), opened.member
+    scores, member = _scores(opened.sums, opened.member), opened.member
     return judge(
         scores[member], scores[~member],
         threshold=opened.plan.steps * opened.plan.grid / 2,
