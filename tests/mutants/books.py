@@ -130,7 +130,7 @@ CHARGES = (
     ),
     Mutant(
         "the ledger admits at cap + 1",
-        (Edit(LEDGER, "where :cost <= :cap - (", "where :cost <= 1 + :cap - ("),),
+        (Edit(LEDGER, "where :cost > :cap - (", "where :cost > 1 + :cap - ("),),
         (CAN_PAY,),
         "== {C}",
     ),
