@@ -101,9 +101,10 @@ class Cohort(Body):
 
 
 class Kem(Body):
-    """ML-KEM ciphertexts from one site to every site with a higher id."""
+    """ML-KEM ciphertexts from one site to every site with a higher id, and answers about its ledger (site/heads.py)."""
 
     kind: Literal["kem"] = "kem"
+    had: dict[SiteId, Hex]
     ciphertexts: dict[SiteId, Hex]
 
 

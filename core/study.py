@@ -30,6 +30,7 @@ from ..governance.document import (
 )
 from ..governance.language import Text
 from ..privacy.budget import Adjacency, Unit
+from ..privacy.event import LARGEST_CONTRIBUTIONS
 from .errors import BadInputError
 from .methods import Method, check_method
 
@@ -261,11 +262,13 @@ def _check_parties(document: Document, study: StudyFile) -> None:
 
 
 def _check_unit(document: Document, study: StudyFile) -> None:
-    if study.max_sites_per_subject != 1:
+    most = min(len(study.sites), LARGEST_CONTRIBUTIONS)
+    if study.max_sites_per_subject > most:
         document.refuse(
             "STUDY_SITES_PER_SUBJECT",
-            "subjects at several sites add up under one noise, and this version does not account for that",
-            "write 1 if the sites' subjects are distinct; otherwise the study cannot run",
+            f"max_sites_per_subject is {study.max_sites_per_subject}; with {len(study.sites)} sites at most {most} can "
+            "be accounted for",
+            "write at how many sites one person may be at most; 1 if the sites' subjects are distinct",
             ("max_sites_per_subject",),
         )
     if study.unit is Unit.RECORD and study.records_per_subject != 1:

@@ -17,6 +17,7 @@ from .errors import BadParametersError
 
 DISCRETE_GAUSSIAN_SHARE = "discrete-gaussian-share"
 KNOWN_KINDS = frozenset({DISCRETE_GAUSSIAN_SHARE})
+LARGEST_CONTRIBUTIONS = 16  # of one unit to one step: more needs minutes to account for, and an ε that is no guarantee
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class NoiseEvent:
         if not all(type(number) is int and number >= 1 for number in whole) or self.observers >= self.cohort:
             raise BadParametersError(
                 "BAD_EVENT", "an event does not describe a noise share", "use plan.event"
+            )
+        if self.contributions > LARGEST_CONTRIBUTIONS:
+            raise BadParametersError(
+                "BAD_EVENT", "an event has more contributions of one unit than are accounted for", "use plan.event"
             )
         rate = parse_decimal(self.sampling_rate)
         if not 0 < rate <= 1 or decimal_text(rate) != self.sampling_rate:

@@ -82,13 +82,15 @@ DOORWAYS = {
 HOME_OF = {
     "tenseal": {"privacy.encryption.bfv"},
     "opacus": {"privacy.gradients.one_backward", "privacy.accounting.second_opinion"},
-    "dp_accounting": {"privacy.accounting.accountant"},
+    "dp_accounting": {"privacy.accounting.loss"},
     "ruamel": {"governance.document"},
     "rfc8785": {"governance.canonical"},
     "jinja2": {"governance.evidence.page"},
     "nvflare": {"core.flare.controller", "core.flare.executor"},
     "rich": {"core.cli.console"},
 }
+# Who may put a study of canaries together: it signs for everybody, with keys that everybody has.
+CANARIES = {"core.pilot.canary_run", "core.pilot.deep"}
 DISPATCHER = "core.cli.cli"  # its table of commands is read as imports
 DISPATCH = "importlib.import_module(f'.{COMMANDS[cmd_name][0]}', __package__)"
 BASELINES = "core.pilot.baselines"  # reads the figures that an example's script wrote, as strict JSON
@@ -328,6 +330,16 @@ def one_doorway_per_role(tree: Tree) -> list[str]:
     return found + tree.cannot_reach(["core.pilot.doctor"], belongings)
 
 
+def audits_are_oracles(tree: Tree) -> list[str]:
+    """7b. What judges a mechanism shares no line with it; and studies signed with published keys stay the doctor's."""
+    judged = ("privacy.mechanism", "privacy.gradients", "privacy.accounting", "privacy.encryption", "privacy.keys")
+    return tree.cannot_reach(tree.under("privacy.auditing"), judged) + [
+        f"{name} imports {canaries}"
+        for canaries in ("core.pilot.canary_study", "core.pilot.canary_run")
+        for name in sorted(tree.importers(canaries) - CANARIES)
+    ]
+
+
 def one_file_per_heavy_library(tree: Tree) -> list[str]:
     """8. Each heavy library has one home; typer stays in the command line."""
     found = []
@@ -466,6 +478,7 @@ RULES: tuple[Rule, ...] = (
     site_and_coordinator_never_meet,
     few_open_the_gate,
     one_doorway_per_role,
+    audits_are_oracles,
     one_file_per_heavy_library,
     entry_points_have_no_importer,
     baselines_are_out_of_reach,
@@ -520,6 +533,8 @@ PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (one_doorway_per_role, "core/site/step.py", "from ...privacy.keys.decrypt import open_sum"),
     (one_doorway_per_role, "core/pilot/pilot.py", "from ...privacy.keys.secretkey import StepSecret"),
     (one_doorway_per_role, "core/pilot/doctor.py", "from ..data.dataset import Dataset"),
+    (audits_are_oracles, "privacy/auditing/clipcheck.py", "from ..mechanism.rounding import grid_bound_squared"),
+    (audits_are_oracles, "core/pilot/pilot.py", "from .canary_study import write_study"),
     (one_file_per_heavy_library, "core/training/probe.py", "from dp_accounting import dp_event"),
     (one_file_per_heavy_library, "privacy/keys/decrypt.py", "import tenseal.sealapi as seal"),
     (one_file_per_heavy_library, "core/pilot/pilot.py", "import typer"),
@@ -581,7 +596,7 @@ def test_rules_name_files_that_exist(sources: dict[str, str]) -> None:
     """A rule about a file that was renamed would hold for ever."""
     homes = {name for group in HOME_OF.values() for name in group}
     doors = {*DOORWAYS, *(name for group in DOORWAYS.values() for name in group)}
-    named = {BASELINES, *COORDINATOR_SIDE, *SECRETS, *MAY_IMPORT_THE_GATE, *homes, *doors, *ENTRY_POINTS}
+    named = {BASELINES, *CANARIES, *COORDINATOR_SIDE, *SECRETS, *MAY_IMPORT_THE_GATE, *homes, *doors, *ENTRY_POINTS}
     named |= {
         "core.cli.legal",
         "core.cli.compliance",

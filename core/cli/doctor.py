@@ -14,12 +14,19 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command()
 @guarded()
-def doctor(as_json: bool = typer.Option(False, "--json", help="Print one JSON object.")) -> None:
+def doctor(
+    deep: bool = typer.Option(False, "--deep", help="Audit noise, clipping and what leaks, too: a minute or so."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
     """Prove that each protection is on, by trying to break it."""
     from ..pilot.doctor import run_checks
 
     terminal = Terminal(as_json=as_json)
     checks = run_checks(terminal.progress)
+    if deep:
+        from ..pilot.deep import deep_checks
+
+        checks += deep_checks(terminal.progress)
     for check in checks:
         terminal.say(f"{'holds ' if check.held else 'BROKEN'}  {check.name} ({check.seen})")
     broken = [check.name for check in checks if not check.held]

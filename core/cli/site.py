@@ -40,7 +40,7 @@ def budget(
     terminal = Terminal(as_json=as_json)
     view = budget_view(study, _known(study, site))
     spent = f"epsilon {view.epsilon_spent} of {view.epsilon_lifetime} spent"
-    terminal.say(f"{site}: {spent} (delta {view.delta}, unit {view.unit})")
+    terminal.say(f"{site}: {spent} (delta {view.delta}, per {view.unit}, {view.adjacency})")
     terminal.say(f"subjects with a ledger row: {view.subjects}")
     for run in view.runs:
         steps = f"{run.started} steps started, {run.disclosed} disclosed, {run.steps} reserved"

@@ -18,7 +18,7 @@ from ..study import Study
 
 # What this code does to an update before it can leave; a policy's encryption clause is held against it.
 MEASURES = frozenset({"secure-aggregation", "bfv", "x25519-mlkem768", "signed-messages"})
-ARTEFACT = "masked-update"  # the one thing computed from data that leaves a site
+ARTEFACT = "masked-update"  # of gradients; what other plans send out is named in artefacts.py
 RELEASED = "adapter"
 
 
@@ -50,8 +50,10 @@ class Standing:
     requester_excluded: bool
 
 
-def request_for(study: Study, standing: Standing, *, method: str, action: str = "train") -> Request:
-    """The facts for one decision on ``action`` ('train' or 'release')."""
+def request_for(
+    study: Study, standing: Standing, *, method: str, action: str = "train", artefact: str = ARTEFACT
+) -> Request:
+    """The facts for one decision on ``action`` ('train' or 'release'); ``artefact`` is what training sends out."""
     facts: dict[str, Fact] = {
         "time": Fact(standing.now, "clock"),
         "stop.active": Fact(standing.stopped, "roster"),
@@ -60,7 +62,7 @@ def request_for(study: Study, standing: Standing, *, method: str, action: str = 
         "stop.list_age_hours": Fact(standing.stop_list_age_hours, "roster"),
         "legal_basis.scope": Fact(study.legal_basis_scope, "study"),
         "consent.eligible": Fact(standing.consent_eligible, "site-consent"),
-        "transfer.artefacts": Fact(frozenset({ARTEFACT if action == "train" else RELEASED}), "site-runtime"),
+        "transfer.artefacts": Fact(frozenset({artefact if action == "train" else RELEASED}), "site-runtime"),
         "transfer.destinations": Fact(standing.destinations, "roster"),
         "encryption.measures": Fact(MEASURES, "site-runtime"),
         "cohort.sites": Fact(standing.cohort, "roster"),

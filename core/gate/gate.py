@@ -8,8 +8,11 @@ Two entries:
 Rules that this file alone holds:
 
 * nothing is handed over that was not decided, charged and logged, durably and in that order;
-* the noise that is added is the noise that was charged, checked by comparing the two events;
-* a step is sealed once; the sealed bytes are kept by the ledger and re-sent unchanged, never computed again;
+* the noise that is added is the noise that was charged, checked by comparing the two events, and what it costs by
+  comparing it with what the ledger holds;
+* a request speaks of what is to leave: gradients, counts and votes are decided apart;
+* a step is sealed once, and so is a transcript, which makes the step's key and masks; the sealed bytes are kept by the
+  ledger and re-sent unchanged, never computed again;
 * a refusal is logged, costs nothing, and says which clause stood in the way.
 
 Not here: records, models, torch, engines, files. The gate takes values and returns a value.
@@ -31,6 +34,7 @@ from ...governance.policy.explain import denials
 from ...governance.policy.policy import Policy
 from ...governance.policy.request import Request
 from ...governance.signing.keys import SigningKey
+from ...privacy.accounting.accountant import event_cost
 from ...privacy.accounting.ledger import Ledger
 from ...privacy.accounting.plan import Plan
 from ...privacy.encryption import frame
@@ -60,6 +64,8 @@ from ..messages import (
 )
 from ..study import Stage
 from ..training.update import Update
+from .artefacts import artefact_of, charge_of
+from .facts import ARTEFACT
 from .sealed import Sealed
 from .stages import CapExceeded, exceeded
 
@@ -126,6 +132,7 @@ class Gate:
         self._ledger = ledger
         self._log = log
         self._clock = clock
+        self._transcripts: set[bytes] = set()  # under which something was sealed; a run ends with its process
 
     def decide(self, request: Request) -> Decision:
         """Decide and log, without sending: the site's policy, and the caps of the study's stage.
@@ -151,7 +158,7 @@ class Gate:
         """Send a control message. Raises ``Refused``, or ``ProtocolError`` for a body that is not a control message."""
         # 1. closed schema: no other type, no payload, so no data can pass
         if type(body) not in TELLABLE:
-            raise ProtocolError("NOT_TELLABLE", f"a {body.kind} message is not a control message")
+            raise ProtocolError("NOT_TELLABLE", f"a {type(body).__name__} is not a control message")
         # 2. decide
         if type(body) not in TELLABLE_WITHOUT_DECISION:
             if request is None:
@@ -168,24 +175,35 @@ class Gate:
     def disclose(
         self, update: Update, *, request: Request, plan: Plan, context: StepContext, stream: SecretStream
     ) -> Sealed:
-        """Send one step's clipped integer sum, noised, masked and encrypted.
+        """Send one step's clipped integer sum, noised, masked and encrypted: of gradients, counts or votes alike.
 
-        ``update.clipped.total`` is int64 of shape (plan.dimension,) in grid units. Raises ``Refused`` when the policy
-        denies, ``LedgerError`` when the step was not started or was sealed before, ``BadParametersError`` when the
-        cohort does not carry enough noise, ``BrokenLogError`` when the log cannot be written.
+        ``update.clipped.total`` is int64 of shape (plan.dimension,) in grid units; ``context.step`` counts the plan's
+        own disclosures. Raises ``Refused`` when the policy denies, ``LedgerError`` when the step was not started or was
+        sealed before, ``BadParametersError`` when the cohort does not carry enough noise, ``BrokenLogError`` when the
+        log cannot be written.
         """
+        artefact, charge = artefact_of(plan), charge_of(self._run, plan)
         if type(update) is not Update or update.plan != plan or update.step != context.step:
             raise ProtocolError("UPDATE_FOREIGN", "the update does not belong to this step and plan")
-        # 1. decide: policy, approvals, consent, stop; default deny
+        # 1. decide: policy, approvals, consent, stop; default deny; and on this very thing
         self.decide(request)
+        asked = request.get("transfer.artefacts")
+        if asked is None or asked.value != frozenset({artefact}):
+            raise ProtocolError("REQUEST_FOREIGN", f"what was decided on is not what is to leave: {artefact}")
         plan.check_sealing_rule(len(context.cohort))
-        # 2. charge: the step's cost moved from reserved to started before its data were touched
-        self._ledger.require_started(self._run, context.step)
+        # 2. charge: the step's cost moved from reserved to started before its data were touched, and is this one's
+        self._ledger.require_started(charge, context.step)
+        charged, order = self._ledger.charged(charge)
+        event = plan.event(len(context.cohort), context.step)
+        if event_cost(event, order) > charged:
+            raise ProtocolError("CHARGED_TOO_LITTLE", "this step costs more than was reserved for it")
+        if context.transcript in self._transcripts:
+            raise ProtocolError("TRANSCRIPT_SEALED", "something was sealed at this transcript: its masks would cancel")
         # 3. noise: added here, and its event is the one that was charged
         noised = add_share(
             update.clipped.total, plan, cohort=len(context.cohort), step=context.step, stream=stream
         )
-        if noised.event != plan.event(len(context.cohort), context.step):
+        if noised.event != event:
             raise ProtocolError("NOISE_NOT_AS_CHARGED", "the noise added is not the noise that was charged")
         # 4. seal: pack, mask, encrypt, sign; marked sealed in the transaction that marks it disclosed
         preset = PRESETS[plan.preset]
@@ -214,13 +232,15 @@ class Gate:
                 parts={"frame": frame.encode(ciphertext)},
             )
         )
-        self._ledger.disclose(self._run, context.step, sealed.to_bytes())
+        self._ledger.disclose(charge, context.step, sealed.to_bytes())
+        self._transcripts.add(context.transcript)
         # 5. log, durably
-        self._record(
-            "step.disclosed",
-            refs={"message": sealed.message.digest, "event": noised.event.digest(), "plan": plan.digest()},
-            data={"step": context.step, "cohort": len(context.cohort)},
-        )
+        refs = {"message": sealed.message.digest, "event": noised.event.digest(), "plan": plan.digest()}
+        where: dict[str, Value] = {"step": context.step, "cohort": len(context.cohort)}
+        if artefact == ARTEFACT:
+            self._record("step.disclosed", refs=refs, data=where)
+        else:
+            self._record("counts.disclosed", refs=refs, data={**where, "artefact": artefact})
         # 6. hand over
         return sealed
 

@@ -50,7 +50,7 @@ def divide(table: Table, sites: Sequence[str], *, share: int, test: Table | None
             raise BadInputError(
                 "SUBJECT_AT_TWO_SITES",
                 f"line {row.line}: the row's subject stands at another site as well",
-                "the guarantee is for people who are at one site; leave the rows of one site out, or name --subject",
+                "the draft is for people who are at one site; leave the rows of one site out, or name --subject",
             )
     # 2. the test set takes subjects whole
     public = {subject for subject in home if test is None and _draw("test", subject) * 100 < share}

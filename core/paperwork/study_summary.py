@@ -53,6 +53,7 @@ def _main(study: Study, language: Language) -> list[str]:
         say("study.people", language, unit=term("units", study.unit, language), subjects=people,
              records=study.records_per_subject),
         say("study.once", language, number=study.max_sites_per_subject),
+        *_several(study, language),
         say("study.consents", language, scope=study.legal_basis_scope),
         say(f"study.drop-{study.on_drop}", language, **drop),
         say("study.test", language, file=study.test_set.file, digest=study.test_set.digest),
@@ -74,6 +75,12 @@ def _main(study: Study, language: Language) -> list[str]:
              yearly=cost.yearly, threshold=study.roi_threshold),
         say("study.kept", language, years=study.audit_years),
     ]  # fmt: skip
+
+
+def _several(study: Study, language: Language) -> list[str]:
+    """What the bounds mean to a person at several sites, where there may be one."""
+    number = study.max_sites_per_subject
+    return [say("study.several", language, number=number)] if number > 1 else []
 
 
 def _study_runs(study: Study, language: Language) -> list[str]:

@@ -3,7 +3,7 @@
 Every check does what an attacker or an accident would do, on the real parts, in a temporary folder, and passes only
 when the attempt fails. It reads no study, no key and no record of the user's.
 
-Not here: long audits of the noise and of membership (they come with ``--deep``), and claims beyond the attempts made.
+Not here: long audits of noise, clipping and leakage (deep.py, with ``--deep``), and claims beyond the attempts made.
 """
 
 from __future__ import annotations

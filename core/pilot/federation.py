@@ -43,6 +43,7 @@ from ..site.site import Site
 from ..site.stops import STOPS, list_max_age
 from ..study import Study
 from ..training.features import Features
+from ..training.task import FeatureSource
 from ..training.tasks import Tasks
 
 Progress = Callable[[str, int, int], None]
@@ -79,7 +80,7 @@ class Federation:
         *,
         clock: Callable[[], datetime] = utc_now,
         progress: Progress = nothing_shown,
-        features: Features | None = None,
+        features: FeatureSource | None = None,
         wrap: Callable[[EmbeddedChannel], Channel] = lambda channel: channel,
     ) -> Federation:
         """Open all parties. What stands in a site's way is kept in ``problems``; what all share raises at once."""

@@ -98,6 +98,16 @@ class GroupResult(Strict):
         return self
 
 
+class MembershipFacts(Strict):
+    """A weak test: the AUC of telling training customers from test records by the loss, with 95 % bounds."""
+
+    customers: Annotated[int, Field(ge=1)]      # one record of each
+    others: Annotated[int, Field(ge=1)]         # records of the public test set
+    auc: Share
+    auc_low: Share
+    auc_high: Share
+
+
 class SiteFacts(Strict):
     """What of a site's lifetime budget is spent: before the first run of this pilot, and after the last."""
 
@@ -139,6 +149,7 @@ class RunRecord(Strict):
     steps: Steps
     protections: Mapping[str, bool]                                 # by Protection value
     coalition: tuple[tuple[int, Amount], ...]                       # (size of a coalition of observers, epsilon)
+    more_sites: tuple[int, Amount] | None = None  # (one site more than declared, epsilon of a person at so many)
     parameters: Annotated[int, Field(ge=1)]
     settings: tuple[tuple[str, str], ...]                           # public settings worth showing: name, value
     uplink_bytes_per_parameter: Amount                              # per site and step
@@ -147,6 +158,7 @@ class RunRecord(Strict):
     adapter: Digest | None
     result: MethodResult | None
     groups: tuple[GroupResult, ...] = ()
+    membership: MembershipFacts | None = None                       # where the data are public
     failure: str | None = None                                      # the code that the run ended with
 
     @model_validator(mode="after")

@@ -127,7 +127,7 @@ def _run_one(pilot: _Pilot, method: str) -> bool:
         publisher = federation.sites[min(result.state.cohort)]
         kept = publisher.folder.releases / run
         published = publish(publisher, kept)
-        scores, groups = evaluate_method(federation, method, published, pilot.test)
+        evaluated = evaluate_method(federation, method, published, pilot.test)
         seconds["evaluation"] = time.monotonic() - started
     except (CoreError, GovernanceError, PrivacyError, OSError) as error:
         dropped = isinstance(error, Refused) and error.code in DROPPED and federation.embedded.failures
@@ -151,7 +151,7 @@ def _run_one(pilot: _Pilot, method: str) -> bool:
     with _room(pilot):
         shutil.copytree(kept, pilot.out / "adapter" / method, dirs_exist_ok=True)
     clocked = Clocked(began, write_time(utc_now()), seconds)
-    pilot.note(run_facts(federation, result, published, scores, groups, clocked, cross_check=_cross_check(result)))
+    pilot.note(run_facts(federation, result, published, evaluated, clocked, cross_check=_cross_check(result)))
     if federation.study.personal_heads and method == methods_of(federation.study)[-1]:
         pilot.personal = personal_facts(federation, method)
     return True

@@ -77,6 +77,8 @@ def _view(facts: SummaryInput, summary: Summary, t: Words) -> dict[str, Any]:
         "sides": _side_by_side(summary, t),
         "second_opinion": _has_second_opinion(summary),
         "coalition": _coalition(summary, t),
+        "membership": _membership(summary, t),
+        "more_sites": _more_sites(summary, t),
         "protections": _protections(summary, t),
         "cohorts": _cohorts(summary, names, t),
         "value": _value_rows(summary, t),
@@ -159,6 +161,9 @@ def _budget_words(facts: SummaryInput, summary: Summary, t: Words) -> list[str]:
     if len(summary.runs) > 1:
         words.append(t(f"budget.together-{facts.unit}", epsilon=epsilon_text(summary.together.epsilon),
                        delta=delta_text(summary.together.delta)))
+    words.append(t(f"budget.relation-{facts.unit}"))
+    if facts.max_sites_per_subject > 1:
+        words.append(t("budget.explain-several", count=facts.max_sites_per_subject))
     return words
 
 
@@ -223,6 +228,30 @@ def _coalition(summary: Summary, t: Words) -> list[tuple[str, list[str], bool]]:
         cells = [epsilon_text(table[size]) if size in table else t("sides.absent") for table in tables]
         rows.append((label, cells, size == summary.observers))
     return rows
+
+
+def _membership(summary: Summary, t: Words) -> list[tuple[str, str, str, str]]:
+    """A run, whom it was tried on, and the figure with its bounds; nothing where customers' records are private."""
+    return [
+        (
+            known(t, "method-short", run.method),
+            t("membership.tried", customers=f"{test.customers:,}", others=f"{test.others:,}"),
+            score_text(test.auc),
+            bounds_text(test.auc_low, test.auc_high),
+        )
+        for run in summary.runs
+        if (test := run.membership) is not None
+    ]
+
+
+def _more_sites(summary: Summary, t: Words) -> str | None:
+    """What holds for a person at one site more than declared; None where there is no figure."""
+    figures = [(run, *run.more_sites) for run in summary.runs if run.more_sites is not None]
+    if not figures:
+        return None
+    each = [t("budget.of-run", method=known(t, "method-short", run.method), epsilon=epsilon_text(epsilon),
+              delta=delta_text(run.delta)) for run, _, epsilon in figures]
+    return t("coalition.more-sites", sites=figures[0][1], each=listed(each, t.language))
 
 
 def _protections(summary: Summary, t: Words) -> list[tuple[str, list[tuple[str, str, str]]]]:

@@ -15,16 +15,18 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from ...privacy.accounting.accountant import coalition_table
+from ...privacy.accounting.accountant import coalition_table, subject_figure
 from ...privacy.accounting.plan import Plan
 from ...privacy.budget import decimal_text
+from ...privacy.errors import BadParametersError
 from ..coordinator.coordinator import RunResult
 from ..site.joining import Considered
 from ..site.publish import Published
 from ..study import Study
 from .federation import Federation
-from .findings import GroupResult, MethodResult, RunFacts, StepRecord, Steps
+from .findings import RunFacts, StepRecord, Steps
 from .protections import protections_held, protections_of_failed
+from .scores import Evaluated
 from .site_report import SiteRun
 
 # A study's mapping of methods has no order of its own (what is signed is its canonical form, with sorted keys). The
@@ -51,8 +53,7 @@ def run_facts(
     federation: Federation,
     result: RunResult,
     published: Published,
-    scores: MethodResult,
-    groups: tuple[GroupResult, ...],
+    evaluated: Evaluated,
     clocked: Clocked,
     *,
     cross_check: float | None = None,
@@ -86,8 +87,9 @@ def run_facts(
         step_bytes=result.traffic.frame_bytes,
         seconds=shown(federation, clocked.seconds),
         adapter=published.adapter.digest,
-        result=scores,
-        groups=groups,
+        result=evaluated.result,
+        groups=evaluated.groups,
+        membership=evaluated.membership,
     )
 
 
@@ -136,9 +138,22 @@ def _of_plan(plan: Plan, *, cohort: int) -> dict[str, Any]:
         "epsilon_target": plan.epsilon,
         "delta": plan.delta,
         "coalition": tuple(coalition_table(plan, cohort)),
+        "more_sites": _more_sites(plan, cohort),
         "parameters": plan.dimension,
         "settings": settings,
     }
+
+
+def _more_sites(plan: Plan, cohort: int) -> tuple[int, float] | None:
+    """ε of a person at one site more than declared; None where nobody can be, or no figure is exact enough."""
+    sites = plan.sites_per_subject + 1
+    if sites > cohort:
+        return None
+    try:
+        epsilon = subject_figure(plan, cohort=cohort, observers=plan.observers, contributions=sites)
+    except BadParametersError:
+        return None
+    return sites, round_up(epsilon)
 
 
 def _history(path: Path) -> tuple[StepRecord, ...]:

@@ -7,6 +7,7 @@ Order of calls: ``read_test_set`` before anything is charged -> after each run `
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from ..data.dataset import TestSet
 from ..site.publish import Published
 from ..study import Study
 from .federation import Federation
-from .findings import GroupResult, MethodResult
+from .findings import GroupResult, MembershipFacts, MethodResult
+from .membership import membership_facts
 
 
 def read_test_set(study_folder: Path, study: Study) -> TestSet:
@@ -24,9 +26,16 @@ def read_test_set(study_folder: Path, study: Study) -> TestSet:
     return TestSet.load(study_folder / study.test_set.file, labels=study.labels, digest=study.test_set.digest)
 
 
-def evaluate_method(
-    federation: Federation, method: str, published: Published, test: TestSet
-) -> tuple[MethodResult, tuple[GroupResult, ...]]:
+@dataclass(frozen=True)
+class Evaluated:
+    """A published adapter on the public test set; ``membership`` where the customers' records are public, too."""
+
+    result: MethodResult
+    groups: tuple[GroupResult, ...]
+    membership: MembershipFacts | None
+
+
+def evaluate_method(federation: Federation, method: str, published: Published, test: TestSet) -> Evaluated:
     """The adapter on the public test set, as a whole and by product group; a site does this with what it holds."""
     from ..training.evaluation import evaluate
 
@@ -34,7 +43,8 @@ def evaluate_method(
     scores = federation.scores(method, published, test.texts)
     positive = test.positive(study.labels[1])
     whole = MethodResult.model_validate(evaluate(scores, positive).to_json(study.labels))
-    return whole, results_by_group(scores, positive, test.groups, study)
+    groups = results_by_group(scores, positive, test.groups, study)
+    return Evaluated(whole, groups, membership_facts(federation, published, scores, test))
 
 
 def results_by_group(

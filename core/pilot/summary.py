@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ...governance.language import Text
+from ...privacy.budget import Adjacency
 from .baselines import Baselines
 from .findings import (
     Ending,
@@ -100,6 +101,7 @@ class Summary(Strict):
     root: str
     study: str
     unit: str
+    adjacency: str
     observers: int
     runs: tuple[RunSummary, ...]
     not_begun: tuple[str, ...]                              # methods of the study that no run was begun for
@@ -130,7 +132,7 @@ def summarise(facts: SummaryInput) -> Summary:
     decision, reasons = go_rule(measures, failed, money, unfinished=_unfinished(runs, not_begun))
     return Summary(
         decision=decision, reasons=reasons, root=facts.root, study=facts.study, unit=facts.unit,
-        observers=facts.observers, runs=runs, not_begun=not_begun,
+        adjacency=Adjacency.ADD_OR_REMOVE_ONE.value, observers=facts.observers, runs=runs, not_begun=not_begun,
         together=Together(epsilon=sum(run.worst for run in runs), delta=sum((run.delta for run in runs), Decimal(0))),
         measures=measures, protections=_over_all(runs, failed),
         # a ledger's balance stays at its site, but for the example, whose data are public

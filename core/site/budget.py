@@ -19,6 +19,8 @@ from ...privacy.accounting.reading import Balance, read_balance
 from ...privacy.accounting.subjects import SubjectKey
 from ...privacy.budget import Adjacency, Budget, Unit
 from ..parties import state_folder
+from ..planning import expected_runs
+from ..study import Study
 from .papers import read_policy
 
 
@@ -35,10 +37,14 @@ class RunView:
 
 @dataclass(frozen=True)
 class BudgetView:
-    """Lifetime, spent (of the subject that has spent most) and runs. Epsilons are text with four places."""
+    """Lifetime, spent (of the subject that has spent most) and runs. Epsilons are text with four places.
+
+    ``order`` is 0 until there is a ledger: it is fixed when that is opened for a first study.
+    """
 
     site: str
     unit: str
+    adjacency: str
     epsilon_lifetime: str
     epsilon_spent: str
     delta: str
@@ -62,12 +68,15 @@ def policy_budget(policy: Policy) -> Budget:
     )
 
 
-def open_ledger(state: Path, policy: Policy) -> tuple[Ledger, SubjectKey, Budget, int]:
-    """The site's ledger under ``policy``; with the key of its subjects, the budget and the filter's order."""
+def open_ledger(state: Path, policy: Policy, study: Study) -> tuple[Ledger, SubjectKey, Budget, int]:
+    """The site's ledger under ``policy``; with the key of its subjects, the budget and the filter's order.
+
+    A new ledger counts at the order that suits ``study``, which is public and fixed before anything is spent.
+    """
     budget = policy_budget(policy)
     path = state / "ledger.sqlite"
-    # the order is fixed for a ledger's life, also when a later policy changes epsilon
-    order = Ledger.stored_order(path) or filter_order(budget)
+    # the order is fixed for a ledger's life, also when a later policy changes epsilon or another study comes
+    order = Ledger.stored_order(path) or filter_order(budget, expected_runs(study))
     subject_key = SubjectKey.load_or_create(state / "subject.key")
     ledger = Ledger.open(
         path,
@@ -99,6 +108,7 @@ def view_of(site: str, balance: Balance, budget: Budget) -> BudgetView:
     return BudgetView(
         site=site,
         unit=str(budget.unit),
+        adjacency=str(budget.adjacency),
         epsilon_lifetime=str(budget.epsilon),
         epsilon_spent=f"{spent:.4f}",
         delta=str(budget.delta),
@@ -115,7 +125,15 @@ def budget_view(study_folder: Path, site: str) -> BudgetView:
     if not (state / "ledger.sqlite").exists():
         budget = policy_budget(policy)
         return BudgetView(
-            site, str(budget.unit), str(budget.epsilon), "0.0000", str(budget.delta), filter_order(budget), 0, ()
+            site=site,
+            unit=str(budget.unit),
+            adjacency=str(budget.adjacency),
+            epsilon_lifetime=str(budget.epsilon),
+            epsilon_spent="0.0000",
+            delta=str(budget.delta),
+            order=0,
+            subjects=0,
+            runs=(),
         )
     budget = policy_budget(policy)
     order = Ledger.stored_order(state / "ledger.sqlite") or filter_order(budget)

@@ -11,8 +11,7 @@ Order of calls: ``SiteFolder.open`` → ``standing`` / ``request_for_plan`` per 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -30,15 +29,16 @@ from ...privacy.accounting.ledger import Ledger
 from ...privacy.accounting.plan import Plan
 from ...privacy.accounting.subjects import SubjectKey
 from ...privacy.budget import Budget
-from ...privacy.errors import LedgerError
 from ..data.dataset import Dataset
 from ..data.intake import BaseModelFacts
 from ..errors import BadInputError, Refused
+from ..gate.artefacts import artefact_of
 from ..gate.facts import Standing, request_for
-from ..messages import Join, LedgerHeadSeen, Offer
-from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, replace_file, state_folder
+from ..messages import Offer
+from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, state_folder
 from ..study import Study
 from .budget import begun, open_ledger, policy_budget
+from .heads import SeenHeads
 from .memory import accept_policy, accept_roster, stops_now
 from .papers import (
     Papers,
@@ -49,6 +49,7 @@ from .papers import (
     requester_is_known,
     study_approvals,
 )
+from .put_back import Clock, check_ledger
 
 
 @dataclass
@@ -68,6 +69,8 @@ class SiteFolder:
     log: AuditLog
     lock: StateLock
     clock: Callable[[], datetime]
+    acted: Clock
+    heads: SeenHeads
 
     @classmethod
     def open(
@@ -103,20 +106,25 @@ class SiteFolder:
         state = state_folder(study_folder, site)
         # 4. the log first: what cannot be logged must not happen
         log = AuditLog.open(state / LOG_NAME, origin=log_origin(papers.study.id, site), key=key)
-        # 5. a policy that no ledger can hold is not remembered, or nothing could be put in its place but a newer one
+        # 5. at no time before this site has acted: what has expired would count again
+        acted = Clock.of_log(site, state / LOG_NAME)
+        acted.check(clock())
+        # 6. a policy that no ledger can hold is not remembered, or nothing could be put in its place but a newer one
         policy_budget(papers.policy)
-        # 6. the roster and the policy: never an earlier one than this site ran under, and no other of the same version
+        # 7. the roster and the policy: never an earlier one than this site ran under, and no other of the same version
         accept_roster(log, study_folder, site, papers.roster, at=clock())
         accept_policy(log, study_folder, site, papers.policy, at=clock())
-        # 7. the ledger, under the policy's lifetime budget
-        ledger, subject_key, budget, order = open_ledger(state, papers.policy)
-        # 8. consent as the site holds it now
+        # 8. the ledger, under the policy's lifetime budget, at the order that suits the study; never one behind the log
+        ledger, subject_key, budget, order = open_ledger(state, papers.policy, papers.study)
+        check_ledger(site, ledger.balance(), log, state / LOG_NAME)
+        # 9. consent as the site holds it now
         register = ConsentRegister.open(state / "consent.sqlite")
         import_consents(register, study_folder / "sites" / site / "consent.jsonl")
         folder = cls(
-            site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, lock, clock
-        )
-        # 9. runs that a crash left open: what was started stays spent
+            site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, lock, clock,
+            acted, SeenHeads(state / "heads.json", site),
+        )  # fmt: skip
+        # 10. runs that a crash left open: what was started stays spent
         for run in ledger.close_orphans():
             folder.record("run.stopped", refs={"run": run}, data={"code": "ORPHAN_CLOSED"})
         return folder
@@ -159,6 +167,7 @@ class SiteFolder:
     ) -> Standing:
         """What the site itself knows now, for ``cohort`` (site ids). What has expired or was revoked counts no more."""
         now = self.clock()
+        self.acted.check(now)
         roster = self.roster
         roster.check_valid(now)
         check_base_model_signed(self.study_folder, self.papers.base_model, roster, now=now)
@@ -224,7 +233,9 @@ class SiteFolder:
             lifetime_fits=True,
         )
         # consent of the whole set is judged at the join; inside a run an empty set goes on sending charged noise
-        return self.request(_with_consent(standing), method=offer.method, action=action)
+        return request_for(
+            self.study, _with_consent(standing), method=offer.method, action=action, artefact=artefact_of(plan)
+        )
 
     def lifetime_fits(self, cost: int) -> bool:
         """Whether anybody's budget could still take ``cost``; nobody's is spent in a ledger without subjects."""
@@ -272,56 +283,6 @@ class SiteFolder:
     ) -> None:
         """Append one entry to this site's log, durably."""
         self.log.append(Entry(type=kind, party=self.site, at=self.clock(), refs=refs or {}, data=data or {}))
-
-    # -- ledger heads ----------------------------------------------------------------------------------------------
-
-    @property
-    def _heads_file(self) -> Path:
-        return self.study_folder / "sites" / self.site / "state" / "heads.json"
-
-    def heads_seen(self) -> dict[str, LedgerHeadSeen]:
-        """The latest ledger heads of other sites that this site has seen."""
-        if not self._heads_file.exists():
-            return {}
-        try:
-            content = json.loads(self._heads_file.read_text("utf-8"))
-            return {site: LedgerHeadSeen.model_validate(head) for site, head in content.items()}
-        except (ValueError, AttributeError):
-            raise BadInputError(
-                "HEADS_UNREADABLE",
-                f"{self.site}: the file of ledger heads seen is damaged",
-                hint="restore state/heads.json from a backup; without it a rolled-back ledger may go unnoticed",
-            ) from None
-
-    def remember_heads(self, heads: Mapping[str, LedgerHeadSeen]) -> None:
-        """Keep the latest heads of other sites, in one write; an older one than known is refused."""
-        seen = self.heads_seen()
-        for site, head in heads.items():
-            known = seen.get(site)
-            if known is not None and head.entries < known.entries:
-                raise Refused(
-                    "PEER_LEDGER_ROLLED_BACK",
-                    f"the ledger of '{site}' is behind a head that {self.site} has seen",
-                    hint="a restored or copied ledger must not run; its owner finds the newest one first",
-                    site=self.site,
-                )
-            if site != self.site:
-                seen[site] = head
-        text = json.dumps({name: value.model_dump() for name, value in sorted(seen.items())})
-        replace_file(self._heads_file, text.encode("utf-8"))
-
-    def check_own_head(self, witness: str, join: Join) -> None:
-        """Refuse to run behind a head of this site's own ledger that ``witness`` has seen."""
-        claimed = join.seen.get(self.site)
-        if claimed is None:
-            return
-        own = self.ledger.head()
-        if claimed.entries > own.entries or self.ledger.head_at(claimed.entries) != claimed.mac:
-            raise LedgerError(
-                "LEDGER_BEHIND",
-                f"{self.site}: '{witness}' saw this ledger at {claimed.entries} entries; here it has {own.entries}",
-                hint="a ledger restored from a backup forgets what was spent; find the newest copy",
-            )
 
 
 def import_consents(register: ConsentRegister, path: Path) -> None:

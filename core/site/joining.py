@@ -1,8 +1,9 @@
 """Before the first step at a site: offer -> own certificate of its plan -> decision -> join -> cohort -> run secret.
 
 Order of calls: ``consider`` (preflight and offer; decides before a record is read, reads records, reserves nothing),
-``join`` (reserves the whole run and draws keys), ``meet`` (verifies every join, sends ML-KEM ciphertexts),
-``exchange`` (pair keys; the lowest site draws the run secret), ``receive_secret`` (the others open it).
+``join`` (reserves the whole run and draws keys), ``meet`` (verifies every join and its own ledger, sends ML-KEM
+ciphertexts), ``exchange`` (the others' ledgers, pair keys; the lowest site draws the run secret), ``receive_secret``
+(the others open it).
 
 The run secret travels only under keys that two roster-signed joins authenticate: the coordinator cannot substitute its
 own (tests/attacks/test_substituted_run_secret.py).
@@ -10,6 +11,7 @@ own (tests/attacks/test_substituted_run_secret.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -29,6 +31,7 @@ from ..messages import Body, Join, Kem, Keyed, LedgerHeadSeen, Offer, Secret, Si
 from ..planning import plan_of
 from ..training.optimizer import OptimizerState
 from .folder import SiteFolder, rounded_up
+from .heads import Claim, answers, claims_about, judge_own, judge_peer
 from .life import check_may_start
 from .state import RunState, Transcript
 
@@ -147,7 +150,7 @@ def _tell_join(
         x25519=public.x25519.hex(),
         mlkem=public.mlkem.hex(),
         head=LedgerHeadSeen(entries=head.entries, mac=head.mac),
-        seen=folder.heads_seen(),
+        seen=folder.heads.seen(),
         policy=folder.policy.bytes_digest,
         dataset=commitment(folder.subject_key.fingerprint(f"run/{message.header.run}"), considered.dataset),
         epsilon=epsilon_text(considered.epsilon),
@@ -171,7 +174,7 @@ def meet(
     """Verify every join of the cohort and encapsulate to every site with a higher id."""
     publics: dict[str, JoinPublic] = {}
     digests: list[tuple[str, str]] = []
-    heads: dict[str, LedgerHeadSeen] = {}
+    joins: dict[str, Join] = {}
     for site in considered.offer.sites:
         # 1. signed by that site's roster key, for this run and this very offer
         received = SignedMessage.from_bytes(message.part(f"join:{site}"))
@@ -181,8 +184,9 @@ def meet(
             raise ProtocolError("JOIN_FOREIGN", f"what is listed for '{site}' is not its join of this run")
         if body.offer != offer.digest or body.plan != considered.plan.digest():
             raise ProtocolError("JOIN_FOREIGN", f"'{site}' joined another offer or plan")
-        # 2. nobody has seen this site's ledger further on than it is now
-        folder.check_own_head(site, body)
+        # 2. its ledger is not behind where this site saw it
+        if site != folder.site:
+            folder.heads.check_join(site, body.head)
         publics[site] = JoinPublic(bytes.fromhex(body.x25519), bytes.fromhex(body.mlkem))
         digests.append((site, received.digest))
         state.parts[site] = SitePart(
@@ -192,11 +196,14 @@ def meet(
             subjects=size_bucket(folder.study.subjects[site]),  # the declared public number, not a count
             epsilon=body.epsilon,
         )
-        heads[site] = body.head
+        joins[site] = body
     # 3. own join is among them unchanged
     if publics[folder.site] != state.join_keys.public:
         raise ProtocolError("JOIN_FOREIGN", "this site's own join was exchanged")
-    folder.remember_heads(heads)
+    state.joins = joins
+    # 4. this site's own ledger is where the others saw it
+    claims = claims_about(folder.site, joins, folder.roster)
+    _check_own_ledger(folder, state.run, claims, observers=considered.plan.observers)
     state.transcript = Transcript.begin(
         run=state.run, roster=folder.roster.fingerprint, offer=offer.digest, joins=digests
     )
@@ -206,16 +213,57 @@ def meet(
             ciphertext, shared = state.join_keys.encapsulate(publics[peer])
             state.pair_keys[peer] = _pair(folder.site, peer, state, publics[peer], shared)
             ciphertexts[peer] = ciphertext.hex()
-    return Kem(ciphertexts=ciphertexts), publics
+    return Kem(ciphertexts=ciphertexts, had=answers(claims, folder.ledger.head_at)), publics
+
+
+def _check_own_ledger(folder: SiteFolder, run: str, claims: Sequence[Claim], *, observers: int) -> None:
+    disputed = judge_own(
+        folder.site,
+        claims,
+        controller=folder.roster.party(folder.site).controller,
+        entries=folder.ledger.head().entries,
+        head_at=folder.ledger.head_at,
+        observers=observers,
+    )
+    if disputed:  # too few to be believed: whoever claims it is named, and the run goes on
+        folder.record(
+            "ledger.disputed",
+            refs={"run": run},
+            data={
+                "code": "HEAD_DISPUTED",
+                "witnesses": [claim.witness for claim in disputed],
+                "entries": [claim.head.entries for claim in disputed],
+            },
+        )
 
 
 def exchange(
-    folder: SiteFolder, message: SignedMessage, state: RunState, publics: dict[str, JoinPublic]
+    folder: SiteFolder,
+    message: SignedMessage,
+    state: RunState,
+    publics: dict[str, JoinPublic],
+    *,
+    observers: int,
 ) -> Secret:
-    """Decapsulate from every site with a lower id; the lowest site draws the run secret and wraps it for each other."""
+    """Decapsulate from every site with a lower id; the lowest site draws the run secret and wraps it for each other.
+
+    Before that, every other's ledger must be the one that was seen; only then are the joins' heads remembered.
+    """
+    bodies = {peer: _from_peer(folder, message, f"kem:{peer}", peer, state, Kem) for peer in state.cohort}
+    for peer in sorted(set(state.cohort) - {folder.site}):
+        judge_peer(
+            folder.site,
+            peer,
+            claims_about(peer, state.joins, folder.roster),
+            controller=folder.roster.party(peer).controller,
+            joined=state.joins[peer].head,
+            answered=bodies[peer].had,
+            observers=observers,
+        )
+    folder.heads.remember({peer: join.head for peer, join in state.joins.items()})
     for peer in state.cohort:
         if peer < folder.site:
-            body = _from_peer(folder, message, f"kem:{peer}", peer, state, Kem)
+            body = bodies[peer]
             ciphertext = body.ciphertexts.get(folder.site)
             if ciphertext is None:
                 raise ProtocolError("KEM_MISSING", f"'{peer}' sent no ciphertext for this site")

@@ -94,7 +94,9 @@ class Site:
             case "cohort":
                 body, self._publics = joining.meet(self.folder, message, state, tools.considered, self._offered())
             case "kems":
-                body = joining.exchange(self.folder, message, state, self._publics)
+                body = joining.exchange(
+                    self.folder, message, state, self._publics, observers=tools.plan.observers
+                )
             case _:
                 body = joining.receive_secret(self.folder, message, state)
         state.agreed += 1

@@ -23,6 +23,7 @@ from ...governance.canonical import canonical_bytes
 from ...governance.provenance.provenance import SitePart, StepPart
 from ...privacy.keys.runkeys import JoinKeys, RunSecret
 from ..errors import ProtocolError
+from ..messages import Join
 from ..parties import make_private_folder, replace_file
 from ..training.optimizer import OptimizerState
 
@@ -103,6 +104,7 @@ class RunState:
     finished: bool = False
     completed: int = 0
     abandoned: int = 0
+    joins: dict[str, Join] = field(default_factory=dict)
     parts: dict[str, SitePart] = field(default_factory=dict)
     history: list[StepPart] = field(default_factory=list)
 

@@ -159,7 +159,7 @@ def _apply(message: SignedMessage, state: RunState, tools: StepTools) -> None:
     step = state.step
     folder = tools.folder
     opened = open_previous(
-        message, state, plan=tools.plan, roster=folder.roster, site=folder.site, remember=folder.remember_heads
+        message, state, plan=tools.plan, roster=folder.roster, site=folder.site, remember=folder.heads.remember
     )
     if step == 0:
         return

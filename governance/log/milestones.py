@@ -1,11 +1,11 @@
 """What a log says without being opened: whose it is, and, by an index, the last milestone of a type.
 
 For: which roster a site accepted last, where a study stands by its runs, which stops it has honoured, under which
-key a log was begun. Not for: evidence, which is what ``AuditLog`` signs and ``fsck`` recomputes; nothing here is
-verified beyond what opening the log did.
+key a log was begun, and up to what time. Not for: evidence, which is what ``AuditLog`` signs and ``fsck`` recomputes;
+nothing here is verified beyond what opening the log did.
 
-Order of calls: ``AuditLog.open`` keeps the index; ``last_entries(path, types)``, ``all_entries(path, kind)`` and
-``key_of(path)`` read, also while the log is open.
+Order of calls: ``AuditLog.open`` keeps the index; ``last_entries(path, types)``, ``all_entries(path, kind)``,
+``key_of(path)`` and ``newest_time(path)`` read, also while the log is open.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
-from ..errors import BrokenLogError, Refused
+from ..errors import BadSignatureError, BrokenLogError, Refused
+from ..signing.envelope import read_time
 from .entries import ENTRY_VERSION, Entry, EntryType
 from .merkle import damaged
 
@@ -38,6 +40,10 @@ _IS_ONE = f"{_TYPE} IN ({', '.join(repr(kind + _AFTER) for kind in map(str, INDE
 INDEX = f"CREATE INDEX IF NOT EXISTS entries_milestones ON entries ({_TYPE}) WHERE {_IS_ONE};"
 ALL = f"SELECT i, body FROM entries WHERE {_IS_ONE} AND {_TYPE} = ? ORDER BY i DESC"  # noqa: S608  fixed text
 QUERY = f"{ALL} LIMIT 1"
+# A time is the first field of an entry and always written in UTC, so the order of texts is the order of times.
+_AT = '{"at":"'
+_FROM_TIME = f"substr(CAST(body AS TEXT), {len(_AT) + 1})"
+NEWEST = f"SELECT MAX(substr({_FROM_TIME}, 1, instr({_FROM_TIME}, '\"') - 1)) FROM entries"  # noqa: S608  fixed text
 
 
 def key_of(path: Path) -> str:
@@ -52,6 +58,22 @@ def key_of(path: Path) -> str:
     except sqlite3.Error as error:
         raise damaged("a log cannot be read") from error
     return str(row[0]) if row else ""
+
+
+def newest_time(path: Path) -> datetime | None:
+    """The latest time (aware, UTC) that any entry of the log at ``path`` claims; ``None`` of an empty log.
+
+    Raises:
+        BrokenLogError: LOG_DAMAGED, ENTRY_MALFORMED.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            (newest,) = connection.execute(NEWEST).fetchone()
+        return None if newest is None else read_time(newest)
+    except sqlite3.Error as error:
+        raise damaged("a log cannot be read") from error
+    except BadSignatureError as error:
+        raise BrokenLogError("ENTRY_MALFORMED", "a log holds an entry without a time", "run fsck on it") from error
 
 
 def last_entries(path: Path, types: Iterable[str]) -> dict[str, tuple[int, Entry]]:

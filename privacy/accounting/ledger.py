@@ -2,7 +2,7 @@
 
 For: one site's budget over all runs, processes and restarts.
 Not for: what a step costs (``accountant.py``), whose fingerprint a row is (``subjects.py``), or whether an old copy was
-put back: a ledger cannot know that. Its head travels in every frame; ``head_at`` lets core compare.
+put back: a ledger cannot know that. Its head travels in every join and frame; ``head_at`` lets core compare.
 
 Order of calls: ``Ledger.open`` → ``close_orphans`` → ``reserve`` (whole run, before data are touched) → each step
 ``start`` (before data are touched), ``disclose`` (before the result is visible), ``settle`` → ``close``.
@@ -36,7 +36,6 @@ from .journal import (
     History,
     Journal,
     LedgerHead,
-    admitted_to,
     check_tables,
     connect,
     damaged,
@@ -50,8 +49,8 @@ FINGERPRINT_BYTES = 32
 LARGEST_COST = 2**60  # sums of costs stay exact in SQLite's signed 64 bits
 LONGEST_RUN_NAME = 200
 
-_ADMIT = """
-insert into admitted select subject, :run from asked where :cost <= :cap - (
+_LEAVE_OUT = """
+delete from asked where :cost > :cap - (
   select coalesce(sum(run.step_cost * run.charged), 0)
   from admitted join run using (run) where admitted.subject = asked.subject)
 """
@@ -127,17 +126,18 @@ class Ledger:
                 raise LedgerError("RUN_EXISTS", "this run was reserved before", "name it anew")
             self._db.execute("delete from asked")
             self._db.executemany("insert into asked values (?)", ((subject,) for subject in sorted(asked)))
-            row = (run, step_cost, steps, steps)
-            self._db.execute("insert into run values (?, ?, ?, ?, 0, 0, 0, 'open')", row)
             # 2. Admitted is who can pay for every step of it, whatever happens later.
-            self._db.execute(_ADMIT, {"run": run, "cost": step_cost * steps, "cap": self._cap})
-            admitted = admitted_to(self._db, run)
+            self._db.execute(_LEAVE_OUT, {"cost": step_cost * steps, "cap": self._lowest_cap()})
+            admitted = [bytes(subject) for (subject,) in self._db.execute("select subject from asked order by subject")]
             if not admitted:
                 raise BudgetExceededError(
                     "BUDGET_EXHAUSTED",
                     "no subject of this data set has enough privacy budget left for this run",
                     "the budget is for life; a smaller epsilon or fewer steps may still fit",
                 )
+            row = (run, step_cost, steps, steps)
+            self._db.execute("insert into run values (?, ?, ?, ?, 0, 0, 0, 'open')", row)
+            self._db.execute("insert into admitted select subject, ? from asked", (run,))
             self._journal.append(
                 "reserved", run=run, step_cost=step_cost, steps=steps, admitted=fingerprints_digest(admitted)
             )
@@ -169,6 +169,17 @@ class Ledger:
         """
         with self._transaction():
             self._started_step(run, step)
+
+    def charged(self, run: str) -> tuple[int, int]:
+        """What each step of an open run was charged, in ledger units, and the Rényi order that they count in.
+
+        Raises:
+            LedgerError: ``RUN_UNKNOWN``, ``RUN_CLOSED``.
+        """
+        with self._transaction():
+            self._open_run(run)
+            row = self._db.execute("select step_cost, renyi_order from run, life where run = ?", (run,)).fetchone()
+        return int(row[0]), int(row[1])
 
     def disclose(self, run: str, step: int, sealed: bytes) -> None:
         """Durable before anything can be seen: marks the step and keeps the bytes that may be sent for it.
@@ -233,7 +244,7 @@ class Ledger:
     def balance(self) -> Balance:
         """What was spent, for this site's own eyes."""
         with self._transaction():
-            return balance_of(self._db, self._cap)
+            return balance_of(self._db, self._lowest_cap())
 
     def head(self) -> LedgerHead:
         """The number of entries and the MAC of the last: goes into every frame header."""
@@ -269,6 +280,11 @@ class Ledger:
                         self._db.execute("rollback")
             except sqlite3.Error as error:
                 raise refusal(error) from error
+
+    def _lowest_cap(self) -> int:
+        """Its own, or a lower one under which the ledger was opened since: a policy that narrowed holds for all."""
+        (latest,) = self._db.execute("select cap from life").fetchone()
+        return min(self._cap, int(latest))
 
     def _open_run(self, run: str) -> tuple[int, int]:
         """Steps reserved and last step started, of an open run."""

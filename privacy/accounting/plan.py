@@ -23,7 +23,7 @@ from typing import Any
 
 from ..budget import MAXIMUM_EPSILON, Adjacency, Unit, decimal_text, parse_decimal, value_digest
 from ..errors import BadParametersError
-from ..event import NoiseEvent
+from ..event import LARGEST_CONTRIBUTIONS, NoiseEvent
 from ..mechanism.rounding import (
     FIELD_WIDTHS,
     MAXIMUM_GRID_BOUND,
@@ -122,6 +122,7 @@ class Plan:
             ("a plan's packing is not known", self.preset not in list(FIELD_WIDTHS)),
             ("a plan wants more sites at least than there are", self.minimum_sites > self.sites),
             ("a plan's subjects are at more sites than there are", self.sites_per_subject > self.sites),
+            ("a plan's subjects are at too many sites", self.sites_per_subject > LARGEST_CONTRIBUTIONS),
             ("a plan's cells are not names, one a coordinate", not self._cells_named()),
             ("a plan's grid is too fine for 64-bit sums", self.grid_bound_squared >= MAXIMUM_GRID_BOUND**2),
             (

@@ -39,15 +39,21 @@ def second_opinion(plan: Plan, *, cohort: int, observers: int) -> SecondOpinion:
 
     Raises:
         BadParametersError: ``NO_SUCH_COHORT``; ``NOISE_TOO_SMALL`` when no noise is left beside the observers' own;
-            ``NO_SECOND_OPINION`` where the other accountant's grid fails, as it is known to on some inputs.
+            ``NO_SECOND_OPINION`` where the other accountant's grid fails, as it is known to on some inputs, and for
+            sampled subjects at several sites, of whom it knows nothing.
     """
     variance = (cohort - observers) * plan.share_variance(cohort) - CERTIFICATE_VARIANCE
     if variance <= 0:
         raise BadParametersError("NOISE_TOO_SMALL", "this noise is too narrow to account for", "refuse this plan")
+    if plan.sites_per_subject > 1 and plan.sampling_rate != 1:
+        raise BadParametersError(
+            "NO_SECOND_OPINION", "the other accountant knows subjects of one site only", "the certificate stands alone"
+        )
     from opacus.accountants import PRVAccountant
 
     accountant = PRVAccountant()
-    noise = math.sqrt(variance / plan.grid_bound_squared)
+    # at full batch a subject's vectors are always all there: one shift as long as all of them
+    noise = math.sqrt(variance / plan.grid_bound_squared) / plan.sites_per_subject
     accountant.history = [(noise, float(plan.sampling_rate), plan.total_steps)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of its own coarse grid; the error is stated above

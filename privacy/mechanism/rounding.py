@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,7 @@ class GridChoice:
     inflation: float
 
 
+@lru_cache(maxsize=64)  # asked for every subject of every step: exact fractions were a quarter of a probe's step
 def grid_bound_squared(grid: int, dimension: int) -> int:
     """C_grid² = ⌈u² + d/4 + √(2 ln 10⁹)(u + √d/2)⌉ in exact arithmetic, so that every site has the same
     integer.

@@ -110,7 +110,7 @@ class Attack:
             "balance": site.folder.ledger.balance(),
             "ledger": site.folder.ledger.head(),
             "log": told,
-            "heads": site.folder.heads_seen(),
+            "heads": site.folder.heads.seen(),
         }
         if state is not None:
             standing["place"] = (state.step, state.step_cohort, state.cohort, state.step_transcript, state.step_sealed)

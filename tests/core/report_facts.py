@@ -11,6 +11,7 @@ from sekisho.core.pilot.findings import (
     ClassResult,
     GroupResult,
     MeasureInput,
+    MembershipFacts,
     MethodResult,
     Protection,
     RunFacts,
@@ -93,6 +94,8 @@ def run(method: str = "probe", **changes: object) -> RunFacts:
         "adapter": "sha256:" + ("cd" if probe else "7e") * 32,
         "result": result(0.812, 0.764, (214, 545)) if probe else result(0.831, 0.779, (226, 548)),
         "groups": groups(0.0 if probe else 0.018),
+        "membership": MembershipFacts(customers=1000, others=993, auc=0.512 if probe else 0.521,
+                                      auc_low=0.487 if probe else 0.496, auc_high=0.537 if probe else 0.546),
     }
     return RunFacts(**{**values, **changes})
 
@@ -105,7 +108,7 @@ def failed_run(method: str = "lora", **changes: object) -> RunFacts:
                          for n in (1, 2, 3)),
         "protections": {"budget": True, "noise": True, "log": True},
         "uplink_bytes_per_parameter": 0.0, "step_bytes": 0, "adapter": None, "result": None, "groups": (),
-        "cross_check": None, "failure": "COHORT_TOO_SMALL",
+        "membership": None, "cross_check": None, "failure": "COHORT_TOO_SMALL",
     }
     return run(method, **{**values, **changes})
 

@@ -53,6 +53,7 @@ from sekisho.governance.errors import BrokenLogError, GovernanceError
 from sekisho.governance.log.auditlog import AuditLog
 from sekisho.governance.log.entries import Entry
 from sekisho.governance.policy.request import Fact, Request
+from sekisho.privacy.accounting.accountant import step_cost
 from sekisho.privacy.accounting.ledger import Ledger
 from sekisho.privacy.accounting.plan import Plan
 from sekisho.privacy.encryption import bfv, frame
@@ -71,7 +72,7 @@ from ..federation.study_folder import SITES
 
 SITE = "hana"
 DIMENSION = 17
-STEPS, COST = 3, 1000
+STEPS = 3
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 DIGEST = "sha256:" + "0" * 64
 HEAD = LedgerHeadSeen(entries=1, mac="00")
@@ -164,11 +165,15 @@ def desk_of(
     clock: Clock | None = None,
     stage: Stage | None = None,
     earlier_runs: int = 0,
+    cost: int | None = None,
 ) -> Desk:
     run = f"run-{hashlib.sha256(str(folder.log.size).encode()).hexdigest()[:12]}"
     plan = plan_of(folder.study, "probe", dimension=DIMENSION)
     ledger, log = ledger or folder.ledger, log or folder.log
-    ledger.reserve(run, step_cost=COST, steps=plan.total_steps, subjects=[bytes(32)])
+    order = ledger.balance().order
+    cost = step_cost(plan, observers=plan.observers, order=order) if cost is None else cost
+    subject = hashlib.sha256(run.encode()).digest()  # of this run alone, so that no other has spent its budget
+    ledger.reserve(run, step_cost=cost, steps=plan.total_steps, subjects=[subject])
     if started:
         ledger.start(run, 1)
     gate = Gate(
@@ -393,14 +398,14 @@ def test_an_update_of_another_step_plan_or_type(desk: Desk) -> None:
 
 
 class ForgetfulPlan(Plan):
-    """Draws a quarter of the noise, and remembers the right event when it is compared."""
+    """Draws a quarter of the noise, and remembers the right event when it is charged and compared."""
 
     asked = 0
 
     def event(self, cohort: int, step: int, *, observers: int | None = None) -> NoiseEvent:
         event = super().event(cohort, step, observers=observers)
         ForgetfulPlan.asked += 1
-        return dataclasses.replace(event, variance=event.variance // 4) if ForgetfulPlan.asked == 1 else event
+        return dataclasses.replace(event, variance=event.variance // 4) if ForgetfulPlan.asked == 2 else event
 
 
 def test_noise_that_is_not_the_noise_that_was_charged(desk: Desk) -> None:
@@ -489,7 +494,7 @@ def test_a_log_that_fails_at_the_last_moment_lets_nothing_out_and_forgets_no_cha
 
 def test_a_ledger_that_cannot_be_written_lets_nothing_out(folder: SiteFolder, tmp_path: Path) -> None:
     ledger = Ledger.open(
-        tmp_path / "ledger.sqlite", dataset="d", budget=folder.budget, order=8, cap=10**9, key=bytes(32)
+        tmp_path / "ledger.sqlite", dataset="d", budget=folder.budget, order=8, cap=2**50, key=bytes(32)
     )
     desk = desk_of(folder, ledger=ledger)
     size, balance, head = desk.log.size, ledger.balance(), ledger.head()

@@ -148,7 +148,7 @@ def test_what_may_be_left_out_has_a_written_default() -> None:
         (("minimum_sites",), 4, "STUDY_COHORT"),
         (("observers",), 2, "STUDY_COHORT"),
         (("observers",), 0, "BAD_VALUE"),
-        (("max_sites_per_subject",), 2, "STUDY_SITES_PER_SUBJECT"),
+        (("max_sites_per_subject",), 4, "STUDY_SITES_PER_SUBJECT"),
         (("unit",), "record", "STUDY_UNIT"),
         (("unit",), "household", "BAD_VALUE"),
         (("adjacency",), "replace-one", "BAD_VALUE"),

@@ -10,6 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # what the tests here share lies
 
 import study_folder
 
+from .history import History
+
 
 @pytest.fixture(scope="session")
 def signed_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -19,3 +21,13 @@ def signed_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def study(signed_study: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(signed_study, tmp_path / "study"))
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> History:
+    return History.make(tmp_path_factory.mktemp("history"))
+
+
+@pytest.fixture
+def history(made_once: History, tmp_path: Path) -> History:
+    return made_once.copied(tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -97,38 +96,6 @@ def test_an_approval_that_is_revoked_in_the_middle_stops_the_next_step(study: Pa
             federation.run("probe")
         assert caught.value.code == "APPROVALS_MISSING"
         assert [entry["data"]["step"] for entry in entries(federation, "ame", "step.started")] == [1]
-    finally:
-        federation.close()
-
-
-def test_a_ledger_put_back_from_a_backup_is_refused_by_those_who_saw_it_further_on(study: Path, tmp_path: Path) -> None:
-    ledger = study / "sites" / "hana" / "state" / "ledger.sqlite"
-    backup = tmp_path / "backup.sqlite"
-
-    class BackingUp(Recording):
-        def post(self, site: str, message: bytes, ttl: float) -> int:
-            if site == "hana" and SignedMessage.from_bytes(message).body.kind == "cohort":
-                shutil.copy(ledger, backup)
-                for suffix in ("-wal", "-shm"):
-                    if Path(f"{ledger}{suffix}").exists():
-                        shutil.copy(f"{ledger}{suffix}", f"{backup}{suffix}")
-            return super().post(site, message, ttl)
-
-    federation = open_federation(study, BackingUp)
-    try:
-        federation.run("probe")
-    finally:
-        federation.close()
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{ledger}{suffix}").unlink(missing_ok=True)
-        if Path(f"{backup}{suffix}").exists():
-            shutil.copy(f"{backup}{suffix}", f"{ledger}{suffix}")
-    federation = open_federation(study)
-    try:
-        with pytest.raises(Refused) as caught:
-            federation.run("probe")
-        assert caught.value.code in {"PEER_LEDGER_ROLLED_BACK", "SITE_MISSING"}
-        assert not entries(federation, "ame", "step.started")[4:]
     finally:
         federation.close()
 

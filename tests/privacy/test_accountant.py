@@ -15,7 +15,6 @@ from dp_accounting import dp_event
 from dp_accounting.rdp import rdp_privacy_accountant
 from numpy.typing import NDArray
 
-from sekisho.privacy.accounting import accountant
 from sekisho.privacy.accounting.accountant import (
     build_plan,
     calibrate,
@@ -28,6 +27,7 @@ from sekisho.privacy.accounting.accountant import (
     step_cost,
     worst_certificate,
 )
+from sekisho.privacy.accounting.loss import loss_epsilon
 from sekisho.privacy.accounting.plan import Plan
 from sekisho.privacy.budget import COST_PER_NAT, Adjacency, Budget, Unit, nats
 from sekisho.privacy.errors import BadParametersError
@@ -121,7 +121,7 @@ def test_a_gaussian_certificate_would_be_below_the_truth() -> None:
     for plan, cohort in ONE_STEP:
         sigma = math.sqrt((cohort - 1) * plan.share_variance(cohort) / plan.grid_bound_squared)
         reserved = 0.99 * float(plan.delta)
-        epsilon = accountant._loss_epsilon(sigma, reserved, 1, float(plan.sampling_rate))
+        epsilon = loss_epsilon(sigma, reserved, 1, float(plan.sampling_rate))
         with_one, without = _worst_pair(plan, cohort)
         broken += max(true_delta(with_one, without, epsilon), true_delta(without, with_one, epsilon)) > reserved
     assert broken
@@ -258,9 +258,9 @@ def test_a_budget_of_five_admits_exactly_two_pilots() -> None:
 def test_calibration_is_rounded_up_and_not_by_much(epsilon: str, steps: int, rate: str) -> None:
     sigma = calibrate(epsilon=Decimal(epsilon), delta=DELTA, steps=steps, sampling_rate=Decimal(rate))
     assert round(sigma, 4) == sigma
-    reached = accountant._loss_epsilon(sigma, 0.99e-5, steps, float(rate))
+    reached = loss_epsilon(sigma, 0.99e-5, steps, float(rate))
     assert float(epsilon) * 0.999 <= reached <= float(epsilon)
-    assert accountant._loss_epsilon(sigma * 0.999, 0.99e-5, steps, float(rate)) > float(epsilon)
+    assert loss_epsilon(sigma * 0.999, 0.99e-5, steps, float(rate)) > float(epsilon)
 
 
 def test_the_worked_example() -> None:

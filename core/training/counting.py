@@ -1,0 +1,62 @@
+"""How many of a site's people a state judges rightly: subjects -> outcomes -> one clipped integer sum, for the gate.
+
+For: a validation on records of subjects that admitted it, under a plan of counts. Not here: who that is
+(data/eligible.py), what it costs (privacy/mechanism/counts.py), noise and sealing (gate/gate.py), reading the result
+(privacy/mechanism/opened.py).
+
+Order of calls: as of ``train_step``, whose rules hold: nobody's vector depends on anybody else, and nothing raises
+because of what a record holds. A score that is not finite counts nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...privacy.accounting.plan import Plan
+from ...privacy.gradients.clipping import clipped_integer_sum
+from ...privacy.mechanism.counts import CountDomain, subject_counts, validation_outcomes
+from ...privacy.mechanism.randomness import SecretStream
+from ..errors import ProtocolError
+from .evaluation import THRESHOLD
+from .training import TrainingData
+from .update import Update
+
+SUBJECT_LABEL = b"sekisho/counting/subject/v1/"
+CLASSES = 2  # labels are zeros and ones
+
+
+def count_step(
+    data: TrainingData,
+    subjects: Collection[str],
+    vector: NDArray[np.float64],
+    *,
+    domain: CountDomain,
+    plan: Plan,
+    step: int,
+    stream: SecretStream,
+) -> Update:
+    """Disclosure ``step`` of ``plan``: all ``subjects`` judged at the public state ``vector`` (float64 [d]).
+
+    ``domain`` is ``validation`` of the two classes, the negative one first. ``stream`` is secret and fresh for this
+    step. Nobody at all gives a sum of zeros. Raises ``ProtocolError`` SUBJECT_UNKNOWN, PLAN_FOREIGN.
+    """
+    if plan.cells != domain.cells or len(domain.cells) != 2 * CLASSES or plan.sampling_rate != 1:
+        raise ProtocolError("PLAN_FOREIGN", "the plan is not one of these counts")
+    if not data.rows_of.keys() >= set(subjects):
+        raise ProtocolError("SUBJECT_UNKNOWN", "a subject is to be counted that did not join")
+    counted = sorted(subjects)
+    places = [data.rows_of[subject] for subject in counted]
+    rows = np.concatenate([np.zeros(0, dtype=np.int64), *places])
+    scores = data.task.scores(data.rows[rows], vector) if rows.size else np.zeros(0)
+    predicted = np.where(np.isfinite(scores), scores > THRESHOLD, np.nan)
+    vectors = subject_counts(
+        domain,
+        validation_outcomes(data.labels[rows], predicted, classes=CLASSES),
+        np.repeat(np.arange(len(counted), dtype=np.int64), [len(own) for own in places]),
+        len(counted),
+    )
+    streams = [stream.derive(SUBJECT_LABEL + subject.encode("utf-8")) for subject in counted]
+    return Update(clipped_integer_sum(vectors, plan=plan, streams=streams), plan, step, cells=domain.cells)

@@ -1,0 +1,211 @@
+"""Counts and votes as disclosures: a domain of cells, a bound for each subject, and a plan like that of any other sum.
+
+For: figures about people that have to leave a site, such as how many of them a model judges rightly. A count is one
+    vector a subject, of norm at most 1, in a plan with C = 1 and a full batch; ledger, certificate, noise shares,
+    masks and opening are those of a gradient.
+Not for: reading what was opened (``opened.py``), noise, or deciding whether counts may leave (core/gate).
+
+Order of calls: ``validation(...)`` → ``counts_plan`` → (reserved and started) → ``validation_outcomes`` →
+``subject_counts`` → ``clipped_integer_sum`` → the gate. For a vote: ``votes_plan`` → ``local_vote`` → the gate.
+
+A subject weighs at most 1 whatever it holds: each of its r records adds 1/r to one cell, so the entries of its vector
+are at least 0 and sum to at most 1, and its norm is at most 1 = C. What a record holds raises nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..accounting.accountant import build_plan
+from ..accounting.plan import Plan
+from ..budget import Unit, value_digest
+from ..errors import BadParametersError
+from ..gradients.clipping import ClippedSum
+
+UNKNOWN = -1  # the cell of a record that counts nowhere
+WEIGHT = Decimal(1)  # C: what one subject may move; counts are read in subjects
+MAXIMUM_CELLS = 256  # noise grows with every cell that is added up, so finer domains have no reader
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,57}")  # six fewer than a plan's cell has: "-right" and "-wrong" are added
+
+
+@dataclass(frozen=True)
+class CountDomain:
+    """What is counted: ``cells`` in an order that is fixed, because a vector has no names. ``name`` is for people.
+
+    Raises:
+        BadParametersError: ``BAD_DOMAIN``.
+    """
+
+    name: str
+    cells: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        unique = len(set(self.cells)) == len(self.cells)
+        if not _NAME.fullmatch(self.name) or not unique or not 1 <= len(self.cells) <= MAXIMUM_CELLS:
+            raise BadParametersError("BAD_DOMAIN", "a count has no name, no cells, or one of them twice")
+
+    def digest(self) -> str:
+        """ "sha256:<hex>" over name and cells."""
+        return value_digest({"name": self.name, "cells": list(self.cells)})
+
+
+def validation(*classes: str) -> CountDomain:
+    """How many are judged rightly and wrongly, by true class; plain lower-case names, in the order of their numbers.
+
+    Raises:
+        BadParametersError: ``BAD_DOMAIN`` for a name that a plan cannot carry.
+    """
+    if not classes or not all(_NAME.fullmatch(name) for name in classes):
+        raise BadParametersError(
+            "BAD_DOMAIN", "a class of a validation has no plain name", "lower-case letters, digits and hyphens"
+        )
+    return CountDomain("validation", tuple(f"{name}-{how}" for name in classes for how in ("right", "wrong")))
+
+
+def votes() -> CountDomain:
+    """How many sites accept. One cell: a vote that moved from one of two cells to the other would move by √2, not 1."""
+    return CountDomain("votes", ("accept",))
+
+
+def counts_plan(
+    domain: CountDomain,
+    *,
+    epsilon: Decimal,
+    delta: Decimal,
+    disclosures: int,
+    sites: int,
+    minimum_sites: int,
+    observers: int,
+    subjects: Sequence[int],
+    unit: Unit = Unit.SUBJECT,
+    sites_per_subject: int = 1,
+) -> Plan:
+    """The plan of ``disclosures`` counts over ``domain`` that keep (ε, δ) together, as :func:`build_plan` makes it.
+
+    Args:
+        disclosures: how often these counts leave; each is one step. A count that fails is not repeated: there is no
+            allowance, so a repetition has to be among them.
+        subjects: declared public numbers N_i of units, one a site.
+
+    Raises:
+        BadParametersError: the codes of ``build_plan``.
+    """
+    return build_plan(
+        unit=unit,
+        epsilon=epsilon,
+        delta=delta,
+        steps=disclosures,
+        allowance=0,
+        sampling_rate=Decimal(1),
+        clipping_norm=WEIGHT,
+        dimension=len(domain.cells),
+        sites=sites,
+        minimum_sites=minimum_sites,
+        observers=observers,
+        subjects=subjects,
+        records_per_subject=1,  # of weight: all records of a subject are looked at, and together weigh as one
+        sites_per_subject=sites_per_subject,
+        cells=domain.cells,
+    )
+
+
+def votes_plan(
+    *,
+    epsilon: Decimal,
+    delta: Decimal,
+    disclosures: int,
+    sites: int,
+    minimum_sites: int,
+    observers: int,
+    unit: Unit = Unit.SUBJECT,
+    sites_per_subject: int = 1,
+) -> Plan:
+    """The plan of votes that sites compute from their own records: one vote a site, so sums stay small.
+
+    A few votes under the noise that one subject needs say little: five sites at ε = 1 have a standard error of
+    nearly five votes. Where a decision can be taken on opened counts, that is free (``opened.vote_on``).
+
+    Raises:
+        BadParametersError: the codes of ``build_plan``.
+    """
+    return counts_plan(
+        votes(),
+        epsilon=epsilon,
+        delta=delta,
+        disclosures=disclosures,
+        sites=sites,
+        minimum_sites=minimum_sites,
+        observers=observers,
+        subjects=[1] * sites,
+        unit=unit,
+        sites_per_subject=sites_per_subject,
+    )
+
+
+def validation_outcomes(
+    actual: NDArray[np.float64], predicted: NDArray[np.float64], *, classes: int
+) -> NDArray[np.int64]:
+    """int64[n]: each record's cell in ``validation`` of that many classes; UNKNOWN where nothing can be said of it.
+
+    Args:
+        actual: float64[n], the number of the true class, 0 … classes − 1.
+        predicted: float64[n], that of the judged one; not finite or no class at all counts nowhere.
+
+    Raises:
+        BadParametersError: ``BAD_COUNTS`` when the shapes do not fit.
+    """
+    if actual.ndim != 1 or predicted.shape != actual.shape:
+        raise BadParametersError("BAD_COUNTS", "true and judged classes do not belong together")
+    known = np.isin(actual, np.arange(classes)) & np.isin(predicted, np.arange(classes))
+    cells = np.full(actual.shape, UNKNOWN, dtype=np.int64)
+    cells[known] = 2 * actual[known].astype(np.int64) + (actual[known] != predicted[known])
+    return cells
+
+
+def subject_counts(
+    domain: CountDomain, cell_of_row: NDArray[np.int64], subject_of_row: NDArray[np.int64], count: int
+) -> NDArray[np.float64]:
+    """float64[count, cells]: each of a subject's r records adds 1/r to its cell; records of no cell add to none.
+
+    Whole numbers are added and divided once, so neither the order of rows nor anybody else's rows move a bit.
+
+    Args:
+        cell_of_row: int64[n]; whatever is not 0 … cells − 1 counts nowhere.
+        subject_of_row: int64[n], the subject (0 … count − 1) of each row. A subject without rows weighs nothing.
+
+    Raises:
+        BadParametersError: ``BAD_COUNTS`` when the shapes or the subjects do not fit.
+    """
+    rows = cell_of_row.shape[0] if cell_of_row.ndim == 1 else -1
+    whole = np.issubdtype(cell_of_row.dtype, np.integer)
+    outside = subject_of_row.size > 0 and not 0 <= subject_of_row.min() <= subject_of_row.max() < count
+    if subject_of_row.shape != (rows,) or not whole or outside:
+        raise BadParametersError("BAD_COUNTS", "cells and subjects do not belong together")
+    known = (cell_of_row >= 0) & (cell_of_row < len(domain.cells))
+    tallies = np.zeros((count, len(domain.cells)), dtype=np.int64)
+    np.add.at(tallies, (subject_of_row[known], cell_of_row[known]), 1)
+    records = np.bincount(subject_of_row, minlength=count)
+    return tallies / np.maximum(records, 1)[:, np.newaxis]
+
+
+def local_vote(accept: bool, *, plan: Plan) -> ClippedSum:
+    """A site's vote that it computed from its own records: one grid-exact vector of norm 0 or C for the whole site.
+
+    One subject that comes or goes may turn the vote, and so moves the site's vector by at most C: what it moves is
+    bounded, although the vote is no sum over subjects. So it is charged to every subject of the site. The vote has
+    to be a function of the records alone, or of them and public figures.
+
+    Raises:
+        BadParametersError: ``BAD_COUNTS`` for a plan that is not one of votes.
+    """
+    if plan.cells != votes().cells or plan.sampling_rate != 1:
+        raise BadParametersError("BAD_COUNTS", "a vote needs a plan of votes", "use votes_plan")
+    total = np.array([plan.grid if accept else 0], dtype=np.int64)
+    return ClippedSum(total=total, subjects=0, truncated=0)

@@ -1,0 +1,131 @@
+"""Every mistake in the tables is made in a copy of the product, and the tests that are named for it find it.
+
+``make test`` looks at the tables alone: every edit still has its one place in the source. ``make proof`` makes the
+mistakes. A mutant counts as caught if every test that is named for it fails, by its own assertion (or where the product
+refuses to go on, by that very sentence), and says what the table says; the same tests pass without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .books import CHARGES, WITNESSES
+from .counts import COUNT_MUTANTS
+from .figures import FIGURES
+from .mutant import Edit, Mutant, sources
+from .noise import NOISE
+from .records import RECORD_MUTANTS
+from .training import TRAINING_MUTANTS
+from .workbench import Workbench
+
+ROOT = Path(__file__).parents[2]
+TABLES = (*NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES)
+MUTANTS = {mutant.name: mutant for mutant in TABLES}
+
+# What has to be among them, by the beginning of its name.
+PROMISED = (
+    "noise off", "noise halved", "T = 0", "share scaled with C instead of C_grid",
+    "scaled by the minimum instead of the cohort", "clip off", "clip per record", "rounding after the sum",
+    "shuffled batches", "truncated Poisson sample", "seed reuse across steps", "noise from the training seed",
+    "dropout from the training seed", "length-sorted ragged micro-batches", "division by the realised batch",
+    "empty step not charged", "charge after disclosure", "re-seal instead of re-send", "refund of a disclosed step",
+    "sigma rounded down", "Gaussian PLD without the slack", "63-bit table",
+)  # fmt: skip
+
+# For the workbench's own tests: a quick test, and an edit of what it looks at that changes nothing.
+STREAM = "privacy/mechanism/randomness.py"
+STREAM_TEST = "tests/privacy/test_randomness.py::test_the_stream_is_chacha20"
+ZERO_NONCE = "_COUNTER_AND_NONCE = bytes(16)"
+IDLE = Mutant("nothing", (Edit(STREAM, ZERO_NONCE, ZERO_NONCE + "  # zero"),), (STREAM_TEST,), "assert stream.bytes")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
+    bench = Workbench(ROOT, tmp_path_factory.mktemp("mutants") / "tree")
+    yield bench
+    bench.close()
+
+
+# --- the tables
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_every_edit_has_its_one_place_and_leaves_python(name: str) -> None:
+    for file, (right, wrong) in sources(ROOT, MUTANTS[name]).items():
+        assert right != wrong
+        compile(wrong, file, "exec")
+
+
+@pytest.mark.parametrize("node", sorted({node for mutant in TABLES for node in mutant.caught_by}))
+def test_every_named_test_is_there(node: str) -> None:
+    file, name = node.partition("[")[0].split("::")
+    assert f"\ndef {name}(" in (ROOT / file).read_text("utf-8")
+
+
+def test_names_are_not_used_twice_and_all_that_was_promised_is_there() -> None:
+    assert len(MUTANTS) == len(TABLES)
+    assert [promised for promised in PROMISED if not any(name.startswith(promised) for name in MUTANTS)] == []
+    assert all(mutant.caught_by and mutant.says for mutant in MUTANTS.values())
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        Edit(STREAM, "text that is nowhere", ""),
+        Edit(STREAM, "return", ""),
+        Edit(STREAM, ZERO_NONCE, ZERO_NONCE),
+    ],
+    ids=["nowhere", "in several places", "unchanged"],
+)
+def test_a_mutant_that_would_test_nothing_is_refused(edit: Edit) -> None:
+    with pytest.raises(ValueError, match=STREAM):
+        sources(ROOT, Mutant("", (edit,), (STREAM_TEST,), ""))
+
+
+# --- the workbench: what it must not take for caught
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(
+    ("wrong", "test", "says", "complaint"),
+    [
+        (IDLE.edits[0].wrong, STREAM_TEST, IDLE.says, "did not fail but passed"),
+        ("_COUNTER_AND_NONCE = bytes(8)", STREAM_TEST, IDLE.says, "failed otherwise than by"),
+        ("_COUNTER_AND_NONCE = b'1' * 16", STREAM_TEST, "assert something else", "failed for another reason than"),
+        ("_COUNTER_AND_NONCE =", STREAM_TEST, IDLE.says, "did not fail but missing"),
+        ("_COUNTER_AND_NONCE = b'1' * 16", STREAM_TEST + "s", IDLE.says, "did not fail but missing"),
+    ],
+    ids=["a test that passes", "an error", "another assertion", "a syntax error", "a test that is not there"],
+)
+def test_what_is_not_caught_is_not_taken_for_caught(
+    bench: Workbench, wrong: str, test: str, says: str, complaint: str
+) -> None:
+    (said,) = bench.complaints(Mutant("", (Edit(STREAM, ZERO_NONCE, wrong),), (test,), says))
+    assert complaint in said
+    assert (bench.root / STREAM).read_text("utf-8") == (ROOT / STREAM).read_text("utf-8")
+
+
+@pytest.mark.proof
+def test_the_copy_is_what_is_tested(bench: Workbench) -> None:
+    wrong = Edit(STREAM, ZERO_NONCE, "_COUNTER_AND_NONCE = b'1' * 16")
+    assert bench.complaints(Mutant("", (wrong,), (STREAM_TEST,), IDLE.says)) == []
+
+
+# --- the mutants
+
+
+@pytest.mark.proof
+def test_without_a_mutant_every_named_test_passes(bench: Workbench) -> None:
+    nodes = sorted({node for mutant in MUTANTS.values() for node in mutant.caught_by})
+    outcomes = bench.outcomes(nodes)
+    assert {node: outcome for node, outcome in outcomes.items() if outcome.status != "passed"} == {}
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_mutant_is_caught(bench: Workbench, name: str) -> None:
+    complaints = bench.complaints(MUTANTS[name])
+    assert not complaints, "\n".join(complaints)
