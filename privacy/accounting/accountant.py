@@ -35,6 +35,9 @@ from .plan import HONEST_REMAINDER, Plan, expected_sample
 from .renyi import LARGEST_ORDER, conversion, divergence
 
 SAMPLER_DELTA_SHARE = Decimal("0.01")  # of δ, reserved for the distance between the sampler and the exact Gaussian
+# What a draw is charged beside its step, so that no life has more draws than its cap has units: a thousand steps of a
+# million coordinates at ten sites pay 0.01 nats, and δ's reserve covers a lifetime ε of up to 28 at δ = 1e-5.
+UNITS_PER_DRAW = 1
 KAPPA = 1.1e-34  # 2·exp(−2π²η²) at η² = 4, rounded up
 
 
@@ -188,7 +191,8 @@ def _certified(plan: Plan, cohort: int, observers: int, contributions: int) -> f
         sigma, _loss_delta(plan.delta), plan.total_steps, float(plan.sampling_rate), contributions
     )
     epsilon = loss + _discreteness(plan, cohort)
-    _check_sampler(plan, cohort, epsilon)
+    draws = plan.total_steps * plan.dimension * cohort
+    _check_sampler(plan.delta, draws, epsilon, "fewer steps or more noise")
     return epsilon
 
 
@@ -242,8 +246,14 @@ def filter_order(budget: Budget, expected: Sequence[ExpectedRun] = ()) -> int:
 
 
 def filter_cap(budget: Budget, order: int) -> int:
-    """The most, in ledger units, that may be spent at ``order`` so that (ε, δ) holds; 0 if nothing may."""
-    return cap_from_nats(_cap_nats(budget, order))
+    """The most, in ledger units, that may be spent at ``order`` so that (ε, δ) holds; 0 if nothing may.
+
+    Raises:
+        BadParametersError: ``SAMPLER_NOT_EXACT_ENOUGH`` where δ's reserve does not cover the draws that it pays for.
+    """
+    cap = cap_from_nats(_cap_nats(budget, order))
+    _check_sampler(budget.delta, cap // UNITS_PER_DRAW, float(budget.epsilon), "a smaller lifetime epsilon")
+    return cap
 
 
 def step_cost(plan: Plan, *, observers: int, order: int) -> int:
@@ -262,6 +272,7 @@ def event_cost(event: NoiseEvent, order: int) -> int:
 
     At integer orders the discrete Gaussian's divergence is the Gaussian's own formula (review, 3a), Poisson
     sampling included; shares add (2α − 1)/(α − 1)·τd (review, 3b), and 3κd where ``given_up`` is used.
+    Each draw costs ``UNITS_PER_DRAW`` more: what a life's sampler may be off by is then bounded by its cap.
 
     Raises:
         BadParametersError: ``UNKNOWN_EVENT``, ``BAD_ORDER``.
@@ -277,7 +288,8 @@ def event_cost(event: NoiseEvent, order: int) -> int:
         given_up=CERTIFICATE_VARIANCE / event.grid_bound_squared,
     )
     distance = (_tau(event.variance, event.cohort) + 3 * KAPPA) * event.dimension
-    return cost_from_nats(spread + (2 * order - 1) / (order - 1) * distance)
+    draws = event.dimension * event.cohort
+    return cost_from_nats(spread + (2 * order - 1) / (order - 1) * distance) + UNITS_PER_DRAW * draws
 
 
 def filter_epsilon(cost: int, order: int, delta: Decimal) -> float:
@@ -306,13 +318,12 @@ def _discreteness(plan: Plan, cohort: int) -> float:
     return 2 * plan.total_steps * plan.dimension * (tau + 3 * KAPPA)
 
 
-def _check_sampler(plan: Plan, cohort: int, epsilon: float) -> None:
-    """The reserved share of δ must cover (1 + e^ε) times the sampler's total variation over the whole run."""
-    draws = plan.total_steps * plan.dimension * cohort
-    reserved = float(plan.delta * SAMPLER_DELTA_SHARE)
-    if math.log(draws * SAMPLER_TOTAL_VARIATION) + max(0.0, epsilon) + math.log(2) > math.log(reserved):
+def _check_sampler(delta: Decimal, draws: int, epsilon: float, hint: str) -> None:
+    """The reserved share of δ must cover (1 + e^ε) times the sampler's total variation over so many draws."""
+    reserved = float(delta * SAMPLER_DELTA_SHARE)
+    if math.log(max(1, draws) * SAMPLER_TOTAL_VARIATION) + max(0.0, epsilon) + math.log(2) > math.log(reserved):
         raise BadParametersError(
             "SAMPLER_NOT_EXACT_ENOUGH",
             "for so large an epsilon the noise tables are not exact enough",
-            "fewer steps or more noise",
+            hint,
         )

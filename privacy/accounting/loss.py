@@ -25,12 +25,16 @@ SIGMA_DIGITS = 4  # noise multipliers are rounded UP at this decimal
 LOSS_INTERVAL = 1e-3  # of the discretised privacy loss; pessimistic, and within 0.04 % of 1e-4
 LOSS_INTERVAL_SMALL = 2.0  # below this ε the interval shrinks in proportion, or at ε = 0.5 it would cost 0.3 %
 LOSS_INTERVAL_LARGE = 30.0  # above this ε it grows in proportion, so that tables stay small
+LARGEST_TABLE = 2e5  # values of one step's loss; narrow noise with a large δ would ask for a hundred times that
+TAIL = 10  # standard deviations of the noise, beyond which dp_accounting counts a loss as infinite (e^−50)
 MIXTURE_STEPS = 100  # the interval's price grows with steps and its square: with fewer steps a mixture's is wider
 CALIBRATION_TOLERANCE = 1e-4  # calibration stops when ε is used to within 0.01 %
 LARGEST_SIGMA = 1e6
-# dp_accounting inverts a mixture's loss to within η = 1e-6 and reads δ(ε) there, which is at most the true one.
-# The slope of the loss is at most s/σ² and the density at most 0.4/σ, so a step is short by at most 0.2·s·η²/σ³.
-INVERSION_ERROR = 4e-13  # 0.2·η², doubled
+SMALLEST_SIGMA = 0.02  # one full-batch step of it has ε ≈ 1,500, above every target; narrower, floats overflow
+SMALLEST_EPSILON = 0.01  # a target or a rough figure below counts as this, or the loss's table would have no end
+# How dp_accounting inverts a mixture's loss: to within η; and where a loss is within w of its limit, at infinity.
+INVERSION_STEP = 1e-6  # η
+INVERSION_WINDOW, INVERSION_LEAST_WINDOW = 1e-5, 1e-8  # w: a share of the limit, and this much more
 
 
 @lru_cache(maxsize=256)
@@ -44,16 +48,19 @@ def loss_epsilon(sigma: float, delta: float, steps: int, rate: float, contributi
         BadParametersError: ``TOO_MANY_CONTRIBUTIONS``; ``NOISE_TOO_SMALL`` where the numerical error is not below δ.
     """
     check_contributions(contributions)
-    rough = quick_epsilon(sigma, delta, steps, rate, contributions)
+    rough = max(quick_epsilon(sigma, delta, steps, rate, contributions), SMALLEST_EPSILON)
     # Building a mixture's table takes seconds; composing it, next to nothing.
     wider = 1.0 if contributions == 1 or rate == 1 else math.sqrt(max(1.0, MIXTURE_STEPS / steps))
+    shift = contributions * math.sqrt(steps if rate == 1 else 1) / sigma
+    least = shift * (shift / 2 + TAIL) / LARGEST_TABLE
     while True:
         interval = LOSS_INTERVAL * max(wider * min(1.0, rough / LOSS_INTERVAL_SMALL), rough / LOSS_INTERVAL_LARGE)
+        interval = max(interval, least)
         epsilon = _composed(sigma, delta, steps, rate, contributions, interval)
         # The quick bound may be far off for a mixture, and the interval then too wide: once more, from what was found.
-        if interval <= wider * LOSS_INTERVAL or epsilon > rough / 2:
+        if interval <= max(wider * LOSS_INTERVAL, least) or epsilon > rough / 2:
             return epsilon
-        rough = epsilon
+        rough = max(epsilon, SMALLEST_EPSILON)
 
 
 def _composed(
@@ -72,7 +79,7 @@ def _composed(
             sigma, sampling_prob=rate, value_discretization_interval=interval
         )
         return float(loss.self_compose(steps).get_epsilon_for_delta(delta))
-    left = delta - steps * contributions * INVERSION_ERROR / sigma**3
+    left = delta - steps * _shortfall(sigma, rate, contributions)
     if left <= 0:
         raise BadParametersError("NOISE_TOO_SMALL", "this noise is too narrow to certify", "refuse this plan")
     counts = range(contributions + 1)
@@ -83,6 +90,22 @@ def _composed(
         value_discretization_interval=interval,
     )
     return float(loss.self_compose(steps).get_epsilon_for_delta(left))
+
+
+def _shortfall(sigma: float, rate: float, contributions: int) -> float:
+    """What dp_accounting's mixture may be short of in one step, as mass of an infinite loss; doubled, for its floats.
+
+    It reads δ(ε) = P(L > ε) − e^ε Q(L > ε) at a wrong place, hence never above the true δ(ε), short by at most
+    f(x)·(s/σ²)·η²/2 (the density, times the loss's slope, over η), and at infinity by w·P₀(L within w of its limit).
+    Mass e at infinity makes 1 − (1 − e)(1 − δ) of δ, so e is the shortfall over 1 − δ(ε) = P(L ≤ ε) + e^ε Q(L > ε).
+    The density is e^ε times Q's, and either Q(L > ε) ≥ ½, or x is less than s into P's tail, whose hazard is at most
+    (0.8 + s/σ)/σ: so is the quotient. In T steps the masses add up to at most T·e, whatever the losses are.
+    """
+    misplaced = (0.8 + contributions / sigma) / sigma * contributions / sigma**2 * INVERSION_STEP**2 / 2
+    # P₁/P₀ ≥ (1 − q)^s (1 + s·q/(1 − q)·e^((x − ½)/σ²)): within w of the limit this must be below e^w
+    window = INVERSION_WINDOW * -contributions * math.log1p(-rate) + INVERSION_LEAST_WINDOW
+    edge = 0.5 + sigma**2 * math.log(math.expm1(window) * (1 - rate) / (contributions * rate))
+    return 2 * (misplaced + window * 0.5 * math.erfc(-edge / (sigma * math.sqrt(2))))
 
 
 def check_contributions(contributions: int) -> None:
@@ -115,17 +138,23 @@ def noise_for(epsilon: float, delta: float, steps: int, rate: float, contributio
     check_contributions(contributions)
 
     def log_miss(sigma: float) -> float:
-        return math.log(max(loss_epsilon(sigma, delta, steps, rate, contributions), 1e-9) / epsilon)
+        try:
+            found = loss_epsilon(sigma, delta, steps, rate, contributions)
+        except BadParametersError:  # too narrow to certify: whatever its ε is, it is too much
+            found = math.e * epsilon
+        return math.log(max(found, 1e-9) / epsilon)
 
     high = 0.1
-    while quick_epsilon(high, delta, steps, rate, contributions) > epsilon:
+    while quick_epsilon(high, delta, steps, rate, contributions) > epsilon or log_miss(high) > 0:
         high *= 1.05
         if high > LARGEST_SIGMA:
             raise BadParametersError("NO_SUCH_NOISE", "no noise reaches this epsilon", "a larger epsilon")
     miss_high = log_miss(high)
-    low = high * math.exp(miss_high)  # ε falls at least as fast as 1/σ, nearly always
+    low = max(high * math.exp(miss_high), SMALLEST_SIGMA)  # ε falls at least as fast as 1/σ, nearly always
     while (miss_low := log_miss(low)) <= 0:
-        high, miss_high, low = low, miss_low, low * 0.8
+        if low == SMALLEST_SIGMA:
+            return Fraction(str(SMALLEST_SIGMA))  # δ alone covers it: with less noise no more could be shown
+        high, miss_high, low = low, miss_low, max(low * 0.8, SMALLEST_SIGMA)
     miss, side = miss_high, 0
     while not -CALIBRATION_TOLERANCE <= miss <= 0 and high - low > 10**-SIGMA_DIGITS:
         middle = low * (high / low) ** (miss_low / (miss_low - miss_high))

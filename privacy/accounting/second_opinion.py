@@ -17,7 +17,8 @@ from ..errors import BadParametersError
 from ..mechanism.rounding import CERTIFICATE_VARIANCE
 from .plan import Plan
 
-ERROR = 0.01  # of ε, what Opacus itself asks for by default
+ERROR = 0.01  # what Opacus itself asks for by default: of ε where that is below one, and of one above
+LEAST_ERROR = 1e-4  # finer, and its grid would not fit
 DELTA_ERROR = 1e-3  # of δ, the same
 
 
@@ -59,9 +60,13 @@ def second_opinion(plan: Plan, *, cohort: int, observers: int) -> SecondOpinion:
         warnings.simplefilter("ignore")  # it warns of its own coarse grid; the error is stated above
         delta = float(plan.delta)
         try:
-            epsilon = float(accountant.get_epsilon(delta, eps_error=ERROR, delta_error=delta * DELTA_ERROR))
+            error = ERROR
+            epsilon = float(accountant.get_epsilon(delta, eps_error=error, delta_error=delta * DELTA_ERROR))
+            if epsilon < 1:
+                error = max(ERROR * epsilon, LEAST_ERROR)
+                epsilon = float(accountant.get_epsilon(delta, eps_error=error, delta_error=delta * DELTA_ERROR))
         except (RuntimeError, ValueError):
             raise BadParametersError(
                 "NO_SECOND_OPINION", "the other accountant has no figure for this plan", "the certificate stands alone"
             ) from None
-    return SecondOpinion(epsilon, 2 * ERROR)
+    return SecondOpinion(epsilon, 2 * error)

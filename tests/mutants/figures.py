@@ -15,6 +15,9 @@ ACCOUNTANT_TESTS = "tests/privacy/test_accountant.py"
 CLOSED_FORM = f"{ACCOUNTANT_TESTS}::test_at_full_batch_the_certificate_agrees_with_the_closed_form"
 ROUNDED = "tests/privacy/test_rounded_against_the_spender.py"
 SEVERAL = "tests/privacy/test_two_sites.py"
+MIXTURES = "tests/privacy/test_several_sites.py"
+CERTIFICATES = "tests/privacy/test_certificate.py"
+LIFE = "tests/privacy/test_life.py"
 
 FIGURES = (
     Mutant(
@@ -132,5 +135,48 @@ FIGURES = (
         (f"{SEVERAL}::test_a_plan_for_two_sites_keeps_its_target_with_twice_the_noise",),
         "in build_plan",
         stopped="the plan does not keep its own target",
+    ),
+    Mutant(
+        "several sites certified as one where people are sampled",
+        (Edit(LOSS, "    if contributions == 1:\n        loss = ", "    if True:\n        loss = "),),
+        (f"{CERTIFICATES}::test_no_certificate_for_several_sites_is_below_the_truth[2-0.1-4.0-0.00001-1]",),
+        "assert true_delta(",
+    ),
+    Mutant(
+        "several sites charged as one where people are sampled",
+        (Edit(RENYI, "    if contributions == 1:\n        # x", "    if True:\n        # x"),),
+        (f"{MIXTURES}::test_a_cost_covers_both_directions_of_the_discrete_mechanism[2-2-0.3]",),
+        "assert cost >=",
+    ),
+    # Where nothing is given up for discreteness the first direction is the larger; beside a coarse grid the second is.
+    Mutant(
+        "only one direction charged to a person at several sites",
+        (Edit(RENYI, "return max(added, _removed(", "return max(added, 0 * _removed("),),
+        (f"{LIFE}::test_the_second_direction_is_charged_where_it_is_the_larger",),
+        "assert cost >=",
+    ),
+    Mutant(
+        "inversion error dropped",
+        (Edit(LOSS, "left = delta - steps * _shortfall(sigma, rate, contributions)", "left = delta"),),
+        (f"{LIFE}::test_a_certificate_pays_for_what_the_library_is_short_of",),
+        "DID NOT RAISE",
+    ),
+    Mutant(
+        "inversion near the limit of the loss dropped",
+        (Edit(LOSS, "return 2 * (misplaced + window", "return 2 * (misplaced + 0 * window"),),
+        (f"{LIFE}::test_the_library_is_short_by_no_more_than_is_paid_for[0.1]",),
+        "<= paid",
+    ),
+    Mutant(
+        "the sampler of a whole life left out",
+        (Edit(ACCOUNTANT, "_check_sampler(budget.delta, cap // UNITS_PER_DRAW,", "(budget.delta, cap,"),),
+        (f"{LIFE}::test_a_lifetime_that_the_sampler_cannot_keep_is_refused[29-0.00001]",),
+        "DID NOT RAISE",
+    ),
+    Mutant(
+        "draws that cost nothing, so that nothing bounds them",
+        (Edit(ACCOUNTANT, "+ UNITS_PER_DRAW * draws", "+ 0 * draws"),),
+        (f"{LIFE}::test_no_life_has_more_draws_than_its_cap_pays_for",),
+        "assert cost >=",
     ),
 )

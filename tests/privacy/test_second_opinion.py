@@ -47,6 +47,15 @@ def test_a_certificate_that_forgot_a_tenth_of_the_steps_is_contradicted() -> Non
     assert second_opinion(made, cohort=5, observers=1).contradicts(too_low)
 
 
+def test_at_a_small_epsilon_a_fifth_too_little_is_contradicted() -> None:
+    """The other accountant's error is a share of ε where that is below one; of one, it would hide a fifth of 0.1."""
+    made = dataclasses.replace(plan("1", "0.5", 30), steps=1, allowance=0)
+    own, other = certificate(made, cohort=5, observers=1), second_opinion(made, cohort=5, observers=1)
+    assert own < 0.3
+    assert other.contradicts(0.8 * own) and other.contradicts(0.97 * own) and not other.contradicts(own)
+    assert other.slack <= 0.021 * own
+
+
 def test_of_a_person_at_two_sites_it_speaks_only_where_it_can() -> None:
     """At full batch two vectors are one of twice the length; sampled, Opacus has no such mechanism."""
     made = dataclasses.replace(plan("3", "1", 60), sites_per_subject=2)
