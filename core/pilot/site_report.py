@@ -128,6 +128,7 @@ def _view(facts: SiteReportInput, t: Words) -> dict[str, Any]:
         ],
         "excluded": _excluded(facts, t),
         "ledger_chart": bars(t("site.ledger-chart"), [spent], maximum=1.0),
+        "relation": t(f"budget.relation-{facts.unit}"),
         "most": epsilon_text(facts.spent_most),
         "least": epsilon_text(facts.spent_least),
         "cap": f"({plain_text(facts.lifetime_epsilon)}, {delta_text(facts.lifetime_delta)})",

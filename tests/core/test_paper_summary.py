@@ -50,9 +50,9 @@ def test_whose_consents_which_weights_and_which_test_records_are_shown(language:
 
 
 def test_what_all_runs_cost_together_is_shown_where_there_are_several() -> None:
-    told = "All runs together, for whoever sees all results: at most epsilon 6.0 (delta 0.00002) a person"
-    assert told in shown(PAPER, "en")
-    assert "全実行の結果を見る者に対する合計：1人あたり最大ε=6.0（δ=0.00002）" in shown(PAPER, "ja")
+    told = "for whoever sees all results: at most epsilon 6.0 (delta 0.00002) a person (all records added or removed)"
+    assert f"All runs together, {told}" in shown(PAPER, "en")
+    assert "結果を見る者に対する合計：1人あたり（その全記録の有無について）最大ε=6.0（δ=0.00002）" in shown(PAPER, "ja")
     text = (EXAMPLE / "study-full.yaml").read_text("utf-8")
     one = replace(PAPER, content=Study.parse(text.encode("utf-8"), "study.yaml"), text=text)
     assert "All runs together" not in shown(one, "en") and "合計" not in shown(one, "ja")
@@ -60,8 +60,16 @@ def test_what_all_runs_cost_together_is_shown_where_there_are_several() -> None:
 
 def test_a_guarantee_for_records_is_not_shown_as_one_for_people() -> None:
     paper = changed(("unit: subject", "unit: record"), ("records_per_subject: 6", "records_per_subject: 1"))
-    assert "(delta 0.00001) a record in one run" in shown(paper, "en") and ") a person" not in shown(paper, "en")
-    assert "記録1件あたり最大ε=3.0" in shown(paper, "ja") and "1人あたり最大ε" not in shown(paper, "ja")
+    english, japanese = shown(paper, "en"), shown(paper, "ja")
+    assert "(delta 0.00001) a record (added or removed) in one run" in english and ") a person" not in english
+    assert "記録1件あたり（その有無について）最大ε=3.0" in japanese and "1人あたり" not in japanese
+
+
+def test_a_person_at_several_sites_is_told_what_the_bounds_count() -> None:
+    paper = changed(("max_sites_per_subject: 1 ", "max_sites_per_subject: 2 "))
+    assert "count what one person has at up to 2 sites together" in shown(paper, "en")
+    assert "最大2か所にあるものとして合算する" in shown(paper, "ja")
+    assert "sites together" not in shown(PAPER, "en") and "合算する" not in shown(PAPER, "ja")
 
 
 def test_a_head_of_each_sites_own_is_shown_or_its_absence() -> None:

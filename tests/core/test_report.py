@@ -199,6 +199,28 @@ def test_epsilon_is_shown_for_every_size_of_a_coalition_of_each_run() -> None:
             assert f">{epsilon_text(epsilon)}<" in html
 
 
+def test_what_holds_at_one_site_more_than_declared_stands_beside_the_coalitions() -> None:
+    told_of = told(facts(runs=(run("probe", more_sites=(2, 6.7049)), run("lora", more_sites=(2, 6.713)))))
+    after = told_of[told_of.index("If parties join forces") :]
+    assert "Should a person have records at 2 sites, which is more than was declared" in after
+    assert "6.71, 1e-5)" in after and "6.72, 1e-5)" in after  # rounded up, as every epsilon is
+    assert "申告より多い 2 社に一人の記録がある場合" in told_of
+    assert "more than was declared" not in told(facts())  # where there is no figure nothing is said
+
+
+def test_the_report_names_the_neighbouring_relation_and_whose_it_is() -> None:
+    assert "(add-or-remove-one, per data subject)" in told(facts())
+    assert "隣接関係 add-or-remove-one、単位は本人" in told(facts())
+    assert "(add-or-remove-one, per record)" in told(facts(unit="record"))
+    assert "隣接関係 add-or-remove-one、単位は記録" in told(facts(unit="record"))
+
+
+def test_what_a_lifetime_budget_counts_of_a_person_at_several_sites_is_said_where_there_may_be_one() -> None:
+    several = told(facts(max_sites_per_subject=2))
+    assert "at up to 2 sites together" in several and "最大 2 社にあるものとして" in several
+    assert "sites together" not in told(facts())
+
+
 def test_what_all_runs_reveal_together_is_said_where_there_are_several() -> None:
     html, records = told(facts()), told(facts(unit="record"))
     assert "about any one data subject is bounded by their sum, (6.00, 2e-5)" in html

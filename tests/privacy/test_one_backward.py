@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import BertConfig, BertForSequenceClassification
 
 from sekisho.privacy.errors import BadParametersError
+from sekisho.privacy.gradients import one_backward
 from sekisho.privacy.gradients.gradients import PerSampleGradients
 from sekisho.privacy.gradients.one_backward import MODE, OneBackwardHooks, opacus_mode
 
@@ -188,6 +189,55 @@ def test_a_copy_of_the_model_has_rows_of_its_own() -> None:
     other = copy.deepcopy(model)
     other(batch(8, 5)).sum().backward()
     assert model[0].weight.grad_sample is None and len(other[0].weight.grad_sample) == 8
+
+
+# --- mutants of the rule
+
+
+def left_by(change: Callable[[Tensor], Tensor]) -> Callable[..., None]:
+    real = one_backward._leave
+    return lambda parameter, rows, rule: real(parameter, change(rows), rule)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda rows: rows.roll(1, 0), lambda rows: rows.flip(0), lambda rows: rows + 0.01 * rows.mean(dim=0)],
+    ids=["the next record's", "from the end", "with a part of all"],
+)
+def test_a_rule_that_gives_a_record_what_is_another_s_is_refused_at_the_first_batch(
+    change: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one_backward, "_leave", left_by(change))
+    model = lora()
+    assert refusal(lambda: PerSampleGradients(model).rows(lambda: losses(model))).code == "RECORDS_MIXED"
+
+
+@pytest.mark.parametrize(
+    "change", [lambda rows: rows * RECORDS, lambda rows: rows.to(torch.bfloat16)], ids=["a mean not undone", "rounded"]
+)
+def test_a_rule_that_is_wrong_for_each_record_alike_is_seen_by_the_oracle(
+    change: Callable[[Tensor], Tensor], expected: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one_backward, "_leave", left_by(change))
+    model = lora()
+    assert off(PerSampleGradients(model).rows(lambda: losses(model)), expected) > 100 * SAME
+
+
+def test_rows_left_at_a_copy_of_the_parameter_are_missing_not_zero(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = one_backward._LinearRows.backward
+
+    def at_a_copy(ctx: object, back: Tensor) -> object:
+        weight, bias = ctx.parameters  # type: ignore[attr-defined]  # autograd's own object
+        ctx.parameters = weight.detach().clone(), bias  # type: ignore[attr-defined]  # as checkpointing gives it back
+        return real(ctx, back)
+
+    monkeypatch.setattr(one_backward._LinearRows, "backward", staticmethod(at_a_copy))
+    model = lora()
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    refused = refusal(lambda: PerSampleGradients(model).rows(lambda: losses(model)))
+    assert refused.code == "GRADIENT_MISSING"
 
 
 # --- as a mode of Opacus
