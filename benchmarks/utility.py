@@ -258,8 +258,9 @@ def show(rows: Sequence[Row], differences: Sequence[Row]) -> None:
     for apart in differences:
         interval = f"{apart['mean']:+.4f} ({apart['low']:+.4f} to {apart['high']:+.4f})"
         verdict = f"{'within' if apart['within'] else 'NOT within'} {PROMISED}"
-        same = f"with the same noise {apart['same_noise']['mean']:+.5f} ± {apart['same_noise']['error']:.5f}"
-        print(f"ε = {apart['epsilon']}: shared − opacus {interval}; medians {apart['median']:+.4f}; {verdict}; {same}")
+        print(f"ε = {apart['epsilon']}: shared − opacus {interval}; medians {apart['median']:+.4f}; {verdict}")
+        if same := apart["same_noise"]:
+            print(f"    with the same noise, {same['pairs']} pairs: {same['mean']:+.5f} ± {same['error']:.5f}")
 
 
 def recipe_of(settings: Method, reviews: FoodReviews, noise: float) -> pooled_opacus.Recipe:
