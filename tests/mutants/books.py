@@ -135,6 +135,15 @@ CHARGES = (
         "== {C}",
     ),
     Mutant(
+        "a process that was opened under a wider policy goes on under it",
+        (Edit(LEDGER, "return min(self._cap, int(latest))", "return self._cap"),),
+        (
+            f"{LEDGER_TESTS}::"
+            "test_a_handle_that_was_opened_under_a_wider_policy_follows_the_narrower_one_that_came_since",
+        ),
+        "DID NOT RAISE",
+    ),
+    Mutant(
         "the ledger is not on disk when it answers",
         (Edit(JOURNAL, '"synchronous = full"', '"synchronous = off"'),),
         ("tests/privacy/test_ledger_on_disk.py::test_a_commit_waits_for_the_disk",),
