@@ -136,6 +136,15 @@ CHARGES = (
         "== {C}",
     ),
     Mutant(
+        "a process that was opened under a wider policy goes on under it",
+        (Edit(LEDGER, "return min(self._cap, int(latest))", "return self._cap"),),
+        (
+            f"{LEDGER_TESTS}::"
+            "test_a_handle_that_was_opened_under_a_wider_policy_follows_the_narrower_one_that_came_since",
+        ),
+        "DID NOT RAISE",
+    ),
+    Mutant(
         "one person's budget decides whether a site joins",
         (Edit(FOLDER, "balance.spent_by_all_runs + cost", "balance.spent_min + cost"),),
         (
