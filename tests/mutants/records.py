@@ -22,7 +22,8 @@ RECORD_MUTANTS = (
         "multiplied by the realised batch: a sum of losses taken for their mean",
         (Edit(GRADIENTS, 'loss_reduction="sum"', 'loss_reduction="mean"'),),
         (f"{ROWS}[linear]",),
-        ALONE,
+        "in _refuse_mixed",
+        stopped="a record's gradient depends on the records beside it, or differs from one pass to the next",
     ),
     Mutant(
         "a bias whose tokens are not added up",
@@ -52,7 +53,7 @@ RECORD_MUTANTS = (
     Mutant(
         "a record's values may be in another's row, where no gradient is",
         (Edit(SEPARATION, "for places in _neighbours(count):", "for places in ():"),),
-        (f"{VALUES}[8-the value of the one 1 away]", f"{VALUES}[8-frozen experts that are full]"),
+        (f"{VALUES}[8-the value of the one 1 away]", f"{VALUES}[7-the value of the one 6 away]"),
         "DID NOT RAISE",
     ),
     Mutant(
