@@ -1,8 +1,10 @@
 """What ``sekisho doctor --deep`` adds: the privacy mechanism audited on this machine, through the real parts.
 
 For: ``deep_checks``: the clipping rule against an oracle in fractions; noise alone, as a site opens it; and white-box
-audits at ε = 1 and 8 by canaries, which must find neither more nor much less than is claimed. Not for: anybody's data
-or study: everything runs on canaries in a temporary folder.
+audits at ε = 1 and 8 by canaries, which must find neither more nor much less than is claimed, with the noise beside
+them held to what was charged: an audit of leaks alone sees half of the noise missing, and not one share of three. Not
+for: anybody's data or study (everything runs on canaries in a temporary folder), or sampled runs: every audit takes
+everybody in every step (q = 1), where claims are tight.
 
 Order of calls: ``deep_checks(progress)`` -> the checks, in order. A coded error on the way counts as a check that did
 not hold: a mechanism that refuses to run protects nobody's study.
@@ -28,7 +30,7 @@ from ...governance.errors import GovernanceError
 from ...privacy.accounting.accountant import build_plan, certificate
 from ...privacy.accounting.plan import Plan
 from ...privacy.auditing.clipcheck import Clipping, check_clipping
-from ...privacy.auditing.gdp import LESS_NOISE, Outcome, Verdict, judge
+from ...privacy.auditing.gdp import LEAST_POWER, LESS_NOISE, Outcome, Verdict, judge
 from ...privacy.auditing.membership import one_run_bound, one_run_cap
 from ...privacy.auditing.noisecheck import (
     Finding,
@@ -37,6 +39,7 @@ from ...privacy.auditing.noisecheck import (
     check_one_after_another,
     check_shape,
     check_unrelated,
+    check_variance,
 )
 from ...privacy.budget import Unit
 from ...privacy.errors import PrivacyError
@@ -168,8 +171,8 @@ def _noise() -> list[Check]:
 
 
 def noise_findings(opened: Opened, *, spare: int) -> Iterator[tuple[str, Finding]]:
-    """What opened sums say of the noise in them, at the last ``spare`` features, which no subject touches."""
-    quiet = opened.sums[:, opened.member.size : opened.member.size + spare]
+    """What opened sums say of the noise in them, at the coordinates that no subject touches."""
+    quiet = untouched(opened, spare=spare)
     variance, shares = opened.plan.share_variance(opened.cohort), opened.cohort
     everything = quiet.ravel()
     yield "the noise in an opened sum has the moments that were charged", check_moments(
@@ -186,6 +189,20 @@ def noise_findings(opened: Opened, *, spare: int) -> Iterator[tuple[str, Finding
     yield "no step's noise tells of another step's", check_unrelated(pairs, "one step and another")
 
 
+def untouched(opened: Opened, *, spare: int) -> NDArray[np.int64]:
+    """int64 [steps, n]: the coordinates of canaries that took no part, and the last ``spare`` features."""
+    features = np.arange(opened.member.size + spare)
+    nobody = np.append(~opened.member, np.ones(spare, dtype=np.bool_))
+    quiet: NDArray[np.int64] = opened.sums[:, features[nobody]]
+    return quiet
+
+
+def check_beside(opened: Opened, *, spare: int = 0) -> Finding:
+    """Whether the noise beside the canaries of a run is all there: every site's share of it."""
+    quiet = untouched(opened, spare=spare).ravel()
+    return check_variance(quiet, variance=opened.plan.share_variance(opened.cohort), shares=opened.cohort)
+
+
 # -- canaries ------------------------------------------------------------------------------------------------------
 
 
@@ -198,6 +215,7 @@ def _canaries(design: Design) -> Callable[[], list[Check]]:
         return [
             Check(f"what leaks of a canary {epsilon} is what is claimed", verdict.outcome is Outcome.HELD,
                   verdict_in_words(verdict, opened)),
+            _told(f"no site's share of the noise is missing {epsilon}", check_beside(opened, spare=design.spare)),
             Check(f"every step {epsilon} was charged", opened.charged,
                   f"{len(opened.sums)} steps, {charged}"),
         ]  # fmt: skip
@@ -227,8 +245,10 @@ def verdict_in_words(verdict: Verdict, opened: Opened) -> str:
     claimed = certificate(opened.plan, cohort=opened.cohort, observers=0)
     return (
         f"{verdict.outcome}: ε at least {verdict.epsilon_low:.2f} and at most {verdict.epsilon_high:.2f} (each 95 %), "
-        f"{claimed:.2f} is claimed; μ {verdict.estimate.mu:.3f} of {verdict.claimed:.3f}; {member.size} canaries find "
-        f"noise divided by {LESS_NOISE:g} with probability {verdict.power:.4f}; false alarm {verdict.false_alarm:.0e}. "
+        f"{claimed:.2f} is claimed; μ {verdict.estimate.mu:.3f} of {verdict.claimed:.3f}; everybody "
+        f"in every step (q = 1; no audit here is of a sampled run); {member.size} canaries find noise divided by "
+        f"{LESS_NOISE:g} with probability {verdict.power:.4f}, and with {LEAST_POWER:.0%} no smaller loss than noise "
+        f"divided by {verdict.least_loss:.2f}; false alarm {verdict.false_alarm:.0e}. "
         f"A one-run test of the same run, which is weak, says at least {weak:.2f} and can say {cap:.1f} at most"
     )
 

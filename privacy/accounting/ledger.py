@@ -111,6 +111,9 @@ class Ledger:
     def reserve(self, run: str, *, step_cost: int, steps: int, subjects: Sequence[bytes]) -> frozenset[bytes]:
         """Charge the whole run now, to every subject that can pay for it; return those.
 
+        Who is left out, and whether anybody is left, depends on who is in the data set: neither may show outside. A
+        caller whose answer others see asks ``Balance.spent_by_all_runs`` first; where that leaves room, all can pay.
+
         Args:
             step_cost: ledger units, from ``accountant.step_cost``. steps: planned and allowance.
             subjects: fingerprints (32 bytes) of the eligible subjects.

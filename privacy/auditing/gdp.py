@@ -28,6 +28,7 @@ LEAST_POWER = 0.99  # probably: a wrong mechanism of that kind may pass once in 
 LARGEST_EPSILON = 500.0  # beyond it a bound is no statement; e^ε stays a float
 REACH = 12.0  # standard errors around what was seen: bounds are looked for there, chances beyond are below 10^-32
 POINTS = 401  # of the average over the deviation, whose error falls exponentially with them
+LARGEST_LOSS = 1000.0  # no noise left to speak of; an audit that does not see that sees nothing
 _HALVINGS = 60
 
 
@@ -60,6 +61,8 @@ class Verdict:
         epsilon_high: upper 95 % bound of ε, from the Gaussian test.
         threshold_low: μ's lower bound from the test that assumes nothing about the noise, at that false alarm.
         power: how likely the Gaussian test finds noise divided by ``LESS_NOISE``, with so many canaries.
+        least_loss: the smallest divisor of the noise that it finds with probability ``LEAST_POWER``; infinite where
+            there is none. What is lost below it may hide behind an outcome that held.
     """
 
     outcome: Outcome
@@ -69,6 +72,7 @@ class Verdict:
     epsilon_high: float
     threshold_low: float
     power: float
+    least_loss: float
     false_alarm: float
 
 
@@ -97,7 +101,7 @@ def judge(
     shown = gaussian_interval(inside, outside, miss=CONFIDENCE_MISS / 2)
     counted = threshold_bound(inside, outside, threshold=threshold, miss=false_alarm / 2)
     counted_shown = threshold_bound(inside, outside, threshold=threshold, miss=CONFIDENCE_MISS / 2)
-    power = _power(claimed, len(inside), len(outside), false_alarm / 2)
+    power = _power(claimed, len(inside), len(outside), false_alarm / 2, loss=LESS_NOISE)
     if max(strict.low, counted) > claimed:
         outcome = Outcome.BROKEN
     elif power < LEAST_POWER or strict.high < claimed:
@@ -112,6 +116,7 @@ def judge(
         epsilon_high=epsilon_of(shown.high, delta),
         threshold_low=counted,
         power=power,
+        least_loss=_least_loss(claimed, len(inside), len(outside), false_alarm / 2),
         false_alarm=false_alarm,
     )
 
@@ -158,11 +163,22 @@ def _reach(statistic: float, freedom: int) -> float:
     return REACH * (1 + abs(statistic) / math.sqrt(2 * freedom))
 
 
-def _power(claimed: float, n: int, m: int, miss: float) -> float:
-    """How likely a lower bound lies above the claim where μ is ``LESS_NOISE`` times as large; from numbers alone."""
-    wrong = LESS_NOISE * claimed
+def _power(claimed: float, n: int, m: int, miss: float, *, loss: float) -> float:
+    """How likely a lower bound lies above the claim where noise was divided by ``loss``; from numbers alone."""
+    wrong = loss * claimed
     error = math.sqrt(1 / n + 1 / m + wrong**2 / (2 * (n + m - 2)))
     return normal_below((wrong - claimed) / error - normal_deviate(miss))
+
+
+def _least_loss(claimed: float, n: int, m: int, miss: float) -> float:
+    """The smallest divisor of the noise that is found with probability ``LEAST_POWER``: power only rises with it."""
+    low, high = 1.0, LARGEST_LOSS
+    if _power(claimed, n, m, miss, loss=high) < LEAST_POWER:
+        return math.inf
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _power(claimed, n, m, miss, loss=middle) < LEAST_POWER else (low, middle)
+    return high
 
 
 def threshold_bound(

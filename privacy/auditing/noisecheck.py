@@ -3,7 +3,8 @@
 For: values in which there is nothing but noise, as somebody sees them who opened a sum (core/pilot/deep.py). Not for:
 drawing noise, or what it is worth (gdp.py). Pure: arrays in, ``Finding`` out; each false alarm is stated.
 
-Order of calls: ``check_moments``, ``check_shape``, ``check_last_bits`` on one sample; ``check_unrelated`` on pairs of
+Order of calls: ``check_moments``, ``check_shape``, ``check_last_bits`` on one large sample, ``check_variance`` on a
+smaller one; ``check_unrelated`` on pairs of
 samples that must have nothing to do with each other, ``check_one_after_another`` within one.
 
 What is expected is exact: the sum of K shares has the K-fold convolution of one discrete Gaussian, P[x] ∝ exp(−x²/2s²)
@@ -52,6 +53,23 @@ def check_moments(values: NDArray[np.int64], *, variance: int, shares: int) -> F
         f"{fourth / 3:.4f} ({reach_fourth:.4f}), mean {mean:.4f} deviations ({allowed:.4f}), {values.size:,} values"
     )
     return Finding(held, seen, FALSE_ALARM)
+
+
+def check_variance(values: NDArray[np.int64], *, variance: int, shares: int) -> Finding:
+    """Mean square of ``values`` int64 [n] against the sum of ``shares`` shares of s² = ``variance``, by χ².
+
+    For fewer values than the fourth moment needs. Of n normal values, n·(mean square)/σ² is χ² with n degrees of
+    freedom; either side has half of the false alarm.
+    """
+    squares = float(np.square(values.astype(np.float64)).sum()) / (shares * variance)
+    above = chi_square_tail(squares, values.size)
+    chance = min(above, 1 - above)
+    # a share that is missing altogether, in the same unit, for whoever reads the figure
+    seen = (
+        f"variance {squares / values.size:.3f} of what was charged, chance of being so far off {chance:.2g}; without "
+        f"one of {shares} shares it were {(shares - 1) / shares:.3f}; {values.size:,} values"
+    )
+    return Finding(chance >= FALSE_ALARM / 2, seen, FALSE_ALARM)
 
 
 def check_shape(values: NDArray[np.int64], *, variance: int, shares: int) -> Finding:

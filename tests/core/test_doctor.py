@@ -41,10 +41,12 @@ def test_a_deep_visit_says_of_each_audit_what_was_seen_and_its_false_alarm(capsy
     ended = sekisho_here(capsys, "doctor", "--deep", "--json")
     assert (ended.exit, ended.told["held"]) == (0, True), broken_checks(ended)
     audits = ended.told["checks"][QUICK:]
-    assert len(audits) == 8
+    assert len(audits) == 9
     assert all("false alarm" in check["seen"] for check in audits if "charged" not in check["name"].split())
     leaks = next(check for check in audits if check["name"].startswith("what leaks"))
     assert "held" in leaks["seen"] and "weak" in leaks["seen"]
+    assert "q = 1; no audit here is of a sampled run" in leaks["seen"]
+    assert "and with 99% no smaller loss than noise divided by " in leaks["seen"]
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,7 @@ def test_a_deep_visit_says_of_each_audit_what_was_seen_and_its_false_alarm(capsy
                 "the noise in an opened sum has the moments that were charged",
                 "the noise in an opened sum has the shape of its shares' sum",
                 "what leaks of a canary in a run of ε = 8 is what is claimed",
+                "no site's share of the noise is missing in a run of ε = 8",
             },
         ),
         pytest.param(

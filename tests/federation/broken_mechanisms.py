@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -67,6 +67,17 @@ def noise_of_the_smallest_cohort(patch: pytest.MonkeyPatch) -> None:
             return real(total, plan, **named)
 
     patch.setattr(gate, "add_share", for_the_fewest)
+
+
+def one_share_missing(patch: pytest.MonkeyPatch) -> None:
+    """The first site of every three forgets its noise; the sum has two shares of three."""
+    real, counter = gate.add_share, itertools.count()
+
+    def forgetful(total: NDArray[np.int64], *more: Any, **named: Any) -> Noised:
+        noised = real(total, *more, **named)
+        return replace(noised, values=total) if next(counter) % 3 == 0 else noised
+
+    patch.setattr(gate, "add_share", forgetful)
 
 
 def one_key_for_all_sites(patch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,7 @@ def test_no_coalition_learns_more_of_a_canary_than_its_certificate_says(
     assert opened.charged and opened.sums.shape == (3, 601)
     # the gradients were far longer than C: each canary's shift is the bound, and not what its records say
     assert np.abs(opened.sums[:, :600][:, opened.member].mean() / opened.plan.grid - 1) < 0.2
+    assert deep.check_beside(opened).held, deep.check_beside(opened).seen
     for size in (0, 1, 2):
         verdict = deep.audit(coalition_of(opened, shares, size), observers=size)
         assert verdict.outcome is Outcome.HELD, (size, verdict)
@@ -80,6 +81,28 @@ def test_a_mechanism_that_leaks_more_than_it_claims_fails_the_audit(
     assert verdict.outcome is Outcome.BROKEN, verdict
     assert verdict.estimate.low > verdict.claimed or verdict.threshold_low > verdict.claimed
     assert verdict.epsilon_low > 8
+
+
+@pytest.mark.parametrize(
+    "design",
+    [
+        replace(QUICK, spare=1000),
+        *(pytest.param(design, marks=pytest.mark.proof, id=epsilon) for epsilon, design in deep.AUDITS.items()),
+    ],
+)
+def test_a_missing_share_is_found_beside_the_canaries_though_the_audit_may_hold(
+    design: Design, tmp_path: Path, patch: pytest.MonkeyPatch
+) -> None:
+    """Two shares of three are noise divided by √1.5: less than the canaries need to find, and said to be so."""
+    broken.one_share_missing(patch)
+    opened = run_canaries(design, tmp_path / "study")
+    verdict, beside = deep.audit(opened), deep.check_beside(opened, spare=design.spare)
+    print(f"{verdict.outcome}; {beside.seen}")
+    assert verdict.outcome is not Outcome.WITHOUT_POWER
+    assert np.sqrt(1.5) < verdict.least_loss < 2
+    assert f"noise divided by {verdict.least_loss:.2f}" in deep.verdict_in_words(verdict, opened)
+    assert not beside.held, beside.seen
+    assert "of what was charged" in beside.seen and "without one of 3 shares it were 0.667" in beside.seen
 
 
 @pytest.mark.proof
@@ -134,6 +157,7 @@ def test_opened_sums_of_nobody_hold_the_noise_that_was_charged(tmp_path: Path) -
     ("break_it", "named"),
     [
         pytest.param(broken.noise_halved, {"charged", "sum"}, marks=pytest.mark.proof),
+        pytest.param(broken.one_share_missing, {"charged", "sum"}, marks=pytest.mark.proof),
         pytest.param(broken.noise_uniform, {"charged"}, marks=pytest.mark.proof),
         pytest.param(broken.noise_even, {"integers"}, marks=pytest.mark.proof),
         pytest.param(broken.one_key_for_all_sites, {"charged", "sum"}, marks=pytest.mark.proof),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .mutant import Edit, Mutant
 
+FOLDER = "core/site/folder.py"
 GATE = "core/gate/gate.py"
 JOINING = "core/site/joining.py"
 JOURNAL = "privacy/accounting/journal.py"
@@ -142,6 +143,15 @@ CHARGES = (
             "test_a_handle_that_was_opened_under_a_wider_policy_follows_the_narrower_one_that_came_since",
         ),
         "DID NOT RAISE",
+    ),
+    Mutant(
+        "one person's budget decides whether a site joins",
+        (Edit(FOLDER, "balance.spent_by_all_runs + cost", "balance.spent_min + cost"),),
+        (
+            "tests/federation/test_nobody_flips_a_refusal.py::"
+            "test_one_person_who_came_later_does_not_decide_whether_a_site_joins",
+        ),
+        'assert seen["with"] == seen["without"]',
     ),
     Mutant(
         "the ledger is not on disk when it answers",

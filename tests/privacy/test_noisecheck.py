@@ -60,6 +60,25 @@ def test_noise_of_fewer_shares_is_found() -> None:
     assert failed(shares(10_000, 2), 10_000, 3) >= {"moments", "shape"}
 
 
+def test_a_missing_share_is_found_in_three_thousand_values() -> None:
+    """The size of the smaller audit of ``doctor --deep``; both outcomes are 12 standard errors from their bounds."""
+    streams = [SecretStream(bytes([number]) * 32) for number in range(3)]
+    three = np.sum([DiscreteGaussian(10_000).sample(stream, 3000) for stream in streams], axis=0)
+    assert noisecheck.check_variance(three, variance=15_000, shares=2).held
+    assert not noisecheck.check_variance(three, variance=10_000, shares=4).held
+    assert not noisecheck.check_variance(three, variance=10_000, shares=2).held
+
+
+@pytest.mark.parametrize("size", [600, 3000, 18_000])
+def test_the_variance_is_held_between_the_two_ends_of_its_law(size: int) -> None:
+    unit = 10**12  # so wide that a value can stand for any mean square
+    for chance, inwards in ((FALSE_ALARM / 2, 1.0001), (1 - FALSE_ALARM / 2, 0.9999)):
+        mean_square = float(chi2.ppf(chance, size)) / size
+        for factor, held in ((inwards, True), (2 - inwards, False)):
+            values = np.full(size, round(math.sqrt(mean_square * factor * 3 * unit)))
+            assert noisecheck.check_variance(values, variance=unit, shares=3).held is held
+
+
 def test_noise_that_repeats_is_found() -> None:
     values = shares(10_000, 1)
     assert not noisecheck.check_unrelated([(values, values)], "itself").held
