@@ -85,7 +85,7 @@ def task_of(name: str) -> TrainingTask[Any]:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=4), label=st.sampled_from(LABELS))
 def test_no_text_that_a_records_file_may_hold_makes_a_step_raise(name: str, texts: list[str], label: str) -> None:
     task = task_of(name)
