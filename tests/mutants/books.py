@@ -75,6 +75,12 @@ CHARGES = (
         "DID NOT RAISE",
     ),
     Mutant(
+        "a ready at another transcript is as good as one at this",
+        (Edit(STEP, " or body.transcript != state.step_transcript.hex():", ":"),),
+        ("tests/attacks/test_different_views.py::test_another_sum_for_one_site",),
+        "assert ongoing.started() ==",
+    ),
+    Mutant(
         "re-seal instead of re-send, by a site, a gate and a ledger that agree on it",
         (
             Edit(STEP, "    if kept is not None:\n        return tools.gate.resend(kept)\n", ""),
