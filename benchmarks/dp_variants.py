@@ -35,6 +35,7 @@ from sekisho.privacy.budget import Adjacency, Unit
 from sekisho.privacy.gradients.clipping import clipped_integer_sum, subject_sums
 from sekisho.privacy.gradients.gradients import PerSampleGradients
 from sekisho.privacy.gradients.one_backward import opacus_mode
+from sekisho.privacy.gradients.separation import Places
 from sekisho.privacy.mechanism.mechanism import add_share
 from sekisho.privacy.mechanism.randomness import SecretStream
 from sekisho.privacy.mechanism.rounding import choose_grid, grid_bound_squared, share_variance
@@ -59,7 +60,7 @@ class Bench:
     """A model ready to train: ``losses(places)`` are those records' own, [n]; ``model`` holds the parameters."""
 
     model: nn.Module
-    losses: Callable[[slice], Tensor]
+    losses: Callable[[Places], Tensor]
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -100,7 +101,7 @@ def bench(*, layers: tuple[int, ...] = tuple(range(6)), cached: bool = False, ha
             for layer in bert.encoder.layer[:below]:
                 states = layer(states)
 
-    def logits(places: slice) -> Tensor:
+    def logits(places: Places) -> Tensor:
         if not cached:
             found: Tensor = model(input_ids=ids[places]).logits
             return found
@@ -110,7 +111,7 @@ def bench(*, layers: tuple[int, ...] = tuple(range(6)), cached: bool = False, ha
         pooled: Tensor = head(bert.pooler(above))
         return pooled
 
-    def losses(places: slice) -> Tensor:
+    def losses(places: Places) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             found = logits(places)
         return nn.functional.cross_entropy(found.float(), labels[places], reduction="none")
@@ -259,13 +260,13 @@ def checkpointed(step: Callable[[Bench], Step]) -> Callable[[Bench], Step]:
 
 
 def _rows(made: Bench, at_a_time: int) -> Rows:
-    gradients = PerSampleGradients(made.model)
+    gradients, numbered = PerSampleGradients(made.model), torch.arange(BATCH)
 
     def rows() -> NDArray[np.float64]:
         found = np.empty((BATCH, made.dimension))
         for start in range(0, BATCH, at_a_time):
             places = slice(start, start + at_a_time)
-            found[places] = gradients.rows(lambda places=places: made.losses(places)).numpy()
+            found[places] = gradients.rows(lambda own, places=places: made.losses(numbered[places][own])).numpy()
         return found
 
     return rows

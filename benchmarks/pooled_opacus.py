@@ -15,7 +15,7 @@ Source: Abadi et al., "Deep learning with differential privacy", CCS 2016; Youse
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -67,8 +67,23 @@ def noise_multiplier(epsilon: float, delta: float, steps: int) -> float:
     return float(found)
 
 
-def train(subjects: Sequence[Subject], recipe: Recipe, *, seed: int) -> tuple[NDArray[np.float64], float]:
-    """A linear head from zero: weights float64 [width] and bias."""
+class GivenNoise(DPOptimizer):
+    """Opacus' optimiser with noise that is given, float64 [width + 1] a step: what is left is the recipe alone."""
+
+    given: Iterator[NDArray[np.float64]]
+
+    def add_noise(self) -> None:
+        """As Opacus' own, but for where the numbers come from."""
+        left = torch.from_numpy(next(self.given))
+        for parameter in self.params:
+            noise, left = left[: parameter.numel()], left[parameter.numel() :]
+            parameter.grad = parameter.summed_grad + noise.to(parameter.dtype).view_as(parameter)
+
+
+def train(
+    subjects: Sequence[Subject], recipe: Recipe, *, seed: int, given: Iterator[NDArray[np.float64]] | None = None
+) -> tuple[NDArray[np.float64], float]:
+    """A linear head from zero: weights float64 [width] and bias. ``given``: noise of each step instead of Opacus'."""
     generator = torch.Generator().manual_seed(seed)
     features, labels, mask = padded(subjects, recipe.most_records, generator)
     many = [place for place, (_, own) in enumerate(subjects) if len(own) > recipe.most_records]
@@ -76,7 +91,7 @@ def train(subjects: Sequence[Subject], recipe: Recipe, *, seed: int) -> tuple[ND
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     module = GradSampleModule(head, loss_reduction="sum")
-    optimizer = DPOptimizer(
+    optimizer = (DPOptimizer if given is None else GivenNoise)(
         torch.optim.SGD(module.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum),
         noise_multiplier=recipe.noise,
         max_grad_norm=recipe.clipping_norm,
@@ -84,6 +99,8 @@ def train(subjects: Sequence[Subject], recipe: Recipe, *, seed: int) -> tuple[ND
         loss_reduction="mean",  # of DPOptimizer: the noisy sum is divided by ``expected``
         generator=generator,
     )
+    if isinstance(optimizer, GivenNoise) and given is not None:
+        optimizer.given = given
     each = nn.BCEWithLogitsLoss(reduction="none")
     for _ in range(recipe.steps):
         if many:

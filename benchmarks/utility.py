@@ -12,8 +12,8 @@ over seeds of the secret streams. Ways, by whose code and with how much noise (K
     none     the same clipped and without noise
 
 For the probe the first two are run until the standard error of the difference of their means is at most
-``--precision``; adapters are run ``--seeds`` times, shared noise only. A method that is not measured keeps the rows
-that FILE has of it.
+``--precision``, and in a few pairs that are given the same noise, so that luck is left out; adapters are run
+``--seeds`` times, shared noise only. A method that is not measured keeps the rows that FILE has of it.
 What there is without a foundation model or by one maker alone, and the curve over 10, 30 and 100 % of the data, were
 measured by examples/food-quality/baselines.py; the JSON takes its figures in.
 """
@@ -43,10 +43,11 @@ from sekisho.core.training.features import Features
 from sekisho.core.training.tasks import Tasks
 
 LEAST_RUNS = 16  # below it the standard error itself is too uncertain to stop by
-MOST_RUNS = 240
+MOST_RUNS = 400
 ROUND = 8  # runs between two looks at the standard error
 OPACUS_RUNS = 2  # for each of ours: with a run at a fifth of the time this is the quickest way to the precision
 BESIDE_RUNS = 32  # of what is shown, not compared
+PAIRS = 8  # of runs with the same noise, whose difference hardly varies
 PROMISED = 0.005  # AUC between shared noise and Opacus on one pile (issue 5)
 
 Row = dict[str, Any]
@@ -133,15 +134,38 @@ class Bench:
     def pooled(self, name: str, noise: float) -> Way:
         """Opacus on one pile with this noise, in multiples of C."""
         recipe = recipe_of(self.settings, self.reviews, noise)
-        subjects = [
-            (np.asarray(one.rows)[places], one.labels[places]) for one in self.data for places in one.rows_of.values()
-        ]
+        subjects = self.subjects()
 
         def run(seed: int) -> Metrics:
             weights, bias = pooled_opacus.train(subjects, recipe, seed=seed)
             return self.scored(np.append(weights, bias))
 
         return Way(name, run, {"noise": noise})
+
+    def pairs(self, epsilon: str) -> Row:
+        """Product minus Opacus when both are given the same Gaussian noise: the recipes alone, without the luck.
+
+        Whether the product's own noise has that law is for tests/privacy/test_sampler_statistics.py.
+        """
+        own = self.settings.model_copy(update={"epsilon": Decimal(epsilon)})
+        plan = self.reviews.federation.plan(own, self.tasks.dimension(own))
+        noise = math.sqrt(plan.sites * plan.share_variance(plan.sites)) / plan.grid
+        scale, subjects = noise * float(own.clipping_norm), self.subjects()
+        apart = []
+        for seed in range(PAIRS):
+            ours = train(self.data, own, plan, self.tasks, seed=seed, noise=noise)
+            given = (np.random.default_rng([seed, step]) for step in range(1, own.steps + 1))  # as simulation.py draws
+            same = (drawn.normal(scale=scale, size=plan.dimension) for drawn in given)
+            theirs = pooled_opacus.train(subjects, recipe_of(own, self.reviews, noise), seed=seed, given=same)
+            apart.append(self.scored(ours).auc - self.scored(np.append(*theirs)).auc)
+        deviation = float(np.std(apart, ddof=1) / math.sqrt(PAIRS))
+        return {"pairs": PAIRS, "mean": float(np.mean(apart)), "error": deviation}
+
+    def subjects(self) -> list[pooled_opacus.Subject]:
+        """Every maker's subjects on one pile."""
+        return [
+            (np.asarray(one.rows)[places], one.labels[places]) for one in self.data for places in one.rows_of.values()
+        ]
 
     def scored(self, vector: NDArray[np.float64]) -> Metrics:
         """Metrics on the test reviews."""
@@ -157,12 +181,13 @@ class Bench:
         beside = [self.pooled("curator", noise), self.pooled("own", noise * math.sqrt(sites))]
         for way in beside:
             way.reach(BESIDE_RUNS)
+        same_noise = self.pairs(epsilon)
         while len(shared.found) < LEAST_RUNS or (
             error(shared.aucs, opacus.aucs) > precision and len(shared.found) < MOST_RUNS
         ):
             shared.reach(len(shared.found) + ROUND)
             opacus.reach(OPACUS_RUNS * len(shared.found))
-            apart = difference(shared, opacus, epsilon)
+            apart = difference(shared, opacus, epsilon) | {"same_noise": same_noise}
             print(
                 f"# probe ε={epsilon}: {len(shared.found)} runs, {apart['mean']:+.4f} ± {apart['error']:.4f}",
                 flush=True,
@@ -234,6 +259,8 @@ def show(rows: Sequence[Row], differences: Sequence[Row]) -> None:
         interval = f"{apart['mean']:+.4f} ({apart['low']:+.4f} to {apart['high']:+.4f})"
         verdict = f"{'within' if apart['within'] else 'NOT within'} {PROMISED}"
         print(f"ε = {apart['epsilon']}: shared − opacus {interval}; medians {apart['median']:+.4f}; {verdict}")
+        if same := apart["same_noise"]:
+            print(f"    with the same noise, {same['pairs']} pairs: {same['mean']:+.5f} ± {same['error']:.5f}")
 
 
 def recipe_of(settings: Method, reviews: FoodReviews, noise: float) -> pooled_opacus.Recipe:

@@ -25,14 +25,15 @@ from .site_report import ClauseWords, LedgerRun, PersonalFacts, SiteReportInput,
 
 
 def balances(federation: Federation) -> dict[str, float]:
-    """What each site's ledger has spent of its lifetime, as epsilon of the subject that spent most."""
+    """What each site's runs have spent of its lifetime, as the epsilon of a person who was in all of them."""
     return {name: _spent(federation, name) for name in sorted(federation.sites)}
 
 
 def _spent(federation: Federation, name: str) -> float:
     folder = federation.sites[name].folder
     balance = folder.ledger.balance()
-    return round_up(filter_epsilon(balance.spent_max, balance.order, policy_budget(folder.policy).delta))
+    # of the runs, not of the people in them: the common report shows it to everybody
+    return round_up(filter_epsilon(balance.spent_by_all_runs, balance.order, policy_budget(folder.policy).delta))
 
 
 def summary_facts(
@@ -150,7 +151,7 @@ def site_facts(
         runs=tuple(runs),
         lifetime_epsilon=budget.epsilon,
         lifetime_delta=budget.delta,
-        spent_most=_spent(federation, name),
+        spent_most=round_up(filter_epsilon(balance.spent_max, balance.order, budget.delta)),
         spent_least=round_up(filter_epsilon(balance.spent_min, balance.order, budget.delta)),
         ledger_subjects=balance.subjects,
         ledger=tuple(

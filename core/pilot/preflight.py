@@ -107,7 +107,8 @@ def refusals(study_folder: Path, federation: Federation, refused: Mapping[str, C
     if not exhausted:
         return SitesError(refused)
     last = last_report(study_folder)
-    hint = f"the last report is {last}; a spent budget stays spent" if last else "a spent budget stays spent"
+    kept = "a spent budget stays spent, also for people who came later: it counts runs, so no answer tells who is there"
+    hint = f"the last report is {last}; {kept}" if last else kept
     runs = "this run" if len(federation.study.methods) == 1 else "these runs"
     spent = Refused(
         "BUDGET_EXHAUSTED",

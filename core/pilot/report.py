@@ -246,8 +246,7 @@ def _membership(summary: Summary, t: Words) -> list[tuple[str, str, str, str]]:
 
 def _more_sites(summary: Summary, t: Words) -> str | None:
     """What holds for a person at one site more than declared; None where there is no figure."""
-    figures = [(run, *run.more_sites) for run in summary.runs if run.more_sites is not None]
-    if not figures:
+    if not (figures := [(run, *run.more_sites) for run in summary.runs if run.more_sites is not None]):
         return None
     each = [t("budget.of-run", method=known(t, "method-short", run.method), epsilon=epsilon_text(epsilon),
               delta=delta_text(run.delta)) for run, _, epsilon in figures]
@@ -339,7 +338,7 @@ def _stages(facts: SummaryInput, t: Words) -> list[dict[str, Any]]:
     current = names.index(facts.stage) if facts.stage in names else -1
     rows = []
     for index, stage in enumerate(facts.stages):
-        mark = "current" if index == current else "next" if current >= 0 and index == current + 1 else ""
+        mark = {current: "current", current + 1: "next"}.get(index, "") if current >= 0 else ""
         rows.append({
             "name": known(t, "stage-name", stage.name),
             "mark": mark,

@@ -37,7 +37,7 @@ class RunView:
 
 @dataclass(frozen=True)
 class BudgetView:
-    """Lifetime, spent (of the subject that has spent most) and runs. Epsilons are text with four places.
+    """Lifetime, spent (by all runs together: what decides about the next) and runs. Epsilons: text, four places.
 
     ``order`` is 0 until there is a ledger: it is fixed when that is opened for a first study.
     """
@@ -104,7 +104,7 @@ def begun(log: AuditLog, ledger: Ledger, *, study: str, stage: str) -> frozenset
 
 def view_of(site: str, balance: Balance, budget: Budget) -> BudgetView:
     """A balance in the words of the policy's budget."""
-    spent = filter_epsilon(balance.spent_max, balance.order, budget.delta)
+    spent = filter_epsilon(balance.spent_by_all_runs, balance.order, budget.delta)
     return BudgetView(
         site=site,
         unit=str(budget.unit),

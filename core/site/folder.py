@@ -238,9 +238,13 @@ class SiteFolder:
         )
 
     def lifetime_fits(self, cost: int) -> bool:
-        """Whether anybody's budget could still take ``cost``; nobody's is spent in a ledger without subjects."""
+        """Whether the budget of a person who was in every run so far could still take ``cost`` (ledger units).
+
+        Asked of the runs and of no real person: others see the answer, and it must not tell who is here
+        (review_protocol.md, 8). So people who are new since an earlier run find the budget as that run left it.
+        """
         balance = self.ledger.balance()
-        return balance.spent_min + cost <= balance.cap
+        return balance.spent_by_all_runs + cost <= balance.cap
 
     def runs_of_stage(self, *, besides: str = "") -> int:
         """How many runs of this study, in its present stage, have begun here; not counting ``besides``."""

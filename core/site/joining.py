@@ -114,7 +114,7 @@ def join(
     """
     plan = considered.plan
     prints = {folder.subject_key.fingerprint(subject): subject for subject in considered.subjects}
-    # 1. reserve before data are touched; who has no budget left is left out
+    # 1. reserve before data are touched; the budget of all runs has room (``consider``), so everybody can pay
     admitted = folder.ledger.reserve(
         message.header.run, step_cost=considered.step_cost, steps=plan.total_steps, subjects=list(prints)
     )

@@ -140,10 +140,10 @@ class CausalTask(TrainingTask[CausalRows]):
         """
         drawn = np.random.default_rng(0)
         vector = self.initial() + 0.02 * drawn.standard_normal(self.dimension)
-        length = BUCKETS[0]
+        length = min(BUCKETS[0], max(2, MOST_LOGITS // (ROWS * self._vocabulary)))
         for model in self._models:
             model.take(vector)
-            _gradients(model, [self._made_up(length), self._made_up(length - 1)], length, 2)
+            _gradients(model, [self._made_up(max(2, length - own)) for own in range(ROWS)], length, ROWS)
         text = self._made_up(length)
         other = text.copy()
         other[length // 2 :] = (other[length // 2 :] + 1) % self._vocabulary
@@ -220,7 +220,8 @@ class _Adapted(nn.Module):
 def _gradients(model: _Adapted, tokens: Sequence[NDArray[np.int64]], length: int, rows: int) -> NDArray[np.float64]:
     """float64 [records, d] from a pass of exactly ``rows`` x ``length`` tokens."""
     ids, targets = _filled(tokens, length, rows)
-    return model.records.rows(lambda: model(ids, targets))[: len(tokens)].numpy().astype(np.float64)
+    found = model.records.rows(lambda places: model(ids[places], targets[places]))
+    return found[: len(tokens)].numpy().astype(np.float64)
 
 
 def _scores(model: _Adapted, tokens: Sequence[NDArray[np.int64]], length: int, rows: int) -> NDArray[np.float64]:

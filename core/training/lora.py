@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...privacy.gradients.gradients import PerSampleGradients
+from ...privacy.gradients.separation import Places
 from ..errors import BadInputError
 from .adapter import Adapter
 from .features import BUCKETS, ROWS, Progress, nothing_shown
@@ -272,8 +273,8 @@ def _derivatives(
     batch, bias = _batch(states, length, rows)
     log_odds: list[Tensor] = []
 
-    def computed() -> Tensor:
-        log_odds.append(top(batch, bias))
+    def computed(places: Places) -> Tensor:
+        log_odds.append(top(batch[places], bias[places]))
         return log_odds[-1]
 
     found = top.records.rows(computed)

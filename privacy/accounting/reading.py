@@ -2,6 +2,9 @@
 
 Not for: charging, or judging whether the file was changed behind the ledger's back; only ``Ledger.open`` replays the
 journal. Reading follows no policy and so can raise no cap.
+
+``Balance.spent_by_all_runs`` is what may decide about something that others see. The other two figures depend on who is
+in the data set, and so must decide nothing outside the ledger.
 """
 
 from __future__ import annotations
@@ -21,11 +24,12 @@ select count(*), coalesce(max(spent), 0), coalesce(min(spent), 0) from (
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run: cost of a step (ledger units), steps reserved, started and disclosed, "open" or "closed"."""
+    """One run: cost of a step (ledger units), steps reserved, charged, started and disclosed, "open" or "closed"."""
 
     run: str
     step_cost: int
     steps: int
+    charged: int
     started: int
     disclosed: int
     state: str
@@ -33,7 +37,10 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Balance:
-    """For this site's own report; costs in ledger units. ``subjects`` are those that any run has admitted."""
+    """For this site's own report; costs in ledger units. ``subjects`` are those that any run has admitted.
+
+    ``spent_max`` and ``spent_min`` are of those subjects, so one person's presence can move them.
+    """
 
     cap: int
     order: int
@@ -42,12 +49,20 @@ class Balance:
     spent_min: int
     runs: tuple[RunRow, ...]
 
+    @property
+    def spent_by_all_runs(self) -> int:
+        """Ledger units that somebody has spent who was admitted to every run: nobody has spent more.
+
+        A sum over runs, whose steps every site of the cohort sees, so it depends on no person.
+        """
+        return sum(row.step_cost * row.charged for row in self.runs)
+
 
 def balance_of(db: sqlite3.Connection, cap: int) -> Balance:
     """What the tables say; the caller holds the transaction."""
     (order,) = db.execute("select renyi_order from life").fetchone()
     subjects, most, least = db.execute(_SPENT).fetchone()
-    rows = db.execute("select run, step_cost, steps, started, disclosed, state from run order by run")
+    rows = db.execute("select run, step_cost, steps, charged, started, disclosed, state from run order by run")
     return Balance(cap, order, subjects, most, least, tuple(RunRow(*row) for row in rows))
 
 

@@ -15,23 +15,20 @@ Source: Yousefpour et al., "Opacus: user-friendly differential privacy library i
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import BadParametersError
 from .one_backward import OneBackwardHooks
+from .separation import Losses, Places, shown_separate
 from .trainable import refuse_unfit, trainable_layers
+
+WHOLE = slice(None)  # all places of a batch, without a copy of it
 
 # Nothing is wrong where a trainable layer's input is data. Once for the process: torch's workers share the filters.
 warnings.filterwarnings("ignore", message="Full backward hook is firing")
-
-# Part of the longest row by which a record may be off what it is on its own: the weakest mixing in use (a balancing
-# loss with weight 0.01) is off by 1e-3 and more. The weights by which this is found out are powers of two, by which
-# every format of numbers multiplies exactly, so that no rounding of its own is in the way, not even bfloat16's.
-SEPARATION_TOLERANCE = 1e-4
-APART = 32  # different weights in one pass: 2^31 times a gradient is far from overflow. More records take more passes
 
 
 class PerSampleGradients:
@@ -64,38 +61,39 @@ class PerSampleGradients:
         """d: numbers in a row."""
         return sum(parameter.numel() for parameter in self._parameters.values())
 
-    def rows(self, losses: Callable[[], Tensor]) -> Tensor:
-        """float32 [n, d]: row i is the gradient of ``losses()[i]``.
+    def rows(self, losses: Losses) -> Tensor:
+        """float32 [n, d]: row i is the gradient of the loss of record i of one batch.
 
         Args:
-            losses: runs the model on one batch and gives each record's own loss, [n], neither summed nor averaged. It
-                is run twice until a batch of two records or more has shown that they are independent of each other.
+            losses: ``losses(places)`` runs the model on those records of the batch and gives each one's own loss, [m],
+                neither summed nor averaged. ``places`` index the batch's tensors, ``inputs[places]``: first
+                ``slice(None)``, all; then, until a batch of two records or more has shown that they are independent of
+                each other (separation.py), int64 [m], some records perhaps twice: 2 + 2·log2(n) passes more. Let a
+                batch of made-up records be the first, so that no real one decides about a refusal.
 
         Raises:
-            BadParametersError: ``LOSS_REDUCED`` when there is not one loss for each record, ``RECORDS_MIXED`` when a
-                record's gradient depends on another or differs between two passes, ``GRADIENT_MISSING`` when a
+            BadParametersError: ``LOSS_REDUCED`` when there is not one loss for each record asked for, ``RECORDS_MIXED``
+                when a record's gradient depends on another or differs between two passes, ``GRADIENT_MISSING`` when a
                 trainable layer was not used, or is not linear and was run again (checkpointing), ``GRADIENT_ROWS`` when
                 a layer did not see one row for each record, ``LAYER_USED_TWICE``, and ``PARAMETER_TIED`` when a
                 parameter was used outside its layer as well.
         """
-        gradients = self._backward(losses)
+        gradients = self._backward(losses, WHOLE)
         if not self._separate and len(gradients) > 1:
-            self._separate = all(
-                _separate(gradients, self._backward(losses, weights), weights) for weights in _weights(len(gradients))
-            )
+            self._separate = shown_separate(gradients, partial(self._backward, losses))
         return gradients
 
     def close(self) -> None:
         """Take the hooks off; the model is as it was, but for its layers' ``training`` mark."""
         self._hooks.cleanup()
 
-    def _backward(self, losses: Callable[[], Tensor], weights: Tensor | None = None) -> Tensor:
+    def _backward(self, losses: Losses, places: Places, weights: Tensor | None = None) -> Tensor:
         self._reset()  # of what others may have left
         for layer in self._hooked.values():
             layer.training = True  # Opacus records layers in training only; dropout and the like stay as they are
         try:
             with torch.enable_grad():
-                value = losses()
+                value = losses(places)
                 if not isinstance(value, Tensor) or value.dim() != 1 or not value.requires_grad:
                     raise BadParametersError(
                         "LOSS_REDUCED",
@@ -152,29 +150,3 @@ class PerSampleGradients:
             parameter._forward_counter = 0  # type: ignore[attr-defined]
             if hasattr(parameter, "_current_grad_sample"):
                 del parameter._current_grad_sample
-
-
-def _weights(count: int) -> list[Tensor]:
-    """float32 [count] each: in one of them at least, any two records have different weights."""
-    places = torch.arange(count)
-    digits = [places // stride % APART for stride in (1, APART, APART**2) if stride < count]
-    return [2.0 ** digit.to(torch.float32) for digit in digits]
-
-
-def _separate(gradients: Tensor, weighted: Tensor, weights: Tensor) -> bool:
-    """Each record's loss was given a weight of its own: its row must grow by that weight, and by no other's.
-
-    False where fewer than two rows are finite, which tells nothing; the next batch is looked at instead.
-    """
-    finite = torch.isfinite(gradients).all(dim=1) & torch.isfinite(weighted).all(dim=1)
-    if int(finite.sum()) < 2:
-        return False
-    expected = gradients[finite]
-    off = ((weighted / weights.unsqueeze(1))[finite] - expected).norm(dim=1).max()
-    if off > SEPARATION_TOLERANCE * expected.norm(dim=1).max():
-        raise BadParametersError(
-            "RECORDS_MIXED",
-            "a record's gradient depends on the records beside it, or differs from one pass to the next",
-            "use a loss of each record by itself, no dropout, and no layer that compares records",
-        )
-    return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from sekisho.governance.errors import BrokenLogError, Refused
 from sekisho.governance.log.auditlog import AuditLog
 from sekisho.governance.log.entries import Entry, Value
-from sekisho.governance.log.milestones import QUERY, all_entries, key_of, last_entries
+from sekisho.governance.log.milestones import QUERY, all_entries, key_of, last_entries, newest_time
 from sekisho.governance.signing.keys import SigningKey
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -104,3 +104,31 @@ def test_a_log_of_before_gets_its_index_when_it_is_opened(tmp_path: Path) -> Non
     with closing(sqlite3.connect(path)) as connection:
         names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
     assert "entries_milestones" in names
+
+
+def test_the_newest_time_is_the_latest_that_any_entry_claims(tmp_path: Path) -> None:
+    """Whole seconds and parts of them, in any order and zone; a field that looks like a time is none."""
+    path = tmp_path / "log.sqlite"
+    latest = NOW + timedelta(microseconds=5)
+    east = timezone(timedelta(hours=9))
+    with opened(path) as log:
+        assert newest_time(path) is None
+        for at in (NOW - timedelta(days=1), latest.astimezone(east), NOW, NOW - timedelta(microseconds=1)):
+            log.append(Entry(type="step.started", party="kohi", at=at, refs={"at": "2099-12-31"}))
+        assert newest_time(path) == latest
+
+
+def test_a_log_whose_times_cannot_be_read_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    with pytest.raises(BrokenLogError) as caught:
+        newest_time(path)
+    assert caught.value.code == "LOG_DAMAGED"
+    with opened(path) as log:
+        log.append(entry("step.started"))
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("drop trigger entries_update")
+        file.execute("update entries set body = cast(replace(cast(body as text), '2026-', 'soon-') as blob)")
+        file.commit()
+    with pytest.raises(BrokenLogError) as caught:
+        newest_time(path)
+    assert caught.value.code == "ENTRY_MALFORMED"

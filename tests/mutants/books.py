@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .mutant import Edit, Mutant
 
+FOLDER = "core/site/folder.py"
 GATE = "core/gate/gate.py"
 JOINING = "core/site/joining.py"
 JOURNAL = "privacy/accounting/journal.py"
@@ -145,6 +146,24 @@ CHARGES = (
         (Edit(LEDGER, "where :cost > :cap - (", "where :cost > 1 + :cap - ("),),
         (CAN_PAY,),
         "== {C}",
+    ),
+    Mutant(
+        "a process that was opened under a wider policy goes on under it",
+        (Edit(LEDGER, "return min(self._cap, int(latest))", "return self._cap"),),
+        (
+            f"{LEDGER_TESTS}::"
+            "test_a_handle_that_was_opened_under_a_wider_policy_follows_the_narrower_one_that_came_since",
+        ),
+        "DID NOT RAISE",
+    ),
+    Mutant(
+        "one person's budget decides whether a site joins",
+        (Edit(FOLDER, "balance.spent_by_all_runs + cost", "balance.spent_min + cost"),),
+        (
+            "tests/federation/test_nobody_flips_a_refusal.py::"
+            "test_one_person_who_came_later_does_not_decide_whether_a_site_joins",
+        ),
+        'assert seen["with"] == seen["without"]',
     ),
     Mutant(
         "the ledger is not on disk when it answers",

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sekisho.privacy.errors import BadParametersError
 from sekisho.privacy.gradients.gradients import PerSampleGradients
+from sekisho.privacy.gradients.separation import Places
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # pytest undoes the module's own filter
@@ -50,7 +51,7 @@ def test_rows_are_those_of_one_record_at_a_time(name: str) -> None:
     build, shape = MODELS[name]
     model, records = build(), batch(9, *shape)
     gradients = PerSampleGradients(model)
-    rows = gradients.rows(lambda: (model(records) ** 2).flatten(1).sum(dim=1))
+    rows = gradients.rows(lambda places: (model(records[places]) ** 2).flatten(1).sum(dim=1))
     gradients.close()
     assert rows.shape == (9, gradients.dimension) and rows.dtype == torch.float32
     for record, row in zip(records, rows, strict=True):
@@ -67,29 +68,29 @@ def test_frozen_parts_are_in_no_row() -> None:
     gradients = PerSampleGradients(model)
     records = batch(4, 5)
     assert gradients.names == ("2.weight",)
-    assert gradients.rows(lambda: model(records).squeeze(1)).shape == (4, 4)
+    assert gradients.rows(lambda places: model(records[places]).squeeze(1)).shape == (4, 4)
 
 
 def test_no_record_gives_no_row() -> None:
     model = made(nn.Linear(5, 1))
     gradients = PerSampleGradients(model)
-    assert gradients.rows(lambda: model(batch(0, 5)).squeeze(1)).shape == (0, 6)
+    assert gradients.rows(lambda places: model(batch(0, 5)[places]).squeeze(1)).shape == (0, 6)
 
 
 def test_a_pass_leaves_nothing_behind_also_when_it_breaks_off() -> None:
     model = made(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1))
     gradients, records = PerSampleGradients(model), batch(4, 5)
-    expected = gradients.rows(lambda: model(records).squeeze(1))
+    expected = gradients.rows(lambda places: model(records[places]).squeeze(1))
 
-    def broken() -> Tensor:
-        model(records)
+    def broken(places: Places) -> Tensor:
+        model(records[places])
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         gradients.rows(broken)
     assert not any(hasattr(layer, "activations") for layer in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert torch.equal(gradients.rows(lambda: model(records).squeeze(1)), expected)
+    assert torch.equal(gradients.rows(lambda places: model(records[places]).squeeze(1)), expected)
     gradients.close()
     assert not any(layer._forward_hooks or layer._backward_hooks for layer in model.modules())
 
@@ -123,7 +124,7 @@ def test_a_trainable_layer_without_a_rule_is_refused_by_name(layer: nn.Module) -
 def test_the_same_layer_frozen_is_no_matter() -> None:
     model = made(nn.Linear(4, 4), Scale().requires_grad_(False))
     records = batch(3, 4)
-    assert PerSampleGradients(model).rows(lambda: model(records).sum(dim=1)).shape == (3, 20)
+    assert PerSampleGradients(model).rows(lambda places: model(records[places]).sum(dim=1)).shape == (3, 20)
 
 
 @pytest.mark.parametrize("train", [True, False], ids=["trainable", "frozen"])
@@ -177,7 +178,7 @@ MIXING: dict[str, Callable[[Tensor], Tensor]] = {
 def test_a_loss_that_mixes_records_is_refused(name: str) -> None:
     model, records = made(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)), batch(8, 5)
     gradients = PerSampleGradients(model)
-    refused = refusal(lambda: gradients.rows(lambda: MIXING[name](model(records))))
+    refused = refusal(lambda: gradients.rows(lambda places: MIXING[name](model(records[places]))))
     assert refused.code == "RECORDS_MIXED"
 
 
@@ -187,8 +188,8 @@ def test_no_two_records_of_a_large_batch_are_far_enough_apart_to_mix_unseen(apar
     model, records = made(nn.Linear(5, 1)), batch(1030, 5)
     gradients = PerSampleGradients(model)
 
-    def partners() -> Tensor:
-        found = model(records).squeeze(1)
+    def partners(places: Places) -> Tensor:
+        found = model(records[places]).squeeze(1)
         mixed = found.clone()
         mixed[0] = found[0] * (1 + 0.01 * found[apart])
         return mixed
@@ -210,7 +211,10 @@ def test_no_two_records_of_a_large_batch_are_far_enough_apart_to_mix_unseen(apar
 def test_a_loss_that_is_not_one_number_a_record_is_refused(reduced: Callable[[Tensor], Tensor]) -> None:
     model, records = made(nn.Linear(5, 1)), batch(8, 5)
     gradients = PerSampleGradients(model)
-    assert refusal(lambda: gradients.rows(lambda: reduced(model(records).squeeze(1)))).code == "LOSS_REDUCED"
+    assert (
+        refusal(lambda: gradients.rows(lambda places: reduced(model(records[places]).squeeze(1)))).code
+        == "LOSS_REDUCED"
+    )
 
 
 def test_what_a_record_holds_raises_nothing() -> None:
@@ -218,31 +222,31 @@ def test_what_a_record_holds_raises_nothing() -> None:
     model, records = made(nn.Linear(5, 1)), batch(8, 5)
     records[3] = torch.nan
     records[5] = torch.inf
-    rows = PerSampleGradients(model).rows(lambda: model(records).squeeze(1) ** 2)
+    rows = PerSampleGradients(model).rows(lambda places: model(records[places]).squeeze(1) ** 2)
     assert [row for row in range(8) if not rows[row].isfinite().all()] == [3, 5]
 
 
 def test_a_model_that_was_set_to_evaluation_meanwhile_gives_the_same_rows() -> None:
     model, records = made(nn.Linear(5, 4), nn.Dropout(0.5), nn.Linear(4, 1)), batch(8, 5)
     gradients = PerSampleGradients(model)
-    expected = gradients.rows(lambda: model(records).squeeze(1))
+    expected = gradients.rows(lambda places: model(records[places]).squeeze(1))
     model.eval()
-    assert torch.equal(gradients.rows(lambda: model(records).squeeze(1)), expected)
+    assert torch.equal(gradients.rows(lambda places: model(records[places]).squeeze(1)), expected)
 
 
 def test_a_batch_that_shows_nothing_leaves_the_next_to_be_looked_at() -> None:
     model, records = made(nn.Linear(5, 1)), torch.full((8, 5), torch.nan)
     gradients = PerSampleGradients(model)
-    assert not gradients.rows(lambda: model(records).squeeze(1) ** 2).isfinite().any()
-    gradients.rows(lambda: model(batch(1, 5)).squeeze(1))
-    mixed = refusal(lambda: gradients.rows(lambda: MIXING["against the mean"](model(batch(8, 5)))))
+    assert not gradients.rows(lambda places: model(records[places]).squeeze(1) ** 2).isfinite().any()
+    gradients.rows(lambda places: model(batch(1, 5)[places]).squeeze(1))
+    mixed = refusal(lambda: gradients.rows(lambda places: MIXING["against the mean"](model(batch(8, 5)[places]))))
     assert mixed.code == "RECORDS_MIXED"
 
 
 def test_a_layer_that_no_record_reached_is_refused_by_name() -> None:
     model = made(nn.Linear(5, 1), nn.Linear(5, 1))
     gradients, records = PerSampleGradients(model), batch(8, 5)
-    refused = refusal(lambda: gradients.rows(lambda: model[1](records).squeeze(1)))
+    refused = refusal(lambda: gradients.rows(lambda places: model[1](records[places]).squeeze(1)))
     assert refused.code == "GRADIENT_MISSING" and "0.weight" in str(refused)
 
 
@@ -251,11 +255,11 @@ def test_a_layer_that_only_hooks_know_is_refused_under_activation_checkpointing_
     model = made(nn.Linear(5, 4), nn.LayerNorm(4), nn.Linear(4, 1))
     gradients, records = PerSampleGradients(model), batch(8, 5).requires_grad_()
     try:
-        rows = gradients.rows(lambda: checkpoint(model, records, use_reentrant=reentrant).squeeze(1))
+        rows = gradients.rows(lambda places: checkpoint(model, records[places], use_reentrant=reentrant).squeeze(1))
     except BadParametersError as refused:
         assert refused.code == "GRADIENT_MISSING" and "1.weight" in str(refused)
     else:
-        assert torch.equal(rows, gradients.rows(lambda: model(records).squeeze(1)))
+        assert torch.equal(rows, gradients.rows(lambda places: model(records[places]).squeeze(1)))
 
 
 def test_position_embeddings_without_a_record_axis_are_refused_by_name() -> None:
@@ -270,7 +274,7 @@ def test_position_embeddings_without_a_record_axis_are_refused_by_name() -> None
 
     model = Positioned()
     gradients, records = PerSampleGradients(model), batch(8, 6, 5)
-    refused = refusal(lambda: gradients.rows(lambda: model(records)))
+    refused = refusal(lambda: gradients.rows(lambda places: model(records[places])))
     assert refused.code == "GRADIENT_ROWS" and "position.weight" in str(refused)
 
 
