@@ -26,6 +26,7 @@ from .chance import FALSE_ALARM, chi_square_tail, normal_deviate
 REACH = 12  # deviations of a share that are tabulated: what lies beyond has probability below 10^-32
 CELLS = 64  # of the shape, about equally likely
 LAST_BITS = 4  # of each integer: noise that was scaled, or rounded somewhere else, shows there
+TINY = 1e-9  # a chance below it is not told apart: a sum of thousands of floats ends within 1e-11 of 1
 LEAST_EXPECTED = 20.0  # in a cell: below it the χ² law is not the statistic's
 
 
@@ -64,10 +65,11 @@ def check_variance(values: NDArray[np.int64], *, variance: int, shares: int) -> 
     squares = float(np.square(values.astype(np.float64)).sum()) / (shares * variance)
     above = chi_square_tail(squares, values.size)
     chance = min(above, 1 - above)
+    so_far_off = f"{chance:.2g}" if chance > TINY else f"below {TINY:.0e}"
     # a share that is missing altogether, in the same unit, for whoever reads the figure
     seen = (
-        f"variance {squares / values.size:.3f} of what was charged, chance of being so far off {chance:.2g}; without "
-        f"one of {shares} shares it were {(shares - 1) / shares:.3f}; {values.size:,} values"
+        f"variance {squares / values.size:.3f} of what was charged, chance of being so far off {so_far_off}; "
+        f"without one of {shares} shares it were {(shares - 1) / shares:.3f}; {values.size:,} values"
     )
     return Finding(chance >= FALSE_ALARM / 2, seen, FALSE_ALARM)
 

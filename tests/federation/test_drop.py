@@ -140,9 +140,9 @@ def ends_with_four(run: Run) -> RunResult:
 
 def test_a_maker_dead_before_its_ready_costs_nobody_the_step(run_with: Runner) -> None:
     run = run_with(at("step", 2))
-    ends_with_four(run)
     # at that moment: nobody had seen all readies, so nobody had started step 2 or touched data for it
     assert run.books_after[1] == {site: Spent(1, 1, "open", RESERVED) for site in SITES}
+    ends_with_four(run)
     # in the end: three steps were started and disclosed, the never-started one was given back
     assert {site: books(run.federation)[site] for site in LEFT} == {site: Spent(3, 3, "closed", 3) for site in LEFT}
     for site in LEFT:

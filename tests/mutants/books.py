@@ -70,6 +70,18 @@ CHARGES = (
         "assert stream.bytes(64) ==",
     ),
     Mutant(
+        "noise that is not the noise that was charged",
+        (Edit(GATE, "if noised.event != event:", "if False:"),),
+        (f"{GATE_TESTS}::test_noise_that_is_not_the_noise_that_was_charged",),
+        "DID NOT RAISE",
+    ),
+    Mutant(
+        "a ready at another transcript is as good as one at this",
+        (Edit(STEP, " or body.transcript != state.step_transcript.hex():", ":"),),
+        ("tests/attacks/test_different_views.py::test_another_sum_for_one_site",),
+        "assert ongoing.started() ==",
+    ),
+    Mutant(
         "re-seal instead of re-send, by a site, a gate and a ledger that agree on it",
         (
             Edit(STEP, "    if kept is not None:\n        return tools.gate.resend(kept)\n", ""),
@@ -169,7 +181,7 @@ CHARGES = (
         "the allowance is not reserved",
         (Edit(JOINING, "steps=plan.total_steps, subjects=list(prints)", "steps=plan.steps, subjects=list(prints)"),),
         ("tests/federation/test_drop.py::test_a_maker_dead_before_its_ready_costs_nobody_the_step",),
-        "assert ",
+        "assert run.books_after[1] ==",
     ),
     Mutant(
         "cohort minimum dropped",

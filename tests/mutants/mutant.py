@@ -40,7 +40,8 @@ class Mutant:
         edits: all of the mistake; more than one where the product holds the promise in several places and only a
             consistent engineer gets it wrong.
         caught_by: tests, as pytest names them, each of which must fail.
-        says: what must stand in every one of those failures, so that they fail for this reason and no other.
+        says: what must stand in every one of those failures, so that they fail for this reason and no other; one for
+            all, or one for each of ``caught_by`` in order. The line that fails, not what any assertion says.
         stopped: the sentence with which the product itself refuses to go on before the test can look; empty where
             nothing stands before the test's own assertion.
     """
@@ -48,8 +49,13 @@ class Mutant:
     name: str
     edits: tuple[Edit, ...]
     caught_by: tuple[str, ...]
-    says: str
+    says: str | tuple[str, ...]
     stopped: str = ""
+
+    def reasons(self) -> dict[str, str]:
+        """Test -> what must stand in its failure."""
+        each = (self.says,) * len(self.caught_by) if isinstance(self.says, str) else self.says
+        return dict(zip(self.caught_by, each, strict=True))
 
 
 def sources(root: Path, mutant: Mutant) -> dict[str, tuple[str, str]]:

@@ -40,6 +40,18 @@ NOISE = (
         VARIANCE,
     ),
     Mutant(
+        "one site of three forgets its noise",
+        (
+            Edit(
+                GATE,
+                "encrypt(noised.values,",
+                "encrypt(update.clipped.total if self._site == context.cohort[0] else noised.values,",
+            ),
+        ),
+        ("tests/federation/test_audits.py::test_opened_sums_of_nobody_hold_the_noise_that_was_charged",),
+        "assert noise_failures(opened, QUIET) == set()",
+    ),
+    Mutant(
         "noise halved",
         (Edit(MECHANISM, "DiscreteGaussian(event.variance)", "DiscreteGaussian(event.variance // 4)"),),
         (f"{EMPTY}[5]", DECLARED),

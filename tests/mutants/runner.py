@@ -13,8 +13,12 @@ import os
 import signal
 import sys
 
-# Third parties only. Not opacus: how it changes logging when it is imported is the product's affair to undo.
-LIBRARIES = ("pytest", "numpy", "hypothesis", "cryptography.hazmat.primitives.ciphers", "scipy.stats", "torch", "peft")
+# Third parties only. Not opacus and dp_accounting: what they do to logging when they are imported is the product's
+# affair to undo.
+LIBRARIES = (
+    "pytest", "numpy", "hypothesis", "cryptography.hazmat.primitives.ciphers", "scipy.signal", "scipy.stats", "torch",
+    "peft", "pydantic", "ruamel.yaml", "tenseal",
+)  # fmt: skip
 LONGEST = 300  # seconds that the tests of one mutant may take on a slow machine; a hang is not a catch
 
 

@@ -111,8 +111,9 @@ def _complaint(mutant: Mutant, node: str, outcome: Outcome) -> str:
     head = outcome.failure.partition("\n")[0]
     if not (any(word in head for word in begins) if mutant.stopped else head.startswith(begins)):
         return f"{node} failed otherwise than by {' or '.join(map(repr, begins))}:\n{outcome.failure}"
-    if mutant.says not in outcome.failure:
-        return f"{node} failed for another reason than {mutant.says!r}:\n{outcome.failure}"
+    reason = mutant.reasons()[node]
+    if reason not in outcome.failure:
+        return f"{node} failed for another reason than {reason!r}:\n{outcome.failure}"
     return ""
 
 
