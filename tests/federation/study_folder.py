@@ -58,7 +58,7 @@ class HashedFeatures:
 
 
 def build(
-    folder: Path, *, steps: int = 4, allowance: int = 3, lifetime: str = "40.0", adapters: bool = False
+    folder: Path, *, steps: int = 4, allowance: int = 3, lifetime: str = "27.0", adapters: bool = False
 ) -> Path:
     """A whole signed study below ``folder``; with ``adapters`` it has the method lora, too."""
     folder.mkdir(parents=True, exist_ok=True)

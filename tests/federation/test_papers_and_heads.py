@@ -106,7 +106,7 @@ def test_a_view_of_the_budget_follows_no_unsigned_policy(study: Path) -> None:
         federation.run("probe")
         ledger = federation.sites["ame"].folder.ledger
         before = ledger.balance().cap, ledger.head()
-        study_folder.change(study / "sites" / "ame" / "policy.yaml", 'epsilon: "40.0"', 'epsilon: "900.0"')
+        study_folder.change(study / "sites" / "ame" / "policy.yaml", 'epsilon: "27.0"', 'epsilon: "28.0"')
         budget_view(study, "ame")
         assert (ledger.balance().cap, ledger.head()) == before
     finally:
