@@ -446,7 +446,7 @@ def test_at_a_site_a_newer_policy_descends_from_the_one_in_force(study: Path) ->
 def test_at_a_site_a_wider_policy_cannot_be_shown_against_a_predecessor_that_never_was(study: Path) -> None:
     run_under(study)
     # the forged first version is as wide as the second, so that the comparison says that nothing changes
-    study_folder.change(policy_path(study), 'lifetime: {epsilon: "40.0"', 'lifetime: {epsilon: "90.0"')
+    study_folder.change(policy_path(study), 'lifetime: {epsilon: "27.0"', 'lifetime: {epsilon: "28.0"')
     study_folder.sign_policy(study, SITE)
     amended(study, "audit_years: 6", "audit_years: 7", 2)
     papers(study)

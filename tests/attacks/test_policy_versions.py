@@ -60,7 +60,7 @@ from .test_approvals import (
 from .test_roster_rollback import hand_on
 
 NARROW = ("audit_years: 6", "audit_years: 7")
-WIDE = ('lifetime: {epsilon: "40.0"', 'lifetime: {epsilon: "900.0"')
+WIDE = ('lifetime: {epsilon: "27.0"', 'lifetime: {epsilon: "28.0"')
 
 
 def text_after(text: str, *changes: tuple[str, str]) -> str:
@@ -440,7 +440,7 @@ def test_a_policy_that_no_ledger_can_hold_is_not_remembered_in_the_place_of_the_
     run_under(study)
     kept = {path.name: path.read_bytes() for path in policy_path(study).parent.glob("policy.yaml*")}
     monkeypatch.setattr("sekisho.governance.policy.always_clauses.MAX_EPSILON", 10**6)
-    amended(study, 'lifetime: {epsilon: "40.0"', 'lifetime: {epsilon: "1001"', 2)
+    amended(study, 'lifetime: {epsilon: "27.0"', 'lifetime: {epsilon: "1001"', 2)
     with pytest.raises(Exception, match="larger than any guarantee"):
         run_under(study)
     for name, data in kept.items():

@@ -75,7 +75,7 @@ RUNS = count()
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, SiteFolder]]:
-    study = study_folder.build(tmp_path_factory.mktemp("counts") / "study", lifetime="400.0")
+    study = study_folder.build(tmp_path_factory.mktemp("counts") / "study", lifetime="28.0")
     for site in SITES:
         leaves = f"leaves_site: [masked-update, {COUNTS}, {VOTES}, adapter]"
         study_folder.change(study / "sites" / site / "policy.yaml", "leaves_site: [masked-update, adapter]", leaves)
