@@ -207,7 +207,7 @@ SUBJECTS = ClauseType(
 class PrivacyLoss(DocumentModel):
     """Differential privacy: epsilon above 0 and at most 1000, delta above 0 and below 1, both exact.
 
-    For all runs together sites keep an epsilon up to about 25 at delta 0.00001, and refuse runs where it is larger.
+    For all runs together sites keep an epsilon up to about 25 at delta 0.00001; a larger one they may refuse.
     """
 
     epsilon: Exact
