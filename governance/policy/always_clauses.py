@@ -205,10 +205,7 @@ SUBJECTS = ClauseType(
 
 
 class PrivacyLoss(DocumentModel):
-    """Differential privacy: epsilon above 0 and at most 1000, delta above 0 and below 1, both exact.
-
-    For all runs together sites keep an epsilon up to about 25 at delta 0.00001; a larger one they may refuse.
-    """
+    """Epsilon above 0, at most 1000 (sites may refuse a lifetime above about 25); delta above 0, below 1; both exact."""
 
     epsilon: Exact
     delta: Exact
