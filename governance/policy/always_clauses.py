@@ -205,7 +205,7 @@ SUBJECTS = ClauseType(
 
 
 class PrivacyLoss(DocumentModel):
-    """Epsilon above 0, at most 1000 (sites may refuse a lifetime above about 25); delta above 0, below 1; both exact."""
+    """Epsilon above 0, at most 1000 (sites may refuse a lifetime above about 25); delta above 0, below 1; exact."""
 
     epsilon: Exact
     delta: Exact
