@@ -35,13 +35,12 @@ def budget(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """What was spent, what is left, and by which runs."""
-    from ..site.budget import budget_view
+    from ..site.budget import budget_lines, budget_view
 
     terminal = Terminal(as_json=as_json)
     view = budget_view(study, _known(study, site))
-    spent = f"epsilon {view.epsilon_spent} of {view.epsilon_lifetime} spent"
-    terminal.say(f"{site}: {spent} (delta {view.delta}, per {view.unit}, {view.adjacency})")
-    terminal.say(f"subjects with a ledger row: {view.subjects}")
+    for line in budget_lines(view):
+        terminal.say(line)
     for run in view.runs:
         steps = f"{run.started} steps started, {run.disclosed} disclosed, {run.steps} reserved"
         terminal.say(f"  {run.run}: {steps}, {run.state}")

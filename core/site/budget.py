@@ -23,6 +23,10 @@ from ..planning import expected_runs
 from ..study import Study
 from .papers import read_policy
 
+_COUNTED_FOR = {"subject": "a person who", "record": "a record that"}
+_ADDED_OR_REMOVED = {"subject": "one person with all records added or removed", "record": "one record added or removed"}
+_KNOWN = {"subject": "people", "record": "records"}
+
 
 @dataclass(frozen=True)
 class RunView:
@@ -115,6 +119,23 @@ def view_of(site: str, balance: Balance, budget: Budget) -> BudgetView:
         order=balance.order,
         subjects=balance.subjects,
         runs=tuple(RunView(row.run, row.steps, row.started, row.disclosed, row.state) for row in balance.runs),
+    )
+
+
+def budget_lines(view: BudgetView) -> tuple[str, ...]:
+    """The view in sentences: what is counted of how much and by which method, the people known, each run."""
+    left = max(Decimal(0), Decimal(view.epsilon_lifetime) - Decimal(view.epsilon_spent))
+    return (
+        f"{view.site}: all runs together count epsilon {view.epsilon_spent} of {view.epsilon_lifetime} for "
+        f"{_COUNTED_FOR[view.unit]} was in every one of them ({left:.4f} left in this count; reserved steps "
+        f"included; delta {Decimal(view.delta):f}; {_ADDED_OR_REMOVED[view.unit]})",
+        "This count adds up over a lifetime and is made by another method than the epsilon of one run; "
+        "for a single run it is the larger of the two.",
+        f"{_KNOWN[view.unit]} known to the ledger: {view.subjects}",
+        *(
+            f"  {run.run}: {run.started} steps started, {run.disclosed} disclosed, {run.steps} reserved, {run.state}"
+            for run in view.runs
+        ),
     )
 
 

@@ -205,7 +205,7 @@ SUBJECTS = ClauseType(
 
 
 class PrivacyLoss(DocumentModel):
-    """Differential privacy: epsilon above 0 and at most 1000, delta above 0 and below 1, both exact."""
+    """Epsilon above 0, at most 1000 (sites may refuse a lifetime above about 25); delta above 0, below 1; exact."""
 
     epsilon: Exact
     delta: Exact
@@ -213,7 +213,7 @@ class PrivacyLoss(DocumentModel):
     @model_validator(mode="after")
     def _meaningful(self) -> Self:
         if not (0 < self.epsilon <= MAX_EPSILON and 0 < self.delta < 1):
-            hint = 'for example epsilon: "1.0" and delta: "0.00001"'
+            hint = 'for example epsilon: "1.0" and delta: "0.00001"; at that delta sites keep a lifetime up to about 25'
             raise fault("BUDGET_MEANINGLESS", "epsilon is above 0 and at most 1000, delta above 0 and below 1", hint)
         return self
 

@@ -33,6 +33,9 @@ SOON = timedelta(days=60)  # an amendment with two signatures takes weeks
 LONG = timedelta(days=5 * 366)  # nobody foresees five years of law and technology
 OLD_LIST_HOURS = 24 * 7  # a stop that takes longer than a week to arrive protects nobody
 WEAK_EPSILON = Decimal(10)  # the bound on an adversary's odds is then e^10: over 20,000 to one
+# ε − ln δ of a lifetime: above about 39 the noise tables are not exact enough for a life, and sites open no ledger
+# (filter_cap in privacy/accounting). It is warned of just above ε = 25 at δ = 0.00001, with room to spare.
+MOST_FOR_A_LIFE = Decimal("36.52")
 WEAK_DELTA = Decimal("0.00001")  # above it, one person in a data set of 100,000 may be given away whole
 
 # Measures without which the sites' sums are not secret, or not theirs.
@@ -129,6 +132,10 @@ def _privacy_budget(policy: Policy, clause: PrivacyBudget, now: datetime) -> Ite
             yield Finding("EPSILON_LARGE", f"{name}.epsilon", {"epsilon": format(loss.epsilon, "f")})
         if loss.delta > WEAK_DELTA:
             yield Finding("DELTA_LARGE", f"{name}.delta", {"delta": format(loss.delta, "f")})
+    life = clause.lifetime
+    if life.epsilon - life.delta.ln() > MOST_FOR_A_LIFE:
+        values = {"epsilon": format(life.epsilon, "f"), "delta": format(life.delta, "f")}
+        yield Finding("LIFETIME_BEYOND_SITES", "lifetime.epsilon", values)
     if clause.lifetime == clause.per_run:
         yield Finding("SINGLE_RUN", "lifetime")
 

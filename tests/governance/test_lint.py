@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 
 import pytest
 
 from sekisho.governance.language import Catalogue, Text
 from sekisho.governance.policy.lint import LEVEL_OF, LEVELS, Remark, lint
+from sekisho.governance.policy.lint_rules import MOST_FOR_A_LIFE
 from sekisho.governance.policy.policy import Policy
 from sekisho.governance.policy.prose import named, numbers, only_in_one_language, only_in_prose
+from sekisho.privacy.accounting.accountant import filter_cap, filter_order
+from sekisho.privacy.budget import Adjacency, Budget, Unit
 
 from .policy_cases import KOHI, kohi
 
@@ -56,6 +59,7 @@ CASES: dict[str, tuple[list[tuple[str, str]], str | None, str | None]] = {
     "UNIT_RECORD": ([("unit: subject", "unit: record")], "8", "unit"),
     "EPSILON_LARGE": ([('lifetime: {epsilon: "8.5"', 'lifetime: {epsilon: "10.01"')], "8", "lifetime.epsilon"),
     "DELTA_LARGE": ([('delta: "0.00001"}', 'delta: "0.0000100001"}')], "8", "lifetime.delta"),
+    "LIFETIME_BEYOND_SITES": ([('lifetime: {epsilon: "8.5"', 'lifetime: {epsilon: "25.1"')], "8", "lifetime.epsilon"),
     "SINGLE_RUN": ([('lifetime: {epsilon: "8.5"', 'lifetime: {epsilon: "3.2"')], "8", "lifetime"),
     "UNDISCLOSED_MODELS": ([("min_disclosure: sources-listed", "min_disclosure: none")], "9", "min_disclosure"),
     "REQUESTER_APPROVES": ([("exclude_requester: true", "exclude_requester: false")], "10", "exclude_requester"),
@@ -172,6 +176,15 @@ def test_a_number_in_words_must_stand_in_a_field_as_well() -> None:
 def test_a_threshold_that_is_met_exactly_is_not_remarked_upon() -> None:
     ten = remarks(('lifetime: {epsilon: "8.5"', 'lifetime: {epsilon: "10.0"'))
     assert not {"EPSILON_LARGE", "DELTA_LARGE"} & {one.code for one in ten}  # and delta is 0.00001
+
+
+def test_a_lifetime_that_is_not_remarked_upon_is_one_that_sites_keep() -> None:
+    for delta in ("0.5", "0.001", "0.00001", "0.000001", "0.000000001"):
+        epsilon = (MOST_FOR_A_LIFE + Decimal(delta).ln()).quantize(Decimal("0.1"), ROUND_FLOOR)
+        budget = Budget(epsilon, Decimal(delta), Unit.SUBJECT, Adjacency.ADD_OR_REMOVE_ONE)
+        assert filter_cap(budget, filter_order(budget)) > 0
+    at_most = remarks(('lifetime: {epsilon: "8.5"', 'lifetime: {epsilon: "25"'))
+    assert "LIFETIME_BEYOND_SITES" not in {one.code for one in at_most}
 
 
 def test_a_special_basis_other_than_consent_needs_no_consent() -> None:
