@@ -30,7 +30,7 @@ from ...governance.errors import GovernanceError
 from ...privacy.accounting.accountant import build_plan, certificate
 from ...privacy.accounting.plan import Plan
 from ...privacy.auditing.clipcheck import Clipping, check_clipping
-from ...privacy.auditing.gdp import LEAST_POWER, LESS_NOISE, Outcome, Verdict, judge
+from ...privacy.auditing.gdp import CONFIDENCE_MISS, LEAST_POWER, Outcome, Verdict, judge
 from ...privacy.auditing.membership import one_run_bound, one_run_cap
 from ...privacy.auditing.noisecheck import (
     Finding,
@@ -64,7 +64,7 @@ SUBJECTS, DIMENSION = 60, 48  # of the clipping check; each number of it costs t
 
 
 def deep_checks(progress: Progress = nothing_shown) -> tuple[Check, ...]:
-    """All audits, in order; about a minute on a quiet machine."""
+    """All audits, in order; a minute or two."""
     stages: Sequence[tuple[str, Callable[[], list[Check]]]] = (
         ("clipping", clipping_checks),
         ("noise", _noise),
@@ -213,8 +213,9 @@ def _canaries(design: Design) -> Callable[[], list[Check]]:
         verdict = audit(opened)
         charged = "started and disclosed at every site" if opened.charged else "not as many as were opened"
         return [
-            Check(f"what leaks of a canary {epsilon} is what is claimed", verdict.outcome is Outcome.HELD,
-                  verdict_in_words(verdict, opened)),
+            Check(f"no more leaks of one canary than is claimed, as far as this test can tell, {epsilon}",
+                  verdict.outcome is Outcome.HELD, verdict_in_words(verdict, opened),
+                  verdict_in_figures(verdict, opened)),
             _told(f"no site's share of the noise is missing {epsilon}", check_beside(opened, spare=design.spare)),
             Check(f"every step {epsilon} was charged", opened.charged,
                   f"{len(opened.sums)} steps, {charged}"),
@@ -238,19 +239,48 @@ def audit(opened: Opened, *, observers: int = 0) -> Verdict:
 
 
 def verdict_in_words(verdict: Verdict, opened: Opened) -> str:
-    """What an audit saw, with its false alarm, and what a one-run test would have said of the same scores."""
-    delta, member = float(opened.plan.delta), opened.member
-    weak = one_run_bound(_scores(opened.sums, member), member, delta=delta)
-    cap = one_run_cap(member.size, delta=delta)
-    claimed = certificate(opened.plan, cohort=opened.cohort, observers=0)
+    """What an audit saw, of whom and for whom, what would convict, and what it would have missed."""
+    told = verdict_in_figures(verdict, opened)
     return (
-        f"{verdict.outcome}: ε at least {verdict.epsilon_low:.2f} and at most {verdict.epsilon_high:.2f} (each 95 %), "
-        f"{claimed:.2f} is claimed; μ {verdict.estimate.mu:.3f} of {verdict.claimed:.3f}; everybody "
-        f"in every step (q = 1; no audit here is of a sampled run); {member.size} canaries find noise divided by "
-        f"{LESS_NOISE:g} with probability {verdict.power:.4f}, and with {LEAST_POWER:.0%} no smaller loss than noise "
-        f"divided by {verdict.least_loss:.2f}; false alarm {verdict.false_alarm:.0e}. "
-        f"A one-run test of the same run, which is weak, says at least {weak:.2f} and can say {cap:.1f} at most"
+        f"{verdict.outcome}: about one person added or removed, for somebody who opens the sums and added no share: "
+        f"claimed ε {told['claimed']:.2f} (δ {told['delta']:g}; {told['claimed_for_a_site']:.2f} for a site that knows "
+        f"its own share); measured between {verdict.epsilon_low:.2f} and {verdict.epsilon_high:.2f}, each end wrong in "
+        f"at most 1 of 20 tests; only a lower end above the claim at a false alarm of {one_in(verdict.false_alarm)} "
+        f"would convict, and an upper end below it would say that the canaries did not arrive; tried on "
+        f"{told['people']:,} made-up people, each in or out by a coin, who is in being in every step (q = 1; no audit "
+        f"here is of a sampled run); smallest loss of noise that it would have found, {LEAST_POWER:.0%} sure: noise "
+        f"divided by {verdict.least_loss:.2f}. A one-run test of the same run, which is weak, says at least "
+        f"{told['weak_lower']:.2f} and can say {told['weak_cap']:.1f} at most"
     )
+
+
+def verdict_in_figures(verdict: Verdict, opened: Opened) -> dict[str, float]:
+    """The same as figures; each ε is of one person added or removed, at ``delta``.
+
+    ``claimed``, ``lower`` and ``upper`` are for somebody who opens the sums and added no share;
+    an infinite one is no bound.
+    """
+    delta, member = float(opened.plan.delta), opened.member
+    return {
+        "claimed": certificate(opened.plan, cohort=opened.cohort, observers=0),
+        "claimed_for_a_site": certificate(opened.plan, cohort=opened.cohort, observers=1),
+        "delta": delta,
+        "lower": verdict.epsilon_low,
+        "upper": verdict.epsilon_high,
+        "bounds_miss": CONFIDENCE_MISS,
+        "false_alarm": verdict.false_alarm,
+        "people": member.size,
+        "steps": len(opened.sums),
+        "least_loss": verdict.least_loss,
+        "least_power": LEAST_POWER,
+        "weak_lower": one_run_bound(_scores(opened.sums, member), member, delta=delta),
+        "weak_cap": one_run_cap(member.size, delta=delta),
+    }
+
+
+def one_in(chance: float) -> str:
+    """A small chance as people say it: 1 in 100,000."""
+    return f"1 in {round(1 / chance):,}"
 
 
 def _scores(sums: NDArray[np.int64], member: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -264,4 +294,5 @@ def _opened(design: Design) -> Opened:
 
 
 def _told(name: str, finding: Finding) -> Check:
-    return Check(name, finding.held, f"{finding.seen}; false alarm {finding.false_alarm:.0e}")
+    seen = f"{finding.seen}; false alarm {one_in(finding.false_alarm)}"
+    return Check(name, finding.held, seen, {"false_alarm": finding.false_alarm})

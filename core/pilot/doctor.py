@@ -1,4 +1,4 @@
-"""Prove on this machine that each protection is on, by trying to break it.
+"""Try to break noise, encryption, ledger, log and gate on this machine, and say what held.
 
 Every check does what an attacker or an accident would do, on the real parts, in a temporary folder, and passes only
 when the attempt fails. It reads no study, no key and no record of the user's.
@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import sqlite3
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -47,11 +47,15 @@ NOISE_TOLERANCE = 6.0  # standard errors: a right mechanism fails this once in 5
 
 @dataclass(frozen=True)
 class Check:
-    """One attempt: what was tried, whether the protection held, and what was seen."""
+    """One attempt: what was tried, whether the protection held, and what was seen.
+
+    ``figures`` are those of ``seen`` that a program may want.
+    """
 
     name: str
     held: bool
     seen: str
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def run_checks(progress: Callable[[str, int, int], None] = lambda stage, done, total: None) -> tuple[Check, ...]:
@@ -191,7 +195,7 @@ def _noise_is_on() -> Check:
     ratio = float(np.mean(np.square(noised.values.astype(np.float64)))) / expected
     # the sample variance of d Gaussians has a relative standard error of sqrt(2/d)
     held = abs(ratio - 1) < NOISE_TOLERANCE * math.sqrt(2 / plan.dimension)
-    return Check("every share carries its noise", held, f"variance is {ratio:.3f} of what was charged")
+    return Check("a share carries its noise", held, f"variance is {ratio:.3f} of what was charged")
 
 
 def _ledger(folder: Path) -> tuple[Ledger, int]:

@@ -60,18 +60,18 @@ def check_variance(values: NDArray[np.int64], *, variance: int, shares: int) -> 
     """Mean square of ``values`` int64 [n] against the sum of ``shares`` shares of s² = ``variance``, by χ².
 
     For fewer values than the fourth moment needs. Of n normal values, n·(mean square)/σ² is χ² with n degrees of
-    freedom; either side has half of the false alarm.
+    freedom; the chance is two-sided: either side has half of the false alarm.
     """
     squares = float(np.square(values.astype(np.float64)).sum()) / (shares * variance)
     above = chi_square_tail(squares, values.size)
-    chance = min(above, 1 - above)
+    chance = min(1.0, 2 * min(above, 1 - above))  # on either side, as false alarms are counted
     so_far_off = f"{chance:.2g}" if chance > TINY else f"below {TINY:.0e}"
     # a share that is missing altogether, in the same unit, for whoever reads the figure
     seen = (
         f"variance {squares / values.size:.3f} of what was charged, chance of being so far off {so_far_off}; "
         f"without one of {shares} shares it were {(shares - 1) / shares:.3f}; {values.size:,} values"
     )
-    return Finding(chance >= FALSE_ALARM / 2, seen, FALSE_ALARM)
+    return Finding(chance >= FALSE_ALARM, seen, FALSE_ALARM)
 
 
 def check_shape(values: NDArray[np.int64], *, variance: int, shares: int) -> Finding:

@@ -19,6 +19,7 @@ from ..federation.command import Ended, one_line, sekisho_here
 
 Capture = pytest.CaptureFixture[str]
 QUICK = 10  # checks without --deep
+LEAKS = "no more leaks of one canary than is claimed, as far as this test can tell, in a run of ε = 8"
 
 
 @pytest.fixture(autouse=True)
@@ -34,19 +35,35 @@ def broken_checks(ended: Ended) -> set[str]:
 def test_the_quick_visit_stays_as_it_is(capsys: Capture) -> None:
     ended = sekisho_here(capsys, "doctor", "--json")
     assert (ended.exit, len(ended.told["checks"]), ended.told["held"]) == (0, QUICK, True)
+    assert ended.told["deep"] is False
     assert [check["name"] for check in ended.told["checks"]] == [check.name for check in run_checks()]
 
 
 def test_a_deep_visit_says_of_each_audit_what_was_seen_and_its_false_alarm(capsys: Capture) -> None:
     ended = sekisho_here(capsys, "doctor", "--deep", "--json")
-    assert (ended.exit, ended.told["held"]) == (0, True), broken_checks(ended)
+    assert (ended.exit, ended.told["held"], ended.told["deep"]) == (0, True, True), broken_checks(ended)
     audits = ended.told["checks"][QUICK:]
     assert len(audits) == 9
     assert all("false alarm" in check["seen"] for check in audits if "charged" not in check["name"].split())
-    leaks = next(check for check in audits if check["name"].startswith("what leaks"))
+    leaks = next(check for check in audits if check["name"] == LEAKS)
     assert "held" in leaks["seen"] and "weak" in leaks["seen"]
     assert "q = 1; no audit here is of a sampled run" in leaks["seen"]
-    assert "and with 99% no smaller loss than noise divided by " in leaks["seen"]
+    assert "smallest loss of noise that it would have found, 99% sure: noise divided by " in leaks["seen"]
+    assert "only a lower end above the claim at a false alarm of 1 in 100,000 would convict" in leaks["seen"]
+    assert "for somebody who opens the sums and added no share" in leaks["seen"] and "μ" not in leaks["seen"]
+
+
+def test_the_figures_of_an_audit_are_fields_and_those_that_are_told(capsys: Capture) -> None:
+    ended = sekisho_here(capsys, "doctor", "--deep", "--json")
+    leaks = next(check for check in ended.told["checks"] if check["name"] == LEAKS)
+    told = leaks["figures"]
+    assert (told["delta"], told["false_alarm"], told["people"], told["steps"]) == (1e-5, 1e-5, 600, 2)
+    assert told["lower"] < told["claimed"] < told["claimed_for_a_site"] and told["lower"] < told["upper"]
+    assert told["claimed_for_a_site"] == pytest.approx(8, rel=0.01)  # what the study asks for
+    assert f"claimed ε {told['claimed']:.2f} (δ 1e-05; {told['claimed_for_a_site']:.2f} for a site" in leaks["seen"]
+    assert f"measured between {told['lower']:.2f} and {told['upper']:.2f}" in leaks["seen"]
+    assert f"tried on {told['people']:,} made-up people" in leaks["seen"]
+    assert f"noise divided by {told['least_loss']:.2f}" in leaks["seen"]
 
 
 @pytest.mark.parametrize(
@@ -55,17 +72,17 @@ def test_a_deep_visit_says_of_each_audit_what_was_seen_and_its_false_alarm(capsy
         (
             broken.noise_halved,
             {
-                "every share carries its noise",
+                "a share carries its noise",
                 "the noise in an opened sum has the moments that were charged",
                 "the noise in an opened sum has the shape of its shares' sum",
-                "what leaks of a canary in a run of ε = 8 is what is claimed",
+                LEAKS,
                 "no site's share of the noise is missing in a run of ε = 8",
             },
         ),
         pytest.param(
             broken.clip_each_record,
             {
-                "what leaks of a canary in a run of ε = 8 is what is claimed",
+                LEAKS,
                 "each subject is clipped and rounded as an oracle in exact fractions has it",
             },
             marks=pytest.mark.proof,

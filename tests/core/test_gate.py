@@ -53,7 +53,7 @@ from sekisho.governance.errors import BrokenLogError, GovernanceError
 from sekisho.governance.log.auditlog import AuditLog
 from sekisho.governance.log.entries import Entry
 from sekisho.governance.policy.request import Fact, Request
-from sekisho.privacy.accounting.accountant import step_cost
+from sekisho.privacy.accounting.accountant import event_cost, step_cost
 from sekisho.privacy.accounting.ledger import Ledger
 from sekisho.privacy.accounting.plan import Plan
 from sekisho.privacy.encryption import bfv, frame
@@ -414,6 +414,18 @@ def test_noise_that_is_not_the_noise_that_was_charged(desk: Desk) -> None:
     with desk.refuses("NOISE_NOT_AS_CHARGED"):
         desk.disclose(Update(desk.update.clipped, forgetful, 1), plan=forgetful)
     assert ForgetfulPlan.asked == 2
+
+
+def test_a_gradient_step_that_was_charged_less_than_it_costs(folder: SiteFolder) -> None:
+    plan = plan_of(folder.study, "probe", dimension=DIMENSION)
+    cost = event_cost(plan.event(len(SITES), 1), folder.ledger.balance().order)
+    desk, stream = desk_of(folder, cost=cost - 1), SecretStream(bytes(32))
+    assert desk.plan == plan and not plan.cells  # of gradients, not of counts
+    with desk.refuses("CHARGED_TOO_LITTLE"):
+        desk.disclose(stream=stream)
+    assert stream.bytes(64) == SecretStream(bytes(32)).bytes(64)  # and no noise was drawn for it
+    # the control: one unit of the ledger more, and it leaves
+    assert desk_of(folder, cost=cost).disclose()
 
 
 @pytest.mark.parametrize("size", [0, 1, 2])
