@@ -9,6 +9,10 @@ ciphertexts. What NVFLARE sends besides (its decomposer writes the context, too,
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +22,20 @@ from numpy.typing import NDArray
 from sekisho.benchmarks.peers.scheme import Scheme, Vector
 
 SCALE_BITS = 40
+
+
+@contextlib.contextmanager
+def warnings_unseen() -> Iterator[None]:
+    """TenSEAL prints three lines on every vector that takes more than one ciphertext."""
+    sys.stdout.flush()
+    kept, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nothing)
 
 
 class Ckks(Scheme):
@@ -37,7 +55,8 @@ class Ckks(Scheme):
         self._server = ts.context_from(self._client.serialize(save_relin_keys=True, **public))
 
     def upload(self, site: int, values: Vector) -> bytes:
-        return ts.ckks_vector(self._client, values * np.float64(1.0)).serialize()
+        with warnings_unseen():
+            return ts.ckks_vector(self._client, values * np.float64(1.0)).serialize()
 
     def total(self) -> Any:
         return None
