@@ -16,7 +16,7 @@ nothing must be zero.
     4       1            kind: 1 = a site's ciphertext, 2 = sum of c0
     5       1            fields per word
     6       1            bits per field
-    7       1            zero
+    7       1            1 = the vector is rotated (mechanism/rotation.py), 0 = it is not
     8       4            dimension d, little endian
     12      64·blocks    seeds of c1 (kind 1 only)
     …       ⌈60·W/8⌉     c0: W words of 60 bits, least significant bit first, then zero bits to a whole byte
@@ -147,7 +147,7 @@ def _halves_of_pairs(data: bytearray | memoryview, pairs: int) -> tuple[Words, W
 
 
 def _header(kind: int, preset: Preset, dimension: int) -> bytes:
-    return HEADER.pack(MAGIC, kind, preset.fields, preset.width, 0, dimension)
+    return HEADER.pack(MAGIC, kind, preset.fields, preset.width, int(preset.rotated), dimension)
 
 
 def _body(data: bytes, kind: int, preset: Preset, dimension: int, *, seeds_length: int) -> memoryview:
@@ -156,7 +156,7 @@ def _body(data: bytes, kind: int, preset: Preset, dimension: int, *, seeds_lengt
     # 1. enough bytes to read a header
     if len(data) < HEADER.size:
         raise CiphertextError("FRAME_TRUNCATED", "the frame ends before its header does")
-    magic, its_kind, fields, width, reserved, its_dimension = HEADER.unpack_from(data)
+    magic, its_kind, fields, width, rotated, its_dimension = HEADER.unpack_from(data)
     # 2. our format
     if magic != MAGIC:
         raise CiphertextError(
@@ -165,12 +165,12 @@ def _body(data: bytes, kind: int, preset: Preset, dimension: int, *, seeds_lengt
     # 3. the kind of frame that is due
     if its_kind != kind:
         raise CiphertextError("FRAME_KIND", "a frame of another kind was due here")
-    # 4. the run's preset
-    if (fields, width) != (preset.fields, preset.width):
+    # 4. nothing in reserved bits
+    if rotated > 1:
+        raise CiphertextError("FRAME_RESERVED", "a reserved bit is not zero")
+    # 5. the run's preset
+    if (fields, width, rotated) != (preset.fields, preset.width, int(preset.rotated)):
         raise CiphertextError("FRAME_PRESET", "the frame was packed under another preset than the run's")
-    # 5. nothing in reserved bits
-    if reserved != 0:
-        raise CiphertextError("FRAME_RESERVED", "a reserved byte is not zero")
     # 6. the run's dimension
     if its_dimension != dimension:
         raise CiphertextError(
