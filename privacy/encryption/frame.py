@@ -42,7 +42,7 @@ _SEEDS_LABEL: Final = b"sekisho/frame/seeds/v1\0"  # so that one digest can neve
 _HALF_LABEL: Final = b"sekisho/frame/c0/v1\0"
 _SHAPE: Final = struct.Struct("<BBI")
 _PAIR_BYTES: Final = 2 * PRIME_BITS // 8  # two 60-bit words are 15 whole bytes
-_LOW: Final = np.uint64(PRIME_BITS)
+_HIGH_BIT: Final = 8 * (_PAIR_BYTES - 8)  # where the last 8 of the 15 bytes begin
 _WORD_MASK: Final = np.uint64((1 << PRIME_BITS) - 1)
 
 
@@ -111,34 +111,39 @@ def packed_length(words: int) -> int:
 
 def pack_words(words: Words) -> bytes:
     """uint64[W], each below 2^60 → ⌈60·W/8⌉ bytes, least significant bit first."""
-    pairs = np.zeros((-(-words.size // 2), 2), np.uint64)
-    pairs.reshape(-1)[: words.size] = words
-    out = np.empty((pairs.shape[0], _PAIR_BYTES), np.uint8)
-    first = pairs[:, 0] | (pairs[:, 1] << _LOW)
-    second = pairs[:, 1] >> np.uint64(64 - PRIME_BITS)
-    out[:, :8] = first.astype("<u8").view(np.uint8).reshape(-1, 8)
-    out[:, 8:] = second.astype("<u8").view(np.uint8).reshape(-1, 8)[:, : _PAIR_BYTES - 8]
-    return out.tobytes()[: packed_length(words.size)]
+    pairs = words.size // 2
+    out = bytearray(packed_length(words.size))
+    low, high = _halves_of_pairs(out, pairs)
+    even, odd = words[: 2 * pairs : 2], words[1 : 2 * pairs : 2]
+    np.bitwise_or(even, odd << np.uint64(PRIME_BITS), out=low)
+    np.bitwise_or(even >> np.uint64(_HIGH_BIT), odd << np.uint64(PRIME_BITS - _HIGH_BIT), out=high)
+    if words.size % 2:
+        out[_PAIR_BYTES * pairs :] = int(words[-1]).to_bytes(packed_length(1), "little")
+    return bytes(out)
 
 
 def unpack_words(data: memoryview, count: int) -> Words:
     """The inverse of ``pack_words`` for data of the right length; bits past the last word must be zero."""
-    raw = np.zeros(_PAIR_BYTES * -(-count // 2), np.uint8)
-    raw[: len(data)] = np.frombuffer(data, np.uint8)
-    grouped = raw.reshape(-1, _PAIR_BYTES)
-    first = np.ascontiguousarray(grouped[:, :8]).view("<u8")[:, 0].astype(np.uint64, copy=False)
-    rest = np.zeros((grouped.shape[0], 8), np.uint8)
-    rest[:, : _PAIR_BYTES - 8] = grouped[:, 8:]
-    second = rest.view("<u8")[:, 0].astype(np.uint64, copy=False)
-    words = np.empty((grouped.shape[0], 2), np.uint64)
-    words[:, 0] = first & _WORD_MASK
-    words[:, 1] = (first >> _LOW) | (second << np.uint64(64 - PRIME_BITS))
-    flat = words.reshape(-1)
-    if flat[count:].any():
-        raise CiphertextError(
-            "FRAME_PADDING", "bits past the last word are not zero", "the sender altered the frame"
-        )
-    return flat[:count]
+    pairs = count // 2
+    words = np.empty(count, np.uint64)
+    low, high = _halves_of_pairs(data, pairs)
+    np.bitwise_and(low, _WORD_MASK, out=words[: 2 * pairs : 2])
+    np.right_shift(high, np.uint64(PRIME_BITS - _HIGH_BIT), out=words[1 : 2 * pairs : 2])
+    if count % 2:
+        last = int.from_bytes(data[_PAIR_BYTES * pairs :], "little")
+        if last >> PRIME_BITS:
+            raise CiphertextError(
+                "FRAME_PADDING", "bits past the last word are not zero", "the sender altered the frame"
+            )
+        words[-1] = last
+    return words
+
+
+def _halves_of_pairs(data: bytearray | memoryview, pairs: int) -> tuple[Words, Words]:
+    """Two words take 15 bytes: their bits 0 to 63 and 56 to 119 as 64-bit integers, in place, one per pair."""
+    low = np.ndarray((pairs,), "<u8", data, 0, (_PAIR_BYTES,))
+    high = np.ndarray((pairs,), "<u8", data, _HIGH_BIT // 8, (_PAIR_BYTES,))
+    return low, high
 
 
 def _header(kind: int, preset: Preset, dimension: int) -> bytes:
