@@ -108,7 +108,13 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
     data, model = load(), state.optimizer
     data.task.linearise(data.rows, model.reference)
     update = train_step(
-        data, subjects, model.vector, plan=tools.plan, step=state.step, stream=stream.derive(b"training")
+        data,
+        subjects,
+        model.vector,
+        plan=tools.plan,
+        step=state.step,
+        stream=stream.derive(b"training"),
+        rotation=tools.plan.rotation(state.step_transcript),
     )
     # 6. the gate
     sealed = tools.gate.disclose(
@@ -169,13 +175,18 @@ def _apply(message: SignedMessage, state: RunState, tools: StepTools) -> None:
     if opened is None:
         folder.record("step.abandoned", refs={"run": state.run}, data={"step": step})
         return
-    state.optimizer = tools.optimizer.step(state.optimizer, _gradient_sum(opened, tools.plan))
+    state.optimizer = tools.optimizer.step(
+        state.optimizer, _gradient_sum(opened, tools.plan, state.step_transcript)
+    )
     folder.record("step.opened", refs={"run": state.run, "message": message.digest}, data={"step": step})
 
 
-def _gradient_sum(opened: np.ndarray, plan: Plan) -> np.ndarray:
+def _gradient_sum(opened: np.ndarray, plan: Plan, transcript: bytes) -> np.ndarray:
+    # rotated coordinates -> the adapter's own, where the plan rotates: under the transcript that sealed the step
+    values, rotation = opened.astype(np.float64), plan.rotation(transcript)
+    own = values if rotation is None else rotation.back(values)
     # grid units -> gradient units: gamma = C / u
-    return opened.astype(np.float64) * (float(plan.clipping_norm) / plan.grid)
+    return own * (float(plan.clipping_norm) / plan.grid)
 
 
 def _cohort(body: Step, state: RunState, folder: SiteFolder) -> tuple[str, ...]:
