@@ -30,7 +30,7 @@ from .outcome import Outcome
 
 PRESET = PRESETS["3x16"]
 DIMENSIONS = (50, 3 * 4096 + 1)  # 17 words, so that padding is there; two blocks, so that seeds can repeat
-SHARE, SUM, MESSAGE, OUTCOME = 40_000, 20_000, 25_000, 15_000  # a hundred thousand together
+SHARE, SUM, MESSAGE, OUTCOME = 45_000, 20_000, 25_000, 10_000  # a hundred thousand together
 SHORT = 40  # the default tests take one in so many
 SENDER = "ame"
 FRIEND = "yuki"  # signs whatever the coordinator asks for
