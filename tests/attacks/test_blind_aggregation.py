@@ -132,7 +132,7 @@ def test_a_crafted_aggregate_opens_as_noise_and_a_crafted_half_finds_no_reader(d
 
 
 def test_control_a_usual_opener_gives_the_key_of_this_very_step_away(due: Outcome, tmp_path: Path) -> None:
-    naive = NaiveOpener(due.step_secret().use(), tmp_path)
+    naive = NaiveOpener(due.step_secret().use().seal, tmp_path)
     assert set(np.unique(read_key(naive.open(NOTHING, CRAFTED)))) == {-1, 0, 1}
 
 
