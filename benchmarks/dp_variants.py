@@ -242,9 +242,11 @@ def exact(made: Bench, *, at_a_time: int = BATCH) -> Step:
         stream = SecretStream()
         sums = subject_sums(rows(), np.arange(BATCH), BATCH)
         streams = [stream.derive(b"subject %d" % place) for place in range(BATCH)]
-        total = clipped_integer_sum(sums, plan=own, streams=streams).total
+        rotation = own.rotation(stream.derive(b"transcript").bytes(32))
+        total = clipped_integer_sum(sums, plan=own, streams=streams, rotation=rotation).total
         noised = add_share(total, own, cohort=SITES, step=1, stream=stream.derive(b"noise"))
-        _set(made, noised.values * own.grid_unit)
+        values = noised.values.astype(np.float64)
+        _set(made, (values if rotation is None else rotation.back(values)) * own.grid_unit)
         optimizer.step()
 
     return step

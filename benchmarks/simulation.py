@@ -72,17 +72,25 @@ def train(
     cohort = len(sites)
     for step in range(1, plan.steps + 1):
         total = np.zeros(plan.dimension)
+        rotation = plan.rotation(b"%d/%d" % (seed, step))  # in a run the seed is the step's transcript hash
         for place, data in enumerate(sites):
             own = secret.derive(b"%d/%d" % (step, place))
             data.task.linearise(data.rows, state.reference)
             update = train_step(
-                data, data.rows_of.keys(), state.vector, plan=plan, step=step, stream=own.derive(b"training")
+                data,
+                data.rows_of.keys(),
+                state.vector,
+                plan=plan,
+                step=step,
+                stream=own.derive(b"training"),
+                rotation=rotation,
             )
             values = update.clipped.total
             if noise is None:
                 values = add_share(values, plan, cohort=cohort, step=step, stream=own.derive(b"noise")).values
             total += values
-        gradient = total * (float(plan.clipping_norm) / plan.grid)
+        own_axes = total if rotation is None else rotation.back(total)
+        gradient = own_axes * (float(plan.clipping_norm) / plan.grid)
         if noise:
             drawn = np.random.default_rng([seed, step])
             gradient += drawn.normal(scale=noise * float(plan.clipping_norm), size=plan.dimension)

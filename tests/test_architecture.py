@@ -77,6 +77,13 @@ DOORWAYS = {
     "privacy.keys.encrypt": {"core.gate.gate", "core.pilot.doctor"},
     "privacy.keys.decrypt": {"core.site.opening", "core.pilot.doctor"},
     "privacy.keys.secretkey": {"privacy.keys.encrypt", "privacy.keys.decrypt"},
+    # SEAL: who makes the key, and who shares out the work under it
+    "privacy.encryption.bfv": {
+        "privacy.keys.secretkey",
+        "privacy.encryption.parallel",
+        "privacy.encryption.worker",
+    },
+    "privacy.encryption.parallel": {"privacy.keys.encrypt", "privacy.keys.decrypt"},
     "privacy.encryption.aggregation": {"core.coordinator.coordinator", "core.pilot.doctor"},
 }
 HOME_OF = {
@@ -94,7 +101,7 @@ CANARIES = {"core.pilot.canary_run", "core.pilot.deep"}
 DISPATCHER = "core.cli.cli"  # its table of commands is read as imports
 DISPATCH = "importlib.import_module(f'.{COMMANDS[cmd_name][0]}', __package__)"
 BASELINES = "core.pilot.baselines"  # reads the figures that an example's script wrote, as strict JSON
-ENTRY_POINTS = ("core.cli.cli", "core.flare.controller", "core.flare.executor")
+ENTRY_POINTS = ("core.cli.cli", "core.flare.controller", "core.flare.executor", "privacy.encryption.worker")
 NETWORK = (
     "socket",
     "ssl",
@@ -353,7 +360,7 @@ def one_file_per_heavy_library(tree: Tree) -> list[str]:
 
 
 def entry_points_have_no_importer(tree: Tree) -> list[str]:
-    """9. The command line and the two FLARE classes are where reading starts."""
+    """9. The command line, the two FLARE classes and the worker process are where reading starts."""
     return [f"{name} imports {entry}" for entry in ENTRY_POINTS for name in sorted(tree.importers(entry))]
 
 
@@ -531,6 +538,7 @@ PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (few_open_the_gate, "core/pilot/pilot.py", "from ..gate.gate import Gate"),
     (few_open_the_gate, "core/pilot/pilot.py", "from ..gate import gate"),
     (one_doorway_per_role, "core/site/step.py", "from ...privacy.keys.decrypt import open_sum"),
+    (one_doorway_per_role, "core/site/opening.py", "from ...privacy.encryption.parallel import open_words"),
     (one_doorway_per_role, "core/pilot/pilot.py", "from ...privacy.keys.secretkey import StepSecret"),
     (one_doorway_per_role, "core/pilot/doctor.py", "from ..data.dataset import Dataset"),
     (audits_are_oracles, "privacy/auditing/clipcheck.py", "from ..mechanism.rounding import grid_bound_squared"),

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ...privacy.accounting.plan import Plan
 from ...privacy.gradients.clipping import ClippedSum, clipped_integer_sum, subject_sums
 from ...privacy.mechanism.randomness import SecretStream
+from ...privacy.mechanism.rotation import Rotation
 from ...privacy.mechanism.sampling import poisson_sample
 from ..data.dataset import Dataset
 from ..errors import ProtocolError
@@ -80,10 +81,15 @@ def train_step(
     plan: Plan,
     step: int,
     stream: SecretStream,
+    rotation: Rotation | None = None,
 ) -> Update:
     """One step over ``subjects`` at the public state ``vector`` (float64 [d]). Nobody sampled gives a sum of zeros.
 
-    ``stream`` is secret and fresh for this step. Raises ``ProtocolError`` SUBJECT_UNKNOWN, PLAN_FOREIGN.
+    ``stream`` is secret and fresh for this step; ``rotation`` is public, ``plan.rotation(H_t)``.
+
+    Raises:
+        ProtocolError: SUBJECT_UNKNOWN, PLAN_FOREIGN.
+        BadParametersError: BAD_GRADIENTS when the plan rotates and no rotation is given, or the other way round.
     """
     if plan.dimension != data.task.dimension:
         raise ProtocolError("PLAN_FOREIGN", "the plan is for an adapter of another size")
@@ -98,7 +104,7 @@ def train_step(
             streams.append(own)
     total, count, truncated = np.zeros(plan.dimension, dtype=np.int64), 0, 0
     for few in _blocks(chosen, plan.dimension):
-        part = _clipped_sum(data, chosen[few], streams[few], vector, plan)
+        part = _clipped_sum(data, chosen[few], streams[few], vector, plan, rotation)
         total += part.total
         count += part.subjects
         truncated += part.truncated
@@ -111,11 +117,13 @@ def _clipped_sum(
     streams: Sequence[SecretStream],
     vector: NDArray[np.float64],
     plan: Plan,
+    rotation: Rotation | None,
 ) -> ClippedSum:
     places = np.concatenate(chosen)
     subject_of_row = np.repeat(np.arange(len(chosen), dtype=np.int64), [len(own) for own in chosen])
     gradients = data.task.gradients(data.rows[places], data.labels[places], vector)
-    return clipped_integer_sum(subject_sums(gradients, subject_of_row, len(chosen)), plan=plan, streams=streams)
+    sums = subject_sums(gradients, subject_of_row, len(chosen))
+    return clipped_integer_sum(sums, plan=plan, streams=streams, rotation=rotation)
 
 
 def _blocks(chosen: Sequence[NDArray[np.int64]], dimension: int) -> Iterator[slice]:

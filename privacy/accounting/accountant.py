@@ -119,6 +119,7 @@ def build_plan(
         observers=observers,
         sites=sites,
         minimum_sites=minimum_sites,
+        may_rotate=not cells,
     )
     bound = grid_bound_squared(choice.grid, dimension)
     plan = Plan(

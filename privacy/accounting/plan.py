@@ -24,12 +24,14 @@ from typing import Any
 from ..budget import MAXIMUM_EPSILON, Adjacency, Unit, decimal_text, parse_decimal, value_digest
 from ..errors import BadParametersError
 from ..event import LARGEST_CONTRIBUTIONS, NoiseEvent
+from ..mechanism.rotation import Rotation
 from ..mechanism.rounding import (
     FIELD_WIDTHS,
     MAXIMUM_GRID_BOUND,
     MAXIMUM_SHARE_VARIANCE,
     MINIMUM_NOISE_VARIANCE,
     MINIMUM_SHARE_VARIANCE,
+    ROTATED,
     grid_bound_squared,
 )
 
@@ -124,6 +126,7 @@ class Plan:
             ("a plan's subjects are at more sites than there are", self.sites_per_subject > self.sites),
             ("a plan's subjects are at too many sites", self.sites_per_subject > LARGEST_CONTRIBUTIONS),
             ("a plan's cells are not names, one a coordinate", not self._cells_named()),
+            ("a plan of counts is rotated, and a rotated coordinate is no count", self.rotated and self.cells != ()),
             ("a plan's grid is too fine for 64-bit sums", self.grid_bound_squared >= MAXIMUM_GRID_BOUND**2),
             (
                 "a plan does not name one noise variance for every cohort size, largest cohort first",
@@ -144,6 +147,15 @@ class Plan:
     def grid_bound_squared(self) -> int:
         """C_grid², in squared grid units."""
         return grid_bound_squared(self.grid, self.dimension)
+
+    @property
+    def rotated(self) -> bool:
+        """Whether each subject's vector is rotated before it is rounded, and the opened sum rotated back."""
+        return self.preset in ROTATED
+
+    def rotation(self, transcript: bytes) -> Rotation | None:
+        """The rotation of the step whose transcript hash H_t this is; None where the preset has none."""
+        return Rotation(self.dimension, transcript) if self.rotated else None
 
     @property
     def total_steps(self) -> int:

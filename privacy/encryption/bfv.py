@@ -1,6 +1,6 @@
 """SEAL's BFV in numpy terms: the only file that imports TenSEAL.
 
-For: ``keys/secretkey.py`` (a seeded secret key), ``keys/encrypt.py`` and ``keys/decrypt.py``.
+For: ``keys/secretkey.py`` (a seeded secret key), and ``parallel.py``, which shares blocks out among processes.
 Not for: the coordinator, and not for any byte from a peer except 60-bit words and 64-byte seeds that were
 checked in numpy.
 Order of calls: ``seeded_key`` → ``encrypt_words`` at each site → ``open_words`` on Σ c0 with everybody's
@@ -13,6 +13,8 @@ taken from a sample that this process made itself, and a build whose sample look
 Two kinds of context exist. The public one draws fresh randomness from the operating system and is the only
 one that ever encrypts. The seeded one lives inside ``seeded_key`` just long enough to generate one secret
 key: encrypting under it would repeat all randomness.
+
+Memory: beyond input and output, the objects of one block.
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ import hashlib
 import os
 import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NewType, Self
+from typing import Any, Final, NoReturn, Self
 
 import numpy as np
 import tenseal.sealapi as seal
@@ -37,7 +39,7 @@ from ..errors import BadParametersError
 from .ciphertext import Words
 from .presets import SEED_BYTES, Preset
 
-SealSecretKey = NewType("SealSecretKey", object)
+Progress = Callable[[int, int], None]  # blocks done, blocks in all
 
 # Linux keeps the streams in memory. Elsewhere they pass through a file that only this user can read,
 # overwritten at the end (best effort: a disk may keep older blocks). Masked words and opened sums pass there,
@@ -67,7 +69,28 @@ class _Ring:
     seed_record: bytes
 
 
-def seeded_key(preset: Preset, seed: bytes) -> SealSecretKey:
+class SeededKey:
+    """A secret key: SEAL's object, and the seed from which another process makes the same. Never copied or shown."""
+
+    __slots__ = ("seal", "seed")
+
+    def __init__(self, seal_key: Any, seed: bytes) -> None:
+        self.seal: Any = seal_key
+        self.seed = bytearray(seed)
+
+    def wipe(self) -> None:
+        """Overwrite the seed and let go of SEAL's object, which clears its memory with its last reference."""
+        self.seed[:] = bytes(len(self.seed))
+        self.seal = None
+
+    def __repr__(self) -> str:
+        return "SeededKey(hidden)"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a secret key is not copied or stored")
+
+
+def seeded_key(preset: Preset, seed: bytes) -> SeededKey:
     """The secret key that SEAL's generator draws from a 64-byte seed; the same seed gives the same key.
 
     The seeded context is dropped here and never encrypts. Other builds of SEAL may sample another key from
@@ -76,20 +99,22 @@ def seeded_key(preset: Preset, seed: bytes) -> SealSecretKey:
     if len(seed) != SEED_BYTES:
         raise BadParametersError("KEY_SEED", f"a secret key is drawn from a seed of {SEED_BYTES} bytes")
     factory = seal.Blake2xbPRNGFactory(list(struct.unpack("<8Q", seed)))
-    return SealSecretKey(seal.KeyGenerator(_context(preset, factory)).secret_key())
+    return SeededKey(seal.KeyGenerator(_context(preset, factory)).secret_key(), seed)
 
 
 def seeded_key_digest(preset: Preset, seed: bytes) -> str:
     """Hex SHA-256 of the key that ``seed`` gives: for golden vectors with a published seed."""
     with _Stream() as stream:
-        body = stream.save(seeded_key(preset, seed))
+        body = stream.save(seeded_key(preset, seed).seal)
     return hashlib.sha256(body[_PLAIN_FIXED + _HEADER.size :]).hexdigest()
 
 
-def encrypt_words(words: Words, preset: Preset, key: SealSecretKey) -> tuple[Words, bytes]:
+def encrypt_words(
+    words: Words, preset: Preset, key: SeededKey, progress: Progress = lambda done, total: None
+) -> tuple[Words, bytes]:
     """uint64[W] below 2^48 → c0: uint64[W] below q, and one fresh 64-byte seed of c1 per block of N words."""
     ring = _ring(preset.degree, preset.modulus, preset.plain_bits)
-    encryptor = seal.Encryptor(ring.context, key)
+    encryptor = seal.Encryptor(ring.context, key.seal)
     c0 = np.empty(words.size, np.uint64)
     seeds = bytearray()
     with _Stream() as stream:
@@ -99,31 +124,37 @@ def encrypt_words(words: Words, preset: Preset, key: SealSecretKey) -> tuple[Wor
             half, seed = _split_ciphertext(ring, preset, body)
             c0[start : start + block.size] = half[: block.size]
             seeds += seed
+            progress(len(seeds) // SEED_BYTES, -(-words.size // preset.degree))
     return c0, bytes(seeds)
 
 
-def open_words(c0_sum: Words, seed_lists: Sequence[bytes], preset: Preset, key: SealSecretKey) -> Words:
+def open_words(
+    c0_sum: Words,
+    seed_lists: Sequence[bytes],
+    preset: Preset,
+    key: SeededKey,
+    progress: Progress = lambda done, total: None,
+) -> Words:
     """Σ c0: uint64[W] below q and every site's seeds → the sum of the words: uint64[W] modulo 2^48.
 
     c1 is expanded from the seeds and added here. Coefficients past the data are zeros in c0; what they
     decrypt to is dropped. The caller has checked ranges, lengths and duplicates.
     """
     ring = _ring(preset.degree, preset.modulus, preset.plain_bits)
-    decryptor, evaluator = seal.Decryptor(ring.context, key), seal.Evaluator(ring.context)
+    decryptor, evaluator = seal.Decryptor(ring.context, key.seal), seal.Evaluator(ring.context)
     opened = np.empty(c0_sum.size, np.uint64)
-    nothing = np.zeros(preset.degree, np.uint64)
+    blocks = -(-c0_sum.size // preset.degree)
     with _Stream() as stream:
-        for block, start in enumerate(range(0, c0_sum.size, preset.degree)):
-            half = nothing.copy()
-            count = min(preset.degree, c0_sum.size - start)
-            half[:count] = c0_sum[start : start + count]
+        for block in range(blocks):
+            part = slice(block * preset.degree, min((block + 1) * preset.degree, c0_sum.size))
             place = slice(block * SEED_BYTES, (block + 1) * SEED_BYTES)
-            total = stream.ciphertext(ring, half, seed_lists[0][place])
+            total = stream.ciphertext(ring, preset, c0_sum[part], seed_lists[0][place])
             for seeds in seed_lists[1:]:
-                evaluator.add_inplace(total, stream.ciphertext(ring, nothing, seeds[place]))
+                evaluator.add_inplace(total, stream.expanded(ring, preset, seeds[place]))
             plaintext = seal.Plaintext()
             decryptor.decrypt(total, plaintext)
-            opened[start : start + count] = _coefficients(preset, stream.save(plaintext))[:count]
+            opened[part] = _coefficients(preset, stream.save(plaintext))[: part.stop - part.start]
+            progress(block + 1, blocks)
     return opened
 
 
@@ -207,6 +238,7 @@ class _Stream:
     def __init__(self) -> None:
         self.version: tuple[int, int] = (0, 0)
         self._unpack = zstandard.ZstdDecompressor()
+        self._ends_in_seed = False  # holds a ciphertext with c0 = 0, of which the next differs in its seed alone
         if STREAM_IN_MEMORY:
             self._descriptor = os.memfd_create("sekisho")
             self._path, self._named = f"/proc/self/fd/{self._descriptor}", False
@@ -234,6 +266,7 @@ class _Stream:
 
     def save(self, of: Any) -> bytes:
         """A SEAL object's body, uncompressed, without the outer header."""
+        self._ends_in_seed = False
         of.save(self._path)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         data = bytearray()
@@ -255,10 +288,24 @@ class _Stream:
         full[: words.size] = words
         return self._load(seal.Plaintext(), ring, ring.plain_fixed + full.tobytes())
 
-    def ciphertext(self, ring: _Ring, c0: Words, seed: bytes) -> Any:
-        """uint64[N] below q and one seed → a SEAL ciphertext (c0, c1 expanded from the seed)."""
-        body = ring.cipher_fixed + c0.astype("<u8", copy=False).tobytes() + ring.seed_record + seed
+    def ciphertext(self, ring: _Ring, preset: Preset, c0: Words, seed: bytes) -> Any:
+        """uint64[≤N] below q, zeros above, and one seed → a SEAL ciphertext (c0, c1 expanded from the seed)."""
+        full = np.zeros(preset.degree, "<u8")
+        full[: c0.size] = c0
+        body = ring.cipher_fixed + full.tobytes() + ring.seed_record + seed
         return self._load(seal.Ciphertext(), ring, body)
+
+    def expanded(self, ring: _Ring, preset: Preset, seed: bytes) -> Any:
+        """One seed → a SEAL ciphertext (0, c1 expanded from the seed)."""
+        if not self._ends_in_seed:
+            expanded = self.ciphertext(ring, preset, np.zeros(0, np.uint64), seed)
+            self._ends_in_seed = True
+            return expanded
+        os.lseek(self._descriptor, -SEED_BYTES, os.SEEK_END)
+        os.write(self._descriptor, seed)
+        expanded = seal.Ciphertext()
+        expanded.load(ring.context, self._path)
+        return expanded
 
     def _load(self, into: Any, ring: _Ring, body: bytes) -> Any:
         header = _HEADER.pack(_SEAL_MAGIC, _HEADER.size, *ring.version, 0, 0, _HEADER.size + len(body))
@@ -267,6 +314,7 @@ class _Stream:
         return into
 
     def _write(self, data: bytes) -> None:
+        self._ends_in_seed = False
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         view = memoryview(data)
         while view:

@@ -16,7 +16,7 @@ nothing must be zero.
     4       1            kind: 1 = a site's ciphertext, 2 = sum of c0
     5       1            fields per word
     6       1            bits per field
-    7       1            zero
+    7       1            1 = the vector is rotated (mechanism/rotation.py), 0 = it is not
     8       4            dimension d, little endian
     12      64·blocks    seeds of c1 (kind 1 only)
     …       ⌈60·W/8⌉     c0: W words of 60 bits, least significant bit first, then zero bits to a whole byte
@@ -42,7 +42,7 @@ _SEEDS_LABEL: Final = b"sekisho/frame/seeds/v1\0"  # so that one digest can neve
 _HALF_LABEL: Final = b"sekisho/frame/c0/v1\0"
 _SHAPE: Final = struct.Struct("<BBI")
 _PAIR_BYTES: Final = 2 * PRIME_BITS // 8  # two 60-bit words are 15 whole bytes
-_LOW: Final = np.uint64(PRIME_BITS)
+_HIGH_BIT: Final = 8 * (_PAIR_BYTES - 8)  # where the last 8 of the 15 bytes begin
 _WORD_MASK: Final = np.uint64((1 << PRIME_BITS) - 1)
 
 
@@ -111,38 +111,43 @@ def packed_length(words: int) -> int:
 
 def pack_words(words: Words) -> bytes:
     """uint64[W], each below 2^60 → ⌈60·W/8⌉ bytes, least significant bit first."""
-    pairs = np.zeros((-(-words.size // 2), 2), np.uint64)
-    pairs.reshape(-1)[: words.size] = words
-    out = np.empty((pairs.shape[0], _PAIR_BYTES), np.uint8)
-    first = pairs[:, 0] | (pairs[:, 1] << _LOW)
-    second = pairs[:, 1] >> np.uint64(64 - PRIME_BITS)
-    out[:, :8] = first.astype("<u8").view(np.uint8).reshape(-1, 8)
-    out[:, 8:] = second.astype("<u8").view(np.uint8).reshape(-1, 8)[:, : _PAIR_BYTES - 8]
-    return out.tobytes()[: packed_length(words.size)]
+    pairs = words.size // 2
+    out = bytearray(packed_length(words.size))
+    low, high = _halves_of_pairs(out, pairs)
+    even, odd = words[: 2 * pairs : 2], words[1 : 2 * pairs : 2]
+    np.bitwise_or(even, odd << np.uint64(PRIME_BITS), out=low)
+    np.bitwise_or(even >> np.uint64(_HIGH_BIT), odd << np.uint64(PRIME_BITS - _HIGH_BIT), out=high)
+    if words.size % 2:
+        out[_PAIR_BYTES * pairs :] = int(words[-1]).to_bytes(packed_length(1), "little")
+    return bytes(out)
 
 
 def unpack_words(data: memoryview, count: int) -> Words:
     """The inverse of ``pack_words`` for data of the right length; bits past the last word must be zero."""
-    raw = np.zeros(_PAIR_BYTES * -(-count // 2), np.uint8)
-    raw[: len(data)] = np.frombuffer(data, np.uint8)
-    grouped = raw.reshape(-1, _PAIR_BYTES)
-    first = np.ascontiguousarray(grouped[:, :8]).view("<u8")[:, 0].astype(np.uint64, copy=False)
-    rest = np.zeros((grouped.shape[0], 8), np.uint8)
-    rest[:, : _PAIR_BYTES - 8] = grouped[:, 8:]
-    second = rest.view("<u8")[:, 0].astype(np.uint64, copy=False)
-    words = np.empty((grouped.shape[0], 2), np.uint64)
-    words[:, 0] = first & _WORD_MASK
-    words[:, 1] = (first >> _LOW) | (second << np.uint64(64 - PRIME_BITS))
-    flat = words.reshape(-1)
-    if flat[count:].any():
-        raise CiphertextError(
-            "FRAME_PADDING", "bits past the last word are not zero", "the sender altered the frame"
-        )
-    return flat[:count]
+    pairs = count // 2
+    words = np.empty(count, np.uint64)
+    low, high = _halves_of_pairs(data, pairs)
+    np.bitwise_and(low, _WORD_MASK, out=words[: 2 * pairs : 2])
+    np.right_shift(high, np.uint64(PRIME_BITS - _HIGH_BIT), out=words[1 : 2 * pairs : 2])
+    if count % 2:
+        last = int.from_bytes(data[_PAIR_BYTES * pairs :], "little")
+        if last >> PRIME_BITS:
+            raise CiphertextError(
+                "FRAME_PADDING", "bits past the last word are not zero", "the sender altered the frame"
+            )
+        words[-1] = last
+    return words
+
+
+def _halves_of_pairs(data: bytearray | memoryview, pairs: int) -> tuple[Words, Words]:
+    """Two words take 15 bytes: their bits 0 to 63 and 56 to 119 as 64-bit integers, in place, one per pair."""
+    low = np.ndarray((pairs,), "<u8", data, 0, (_PAIR_BYTES,))
+    high = np.ndarray((pairs,), "<u8", data, _HIGH_BIT // 8, (_PAIR_BYTES,))
+    return low, high
 
 
 def _header(kind: int, preset: Preset, dimension: int) -> bytes:
-    return HEADER.pack(MAGIC, kind, preset.fields, preset.width, 0, dimension)
+    return HEADER.pack(MAGIC, kind, preset.fields, preset.width, int(preset.rotated), dimension)
 
 
 def _body(data: bytes, kind: int, preset: Preset, dimension: int, *, seeds_length: int) -> memoryview:
@@ -151,7 +156,7 @@ def _body(data: bytes, kind: int, preset: Preset, dimension: int, *, seeds_lengt
     # 1. enough bytes to read a header
     if len(data) < HEADER.size:
         raise CiphertextError("FRAME_TRUNCATED", "the frame ends before its header does")
-    magic, its_kind, fields, width, reserved, its_dimension = HEADER.unpack_from(data)
+    magic, its_kind, fields, width, rotated, its_dimension = HEADER.unpack_from(data)
     # 2. our format
     if magic != MAGIC:
         raise CiphertextError(
@@ -160,12 +165,12 @@ def _body(data: bytes, kind: int, preset: Preset, dimension: int, *, seeds_lengt
     # 3. the kind of frame that is due
     if its_kind != kind:
         raise CiphertextError("FRAME_KIND", "a frame of another kind was due here")
-    # 4. the run's preset
-    if (fields, width) != (preset.fields, preset.width):
+    # 4. nothing in reserved bits
+    if rotated > 1:
+        raise CiphertextError("FRAME_RESERVED", "a reserved bit is not zero")
+    # 5. the run's preset
+    if (fields, width, rotated) != (preset.fields, preset.width, int(preset.rotated)):
         raise CiphertextError("FRAME_PRESET", "the frame was packed under another preset than the run's")
-    # 5. nothing in reserved bits
-    if reserved != 0:
-        raise CiphertextError("FRAME_RESERVED", "a reserved byte is not zero")
     # 6. the run's dimension
     if its_dimension != dimension:
         raise CiphertextError(

@@ -21,30 +21,45 @@ from .presets import Preset
 
 Integers = npt.NDArray[np.int64]
 
+_PIECE = 1 << 15  # words at a time: what a piece needs besides input and output stays in a processor's cache
+
 
 def pack(values: Integers, preset: Preset) -> Words:
-    """int64[d] → uint64[W], each word below 2^48. Any other array: BadParametersError (VALUES_SHAPE)."""
+    """int64[d] → uint64[W], each word below 2^48; beyond them memory holds one piece.
+
+    Any other array: BadParametersError (VALUES_SHAPE).
+    """
     if values.ndim != 1 or values.dtype != np.int64:
         raise BadParametersError("VALUES_SHAPE", "values to pack are one flat vector of 64-bit integers")
     words = preset.words(values.size)
     packed = np.zeros(words, np.uint64)
-    for field in range(preset.fields):
-        part = values[field * words : (field + 1) * words]
-        # Two's complement: uint64 wraps modulo 2^64, and the final mask reduces that modulo 2^48.
-        packed[: part.size] += part.view(np.uint64) << np.uint64(preset.width * field)
-    return packed & np.uint64(preset.plain_mask)
+    for start in range(0, words, _PIECE):
+        piece = packed[start : start + _PIECE]
+        for field in range(preset.fields):
+            first = field * words + start
+            part = values[first : first + piece.size]
+            # Two's complement: uint64 wraps modulo 2^64, and the final mask reduces that modulo 2^48.
+            piece[: part.size] += part.view(np.uint64) << np.uint64(preset.width * field)
+        piece &= np.uint64(preset.plain_mask)
+    return packed
 
 
 def unpack(words: Words, preset: Preset, dimension: int) -> Integers:
-    """uint64[W] → int64[d], each in [-2^(width-1), 2^(width-1)). Raises BadParametersError (WORDS_SHAPE)."""
+    """uint64[W] → int64[d], each in [-2^(width-1), 2^(width-1)); beyond them memory holds one piece.
+
+    Raises BadParametersError (WORDS_SHAPE).
+    """
     count = preset.words(dimension)
     if words.dtype != np.uint64 or words.shape != (count,):
         raise BadParametersError("WORDS_SHAPE", f"{dimension} integers are packed into {count} words")
     above = np.int64(64 - preset.width)
-    rest = words.view(np.int64)
-    values = np.empty(preset.fields * count, np.int64)
-    for field in range(preset.fields):
-        low = (rest << above) >> above  # sign-extend the lowest field
-        values[field * count : (field + 1) * count] = low
-        rest = (rest - low) >> np.int64(preset.width)  # taking it off also repays what it had borrowed
-    return values[:dimension]
+    values = np.empty(dimension, np.int64)
+    for start in range(0, count, _PIECE):
+        rest = words[start : start + _PIECE].view(np.int64)
+        for field in range(preset.fields):
+            low = (rest << above) >> above  # sign-extend the lowest field
+            first = field * count + start
+            part = values[first : first + low.size]  # the last field is shorter where fields do not divide d
+            part[:] = low[: part.size]
+            rest = (rest - low) >> np.int64(preset.width)  # taking it off also repays what it had borrowed
+    return values

@@ -26,6 +26,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ..errors import BadParametersError
+from ..mechanism.rotation import MISSES_ONE_IN
 
 RING_DEGREE: Final = 4096  # N: smallest ring that holds a 60-bit prime at 192-bit security
 PRIME: Final = 1152921504606830593  # q = 2^60 - 16383, the largest 60-bit prime with q = 1 mod 2N
@@ -47,7 +48,8 @@ def decrypts_exactly(sites: int, *, modulus: int = PRIME, plain_bits: int = PLAI
 class Preset:
     """One way of packing signed integers: ``fields`` integers of ``width`` bits in each coefficient.
 
-    Only the *sum* over all sites has to fit a field, each in [-2^(width-1), 2^(width-1)).
+    Only the *sum* over all sites has to fit a field, each in [-2^(width-1), 2^(width-1)). ``rotated``: each vector was
+    rotated before it was rounded (mechanism/rotation.py), so that a sum needs narrower fields.
     Raises BadParametersError if fields do not fit a coefficient or the no-failure bound does not hold.
     """
 
@@ -58,6 +60,7 @@ class Preset:
     modulus: int = PRIME
     plain_bits: int = PLAIN_BITS
     maximum_sites: int = MAXIMUM_SITES
+    rotated: bool = False
 
     def __post_init__(self) -> None:
         if self.fields < 1 or self.width < 1 or self.fields * self.width > self.plain_bits:
@@ -109,7 +112,16 @@ class Preset:
 
 
 PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
-    {p.name: p for p in (Preset("3x16", 3, 16), Preset("2x24", 2, 24), Preset("1x48", 1, 48))}
+    {
+        p.name: p
+        for p in (
+            Preset("3x16", 3, 16),
+            Preset("3x16-rotated", 3, 16, rotated=True),
+            Preset("2x24", 2, 24),
+            Preset("2x24-rotated", 2, 24, rotated=True),
+            Preset("1x48", 1, 48),
+        )
+    }
 )
 
 
@@ -127,15 +139,17 @@ def overflow_probability(
 ) -> float:
     """Upper bound on the probability that any field of one opened sum overflows.
 
-    ``largest_sum``: bound on the absolute exact sum in any coordinate, in grid units. ``noise_deviation``:
-    standard deviation parameter of the whole noise in the sum, in grid units. A sum of discrete Gaussians is
-    sub-Gaussian with the summed variance (Canonne, Kamath, Steinke, 2020), so P(noise > m) ≤ exp(-m²/2σ²);
-    the rest is a union bound over both signs and all coordinates. An overflow costs utility, never privacy:
-    it happens after the noise.
+    ``largest_sum``: bound on the absolute exact sum in any coordinate, in grid units; of a rotated preset one that a
+    step misses with probability 10⁻⁶ at most (``rounding.largest_sum``). ``noise_deviation``: standard deviation
+    parameter of everything random in the sum, in grid units: the shares and, where it can leave that bound, rounding.
+    A sum of discrete Gaussians is sub-Gaussian with the summed variance (Canonne, Kamath, Steinke, 2020), so
+    P(noise > m) ≤ exp(-m²/2σ²); the rest is a union bound over both signs and all coordinates. An overflow costs
+    utility, never privacy: it happens after the noise.
     """
     room = (1 << (preset.width - 1)) - 1 - largest_sum
     if room <= 0:
         return 1.0
+    missed = 1 / MISSES_ONE_IN if preset.rotated else 0.0
     if noise_deviation <= 0:
-        return 0.0
-    return min(1.0, 2.0 * dimension * math.exp(-((room / noise_deviation) ** 2) / 2))
+        return missed
+    return min(1.0, missed + 2.0 * dimension * math.exp(-((room / noise_deviation) ** 2) / 2))

@@ -1,6 +1,6 @@
 """From per-record gradients to one integer sum in which every subject is bounded.
 
-For: :func:`subject_sums` (records → subjects) and :func:`clipped_integer_sum` (clip to C, round, check, add).
+For: :func:`subject_sums` (records → subjects) and :func:`clipped_integer_sum` (clip to C, rotate, round, check, add).
 Not for: computing gradients (core/training), noise (``mechanism/``).
 
 Order of calls: ``subject_sums`` → ``clipped_integer_sum`` → the gate.
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ..accounting.plan import Plan
 from ..errors import BadParametersError
 from ..mechanism.randomness import SecretStream
+from ..mechanism.rotation import Rotation
 from ..mechanism.rounding import checked_rounding
 
 # √Σx² may come out a few units in the last place short; clipping to a hair less than C keeps the norm at or
@@ -65,44 +66,49 @@ def subject_sums(
 
 
 def integer_vectors(
-    sums: NDArray[np.float64], *, plan: Plan, streams: Sequence[SecretStream]
+    sums: NDArray[np.float64], *, plan: Plan, streams: Sequence[SecretStream], rotation: Rotation | None = None
 ) -> NDArray[np.int64]:
-    """int64[S, d]: each subject's clipped, rounded vector; what :func:`clipped_integer_sum` adds."""
+    """int64[S, d]: each subject's clipped, rotated, rounded vector; what :func:`clipped_integer_sum` adds."""
     vectors = np.zeros(sums.shape, dtype=np.int64)
-    for place, (vector, _) in enumerate(_each(sums, plan, streams)):
+    for place, (vector, _) in enumerate(_each(sums, plan, streams, rotation)):
         vectors[place] = vector
     return vectors
 
 
 def clipped_integer_sum(
-    sums: NDArray[np.float64], *, plan: Plan, streams: Sequence[SecretStream]
+    sums: NDArray[np.float64], *, plan: Plan, streams: Sequence[SecretStream], rotation: Rotation | None = None
 ) -> ClippedSum:
-    """Clip each subject's sum (float64[S, d]) to the plan's C, round it to the grid, check its integer
-    norm, add.
+    """Clip each subject's sum (float64[S, d]) to the plan's C, rotate it where the plan does, round it to the grid,
+    check its integer norm, add.
 
     Args:
         streams: one for each subject, its own for this step.
+        rotation: this step's, ``plan.rotation(H_t)``: the same for every subject and site.
 
     Raises:
-        BadParametersError: ``BAD_GRADIENTS`` when the shapes do not fit.
+        BadParametersError: ``BAD_GRADIENTS`` when the shapes do not fit, or plan and rotation.
     """
     total = np.zeros(plan.dimension, dtype=np.int64)
     truncated = 0
-    for vector, was_truncated in _each(sums, plan, streams):
+    for vector, was_truncated in _each(sums, plan, streams, rotation):
         total += vector
         truncated += was_truncated
     return ClippedSum(total=total, subjects=len(sums), truncated=truncated)
 
 
 def _each(
-    sums: NDArray[np.float64], plan: Plan, streams: Sequence[SecretStream]
+    sums: NDArray[np.float64], plan: Plan, streams: Sequence[SecretStream], rotation: Rotation | None
 ) -> Iterator[tuple[NDArray[np.int64], bool]]:
     if sums.ndim != 2 or sums.shape[1] != plan.dimension or len(streams) != len(sums):
         raise BadParametersError("BAD_GRADIENTS", "sums, plan and streams do not belong together")
+    if (rotation.dimension if rotation else None) != (plan.dimension if plan.rotated else None):
+        raise BadParametersError("BAD_GRADIENTS", "plan and rotation do not belong together")
     norm = float(plan.clipping_norm)
     for row, stream in zip(sums, streams, strict=True):
         clipped = _clipped(np.ascontiguousarray(row), norm)
-        yield checked_rounding(clipped, clipping_norm=norm, grid=plan.grid, stream=stream)
+        # Before rounding, so that the integers that are checked are the ones that are added.
+        placed = clipped if rotation is None else rotation.forward(clipped)
+        yield checked_rounding(placed, clipping_norm=norm, grid=plan.grid, stream=stream)
 
 
 def _clipped(row: NDArray[np.float64], bound: float) -> NDArray[np.float64]:

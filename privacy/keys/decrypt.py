@@ -9,10 +9,10 @@ bound on the opened sum, which is the caller's: a wrong key or cohort does not f
 
 from __future__ import annotations
 
-from ..encryption.bfv import open_words
 from ..encryption.ciphertext import Words, check_half
 from ..encryption.manifest import Manifest
 from ..encryption.packing import Integers, unpack
+from ..encryption.parallel import Progress, nothing_shown, open_words
 from ..encryption.presets import Preset
 from ..errors import CiphertextError
 from .secretkey import StepSecret, golden_vector_holds
@@ -21,14 +21,22 @@ __all__ = ["StepSecret", "golden_vector_holds", "open_sum"]
 
 
 def open_sum(
-    c0_sum: Words, manifest: Manifest, preset: Preset, dimension: int, *, secret: StepSecret
+    c0_sum: Words,
+    manifest: Manifest,
+    preset: Preset,
+    dimension: int,
+    *,
+    secret: StepSecret,
+    workers: int | None = None,
+    progress: Progress = nothing_shown,
 ) -> Integers:
     """uint64[W] below q and everybody's seeds → int64[d], the exact sum of the manifest's sites.
 
     Exact for 3..95 sites while every sum fits its field. Shows nothing but the sum: no noise level, no
-    failure.
-    Raises BadParametersError (TOO_FEW_SITES, TOO_MANY_SITES), CiphertextError (HALF_SHAPE, WORD_OUT_OF_RANGE,
-    MANIFEST_LENGTHS) and KeyAgreementError (SECRET_WIPED).
+    failure. ``workers``, ``progress``: as in ``encrypt``. Beyond arguments and result, memory holds the W opened
+    words and what ``parallel.py`` says.
+    Raises BadParametersError (TOO_FEW_SITES, TOO_MANY_SITES, WORKER_LOST, WORKER_STALLED), CiphertextError
+    (HALF_SHAPE, WORD_OUT_OF_RANGE, MANIFEST_LENGTHS) and KeyAgreementError (SECRET_WIPED).
     """
     # 1. a cohort that hides its members and decrypts exactly
     preset.check_sites(len(manifest.lists))
@@ -40,6 +48,7 @@ def open_sum(
             "MANIFEST_LENGTHS", "the seed lists do not have one seed per block of this vector"
         )
     # 4. expand and add c1, decrypt
-    words = open_words(c0_sum, [one.seeds for one in manifest.lists], preset, secret.use())
+    seed_lists = [one.seeds for one in manifest.lists]
+    words = open_words(c0_sum, seed_lists, preset, secret.use(), workers=workers, progress=progress)
     # 5. unpack
     return unpack(words, preset, dimension)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..encryption.bfv import encrypt_words
 from ..encryption.ciphertext import Ciphertext, Words
 from ..encryption.packing import Integers, pack
+from ..encryption.parallel import Progress, encrypt_words, nothing_shown
 from ..encryption.presets import Preset
 from ..errors import KeyAgreementError
 from .secretkey import StepSecret, golden_vector_holds
@@ -20,12 +20,22 @@ from .secretkey import StepSecret, golden_vector_holds
 __all__ = ["StepSecret", "encrypt", "golden_vector_holds"]
 
 
-def encrypt(values: Integers, preset: Preset, *, secret: StepSecret, masks: Words) -> Ciphertext:
+def encrypt(
+    values: Integers,
+    preset: Preset,
+    *,
+    secret: StepSecret,
+    masks: Words,
+    workers: int | None = None,
+    progress: Progress = nothing_shown,
+) -> Ciphertext:
     """int64[d] with their noise, and uint64[W] masks → this site's ciphertext of the step.
 
     Randomised: the same values and masks give another ciphertext and other seeds each time. There is no way
-    to leave the masks out. Raises BadParametersError (VALUES_SHAPE, DIMENSION) and KeyAgreementError
-    (MASK_SHAPE, MASK_MISSING, SECRET_WIPED).
+    to leave the masks out. ``workers``: processes, by default as many as cores and work make worth while;
+    ``progress(done, total)`` counts blocks of 4,096 words. Beyond arguments and result, memory holds the
+    W masked words and what ``parallel.py`` says. Raises BadParametersError (VALUES_SHAPE, DIMENSION,
+    WORKER_LOST, WORKER_STALLED) and KeyAgreementError (MASK_SHAPE, MASK_MISSING, SECRET_WIPED).
     """
     # 1. pack
     words = pack(values, preset)
@@ -38,7 +48,8 @@ def encrypt(values: Integers, preset: Preset, *, secret: StepSecret, masks: Word
             "MASK_MISSING", "the masks are all zero", "derive them from the pair keys of this step"
         )
     # 4. mask
-    words = (words + masks) & np.uint64(preset.plain_mask)
+    np.add(words, masks, out=words)
+    np.bitwise_and(words, np.uint64(preset.plain_mask), out=words)
     # 5. encrypt
-    c0, seeds = encrypt_words(words, preset, secret.use())
+    c0, seeds = encrypt_words(words, preset, secret.use(), workers=workers, progress=progress)
     return Ciphertext(preset, values.size, c0, seeds)

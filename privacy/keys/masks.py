@@ -9,6 +9,9 @@ Two sites that agree on pair key, step transcript and cohort draw the same keyst
 id adds it, the other subtracts it. Any other transcript gives unrelated masks, so views that differ never
 cancel. To compute one site's mask takes *all* of its pair keys: what others than the victim and one honest
 site know leaves a full keystream.
+
+Memory: beyond the mask itself, one piece of keystream; it is overwritten before the call ends. That is all that
+can be wiped: the derived keys are immutable bytes, and the cipher's own state belongs to its library.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ from .runkeys import KEY_BYTES, check_transcript, derive
 
 MASK_LABEL: Final = b"sekisho/mask/v1"
 _WORD_BYTES: Final = 8
-_PIECE_WORDS: Final = 1 << 16  # keystream is drawn half a megabyte at a time
+_PIECE_WORDS: Final = 1 << 15  # keystream is drawn a quarter of a megabyte at a time, which a processor's cache holds
+_PIECE_ZEROS: Final = bytes(_WORD_BYTES * _PIECE_WORDS)  # what is encrypted to get the keystream itself
 _ZERO_NONCE: Final = bytes(16)  # each key is used for one keystream only, so counter and nonce start at zero
 
 
@@ -67,10 +71,13 @@ def step_mask(
 def _add_keystream(mask: Words, key: bytes, *, subtract: bool) -> None:
     """Add or subtract 64-bit words of ChaCha20 keystream (RFC 8439) in place, modulo 2^64."""
     stream = Cipher(ChaCha20(key, _ZERO_NONCE), mode=None).encryptor()
+    keystream = bytearray(_WORD_BYTES * min(mask.size, _PIECE_WORDS))
+    words = np.frombuffer(keystream, "<u8")
     for start in range(0, mask.size, _PIECE_WORDS):
         piece = mask[start : start + _PIECE_WORDS]
-        words = np.frombuffer(stream.update(bytes(_WORD_BYTES * piece.size)), "<u8")
+        stream.update_into(memoryview(_PIECE_ZEROS)[: _WORD_BYTES * piece.size], keystream)
         if subtract:
-            np.subtract(piece, words, out=piece)
+            np.subtract(piece, words[: piece.size], out=piece)
         else:
-            np.add(piece, words, out=piece)
+            np.add(piece, words[: piece.size], out=piece)
+    words[:] = 0

@@ -9,6 +9,10 @@ sites whose transcripts differ hold unrelated keys. SEAL draws the key from a ge
 bytes and used for nothing else. How it samples belongs to a build of SEAL: a golden vector tells whether this
 build draws the key that the others draw, and the key-check value in every header only tells that the *run
 secret* is the same.
+
+Wiping is best effort. ``wipe`` overwrites the seed that is kept for worker processes and lets go of SEAL's key,
+which clears itself. Not reached: the bytes and integers that Python made on the seed's way to SEAL, and whatever
+the operating system has swapped out.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from __future__ import annotations
 import functools
 from typing import Final, NoReturn, Self
 
-from ..encryption.bfv import SealSecretKey, seeded_key, seeded_key_digest
+from ..encryption.bfv import SeededKey, seeded_key, seeded_key_digest
 from ..encryption.presets import PRESETS, SEED_BYTES
 from ..errors import KeyAgreementError
 from .runkeys import RUN_SECRET_BYTES, TRANSCRIPT_BYTES, RunSecret
@@ -35,8 +39,8 @@ class StepSecret:
 
     __slots__ = ("_key",)
 
-    def __init__(self, key: SealSecretKey) -> None:
-        self._key: SealSecretKey | None = key
+    def __init__(self, key: SeededKey) -> None:
+        self._key: SeededKey | None = key
 
     @classmethod
     def derive(cls, run_secret: RunSecret, h: bytes) -> Self:
@@ -52,8 +56,8 @@ class StepSecret:
             )
         return cls(seeded_key(_RING, run_secret.derive(STEP_KEY_LABEL, h, length=SEED_BYTES)))
 
-    def use(self) -> SealSecretKey:
-        """The SEAL object, for ``encrypt.py`` and ``decrypt.py``; after ``wipe`` refused (SECRET_WIPED)."""
+    def use(self) -> SeededKey:
+        """The key itself, for ``encrypt.py`` and ``decrypt.py``; after ``wipe`` refused (SECRET_WIPED)."""
         if self._key is None:
             raise KeyAgreementError(
                 "SECRET_WIPED", "the secret key of this step has been wiped", "the step is over"
@@ -61,7 +65,9 @@ class StepSecret:
         return self._key
 
     def wipe(self) -> None:
-        """Let go of the key; SEAL clears its memory when the last reference goes."""
+        """Overwrite the seed and let go of the key; see above for what that reaches."""
+        if self._key is not None:
+            self._key.wipe()
         self._key = None
 
     def __repr__(self) -> str:

@@ -38,6 +38,8 @@ def add_share(
         cohort: |S|, how many sites take part in this step. step: 1, 2, … within the run.
         stream: fresh for this step; never the training seed, never used again.
 
+    Beyond the result, memory holds one more vector of its size: the noise.
+
     Raises:
         BadParametersError: ``BAD_SUM``, ``NO_SUCH_STEP`` or the codes of ``Plan.check_sealing_rule``.
     """

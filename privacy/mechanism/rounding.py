@@ -2,8 +2,9 @@
 inequality.
 
 For: :func:`to_grid` (one subject's vector), :func:`grid_bound_squared` (C_grid²), :func:`share_variance`
-    (s²) and :func:`choose_grid` (the largest grid and the first packing that fit).
-Not for: clipping (``gradients/clipping.py``), packing (``encryption/packing.py``), noise (``gaussian.py``).
+    (s²), :func:`largest_sum` (A) and :func:`choose_grid` (the largest grid and the first packing that fit).
+Not for: clipping (``gradients/clipping.py``), rotating (``rotation.py``), packing (``encryption/packing.py``), noise
+    (``gaussian.py``).
 
 Order of calls: ``choose_grid`` when a plan is built → ``to_grid`` for every subject of every step.
 
@@ -24,10 +25,12 @@ from numpy.typing import NDArray
 
 from ..errors import BadParametersError
 from .randomness import SecretStream
+from .rotation import spread
 
 # Bits of one packed field, by preset. The presets are declared in encryption/presets.py; the widths stand
 # here too because choosing a grid must not reach encryption. In order of bytes sent, the cheapest first.
-FIELD_WIDTHS = {"3x16": 16, "2x24": 24, "1x48": 48}
+FIELD_WIDTHS = {"3x16": 16, "3x16-rotated": 16, "2x24": 24, "2x24-rotated": 24, "1x48": 48}
+ROTATED = ("3x16-rotated", "2x24-rotated")  # each vector is rotated before it is rounded (rotation.py)
 
 MAXIMUM_INFLATION = Fraction(101, 100)  # noise grows with C_grid, not C: above 1 % a wider field is cheaper
 MINIMUM_SHARE_VARIANCE = 4**2  # s ≥ 4: the sum of shares is then within e^±10^-60 of one discrete Gaussian
@@ -72,14 +75,31 @@ def share_variance(sigma: Fraction, bound_squared: int, *, cohort: int, observer
     return math.ceil((sigma**2 * bound_squared + CERTIFICATE_VARIANCE) / (cohort - observers))
 
 
+def largest_sum(grid: int, *, dimension: int, expected_sample: int, rotated: bool) -> int:
+    """A/γ, rounded up: the largest coordinate of a sum of n vectors of norm u, before rounding and noise.
+
+    Without rotation all n may point one way: n·u. Rotated, n·u·√(2 ln(2·10⁶·d)/b), which one step in 10⁶ exceeds.
+    """
+    aligned = expected_sample * grid
+    return math.ceil(aligned * spread(dimension)) if rotated else aligned
+
+
 def choose_grid(
-    *, sigma: Fraction, dimension: int, expected_sample: int, observers: int, sites: int, minimum_sites: int
+    *,
+    sigma: Fraction,
+    dimension: int,
+    expected_sample: int,
+    observers: int,
+    sites: int,
+    minimum_sites: int,
+    may_rotate: bool = True,
 ) -> GridChoice:
     """The first preset, and in it the largest grid, that holds the sum and wastes at most 1 % of noise.
 
     Args:
         sigma: noise multiplier of the honest remainder. expected_sample: n, units in one step over all sites.
         observers: T. sites, minimum_sites: K and m; every cohort size between them must fit.
+        may_rotate: false where a coordinate has to stay what it is: counts and votes.
 
     Raises:
         BadParametersError: ``NO_PRESET_FITS``.
@@ -90,8 +110,9 @@ def choose_grid(
         sizes = range(minimum_sites, sites + 1)
         return [(size, share_variance(sigma, bound, cohort=size, observers=observers)) for size in sizes]
 
-    def fits(grid: int, width: int) -> bool:
-        room = 2 ** (width - 1) - 1 - expected_sample * grid
+    def fits(grid: int, width: int, rotated: bool) -> bool:
+        largest = largest_sum(grid, dimension=dimension, expected_sample=expected_sample, rotated=rotated)
+        room = 2 ** (width - 1) - 1 - largest
         if room < 0 or grid_bound_squared(grid, dimension) >= MAXIMUM_GRID_BOUND**2:
             return False
         return all(
@@ -100,12 +121,13 @@ def choose_grid(
         )
 
     for preset, width in FIELD_WIDTHS.items():
-        if not fits(1, width):
+        rotated = preset in ROTATED
+        if (rotated and not may_rotate) or not fits(1, width, rotated):
             continue
         low, high = 1, MAXIMUM_GRID_BOUND  # low fits, high does not
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if fits(middle, width) else (low, middle)
+            low, high = (middle, high) if fits(middle, width, rotated) else (low, middle)
         bound = grid_bound_squared(low, dimension)
         noisy_enough = all(
             s2 >= MINIMUM_SHARE_VARIANCE and (size - observers) * s2 >= MINIMUM_NOISE_VARIANCE

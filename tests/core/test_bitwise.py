@@ -8,6 +8,7 @@ built here and must be caught by the same comparison.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from itertools import islice
@@ -39,6 +40,7 @@ from sekisho.privacy.accounting.plan import Plan
 from sekisho.privacy.budget import Adjacency, Unit
 from sekisho.privacy.gradients.clipping import ClippedSum, integer_vectors, subject_sums
 from sekisho.privacy.mechanism.randomness import SecretStream
+from sekisho.privacy.mechanism.rotation import Rotation
 from sekisho.privacy.mechanism.sampling import poisson_sample
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "food-quality"
@@ -75,7 +77,9 @@ def plan_at(rate: str) -> Plan:
     )
 
 
+TRANSCRIPT = bytes(range(32, 64))  # H_t of the step, from which a rotation follows where the plan has one
 PLANS = {rate: plan_at(rate) for rate in ("1", "0.6")}
+PLANS["0.6, rotated"] = dataclasses.replace(plan_at("0.6"), preset="2x24-rotated")
 
 
 # -- the comparison --------------------------------------------------------------------------------------------------
@@ -93,16 +97,19 @@ def real_step(data: TrainingData, subjects: Collection[str], plan: Plan, key: by
     """``train_step`` itself, with every subject's sum and vector noted where they are added up."""
     noted: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = []
 
-    def noting(sums: NDArray[np.float64], *, plan: Plan, streams: Sequence[SecretStream]) -> ClippedSum:
-        vectors = integer_vectors(sums, plan=plan, streams=streams)
+    def noting(
+        sums: NDArray[np.float64], *, plan: Plan, streams: Sequence[SecretStream], rotation: Rotation | None
+    ) -> ClippedSum:
+        vectors = integer_vectors(sums, plan=plan, streams=streams, rotation=rotation)
         noted.append((sums.copy(), vectors))
         return ClippedSum(vectors.sum(axis=0), len(sums), 0)
 
+    turn = plan.rotation(TRANSCRIPT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "clipped_integer_sum", noting)
-        update = train_step(data, subjects, STATE, plan=plan, step=3, stream=SecretStream(key))
+        update = train_step(data, subjects, STATE, plan=plan, step=3, stream=SecretStream(key), rotation=turn)
     # what was noted is what the untouched step adds up, to the bit
-    untouched = train_step(data, subjects, STATE, plan=plan, step=3, stream=SecretStream(key))
+    untouched = train_step(data, subjects, STATE, plan=plan, step=3, stream=SecretStream(key), rotation=turn)
     assert np.array_equal(update.clipped.total, untouched.clipped.total)
     ((sums, vectors),) = noted
     sampled = [
@@ -214,7 +221,8 @@ def rebuilt(
         subject_of_row = np.repeat(np.arange(len(chosen)), [len(own) for own in chosen])
         gradients = (gradients_of or data.task.gradients)(data.rows[rows], data.labels[rows], STATE)
         sums = sums_of(gradients, subject_of_row, len(chosen))
-        return named(names, sums, integer_vectors(sums, plan=plan, streams=streams))
+        vectors = integer_vectors(sums, plan=plan, streams=streams, rotation=plan.rotation(TRANSCRIPT))
+        return named(names, sums, vectors)
 
     return step
 

@@ -57,7 +57,7 @@ TRAINING_MUTANTS = (
         (
             Edit(
                 TRAINING,
-                "clipped_integer_sum(subject_sums(gradients, subject_of_row, len(chosen)), plan=plan, streams=streams)",
+                "clipped_integer_sum(sums, plan=plan, streams=streams, rotation=rotation)",
                 "clipped_integer_sum(gradients, plan=plan, streams=[streams[place] for place in subject_of_row])",
             ),
         ),
@@ -81,11 +81,11 @@ TRAINING_MUTANTS = (
         (
             Edit(
                 CLIPPING,
-                "    for vector, was_truncated in _each(sums, plan, streams):\n        total += vector\n",
+                "    for vector, was_truncated in _each(sums, plan, streams, rotation):\n        total += vector\n",
                 "    norm = float(plan.clipping_norm)\n"
                 "    clipped = np.sum([_clipped(np.ascontiguousarray(row), norm) for row in sums] or total, axis=0)\n"
                 "    total += np.rint(clipped * plan.grid / norm).astype(np.int64)\n"
-                "    for _, was_truncated in _each(sums, plan, streams):\n",
+                "    for _, was_truncated in _each(sums, plan, streams, rotation):\n",
             ),
         ),
         (f"{CLIPPING_TESTS}::test_the_sum_is_the_sum_of_the_checked_vectors", REMOVED),

@@ -79,7 +79,7 @@ def test_the_guard_above_catches_encryption_under_a_seeded_context(key):
     ring = bfv._ring(PRESET.degree, PRESET.modulus, PRESET.plain_bits)
     with bfv._Stream() as stream:
         plaintext = stream.plaintext(ring, PRESET, some_words(4096))
-        bodies = [stream.save(seal.Encryptor(context, key).encrypt_symmetric(plaintext)) for _ in range(2)]
+        bodies = [stream.save(seal.Encryptor(context, key.seal).encrypt_symmetric(plaintext)) for _ in range(2)]
     assert bodies[0] == bodies[1]
 
 
@@ -136,7 +136,7 @@ def test_adding_halves_in_numpy_equals_seals_own_addition(key):
     ring = bfv._ring(PRESET.degree, PRESET.modulus, PRESET.plain_bits)
     halves = [bfv.encrypt_words(some_words(4096, number), PRESET, key) for number in range(3)]
     with bfv._Stream() as stream:
-        loaded = [stream.ciphertext(ring, c0, seeds) for c0, seeds in halves]
+        loaded = [stream.ciphertext(ring, PRESET, c0, seeds) for c0, seeds in halves]
         for other in loaded[1:]:
             seal.Evaluator(ring.context).add_inplace(loaded[0], other)
         body = stream.save(loaded[0])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sekisho.privacy.errors import BadParametersError
 from sekisho.privacy.gradients.clipping import clipped_integer_sum, integer_vectors, subject_sums
 from sekisho.privacy.mechanism.randomness import SecretStream
+from sekisho.privacy.mechanism.rotation import Rotation, block_size
 from sekisho.tests.privacy.test_plan import PLAN
 
 SUBJECTS = 23
@@ -130,3 +131,87 @@ def test_what_does_not_belong_together_is_refused() -> None:
         clipped_integer_sum(gradients, plan=PLAN, streams=_streams(range(2)))
     with pytest.raises(BadParametersError):
         clipped_integer_sum(gradients[:, 1:], plan=PLAN, streams=_streams(range(3)))
+
+
+# -- rotated before rounding
+
+ROTATED = dataclasses.replace(PLAN, preset="2x24-rotated", grid=700)
+TURN = ROTATED.rotation(bytes(range(32)))
+assert TURN is not None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rotated_or_not_removing_one_subject_moves_nobody_elses_vector_by_a_bit(seed: int) -> None:
+    gradients, subject_of_row = _records(seed)
+    sums = subject_sums(gradients, subject_of_row, SUBJECTS)
+    whole = integer_vectors(sums, plan=ROTATED, streams=_streams(range(SUBJECTS)), rotation=TURN)
+    for removed in range(SUBJECTS):
+        stay = np.array([subject for subject in range(SUBJECTS) if subject != removed])
+        without = integer_vectors(sums[stay], plan=ROTATED, streams=_streams(stay), rotation=TURN)
+        assert (without == whole[stay]).all()
+
+
+def test_the_integers_that_are_checked_are_the_rotated_ones() -> None:
+    """What bounds a subject holds of the very vector that is added, and that is the rotated one, rounded."""
+    gradients, subject_of_row = _records(4)
+    sums = subject_sums(gradients * 100, subject_of_row, SUBJECTS)
+    vectors = integer_vectors(sums, plan=ROTATED, streams=_streams(range(SUBJECTS)), rotation=TURN)
+    squares = (vectors * vectors).sum(axis=1)
+    assert (squares <= ROTATED.grid_bound_squared).all() and (squares > 0.9 * ROTATED.grid**2).all()
+    for vector, own in zip(vectors, sums, strict=True):
+        clipped = own * (BOUND / max(BOUND, float(np.linalg.norm(own))))
+        assert np.abs(vector - TURN.forward(clipped) / ROTATED.grid_unit).max() < 1 + 1e-6
+        assert np.abs(TURN.back(vector.astype(np.float64)) * ROTATED.grid_unit - clipped).max() < 0.5 * BOUND
+
+
+def test_one_long_coordinate_is_spread_over_its_block() -> None:
+    spike = np.zeros((1, PLAN.dimension))
+    spike[0, 300] = 50.0
+    fine = dataclasses.replace(ROTATED, grid=2**20)
+    vector = integer_vectors(spike, plan=fine, streams=_streams(range(1)), rotation=TURN)[0]
+    height = fine.grid / np.sqrt(block_size(PLAN.dimension))
+    assert np.abs(vector).max() < 1.1 * height and np.count_nonzero(np.abs(vector) > 0.5 * height / 16) >= 256
+    assert (vector.astype(object) ** 2).sum() <= fine.grid_bound_squared
+    back = TURN.back(vector.astype(np.float64)) * fine.grid_unit
+    assert np.abs(back - spike[0] * BOUND / 50.0).max() < 20 * fine.grid_unit
+
+
+def test_the_sum_of_rotated_vectors_rotated_back_is_the_sum() -> None:
+    gradients, subject_of_row = _records(5)
+    sums = subject_sums(gradients, subject_of_row, SUBJECTS)
+    fine = dataclasses.replace(ROTATED, grid=2**20)
+    plain = clipped_integer_sum(
+        sums, plan=dataclasses.replace(PLAN, grid=2**20), streams=_streams(range(SUBJECTS))
+    )
+    rotated = clipped_integer_sum(sums, plan=fine, streams=_streams(range(SUBJECTS)), rotation=TURN)
+    back = TURN.back(rotated.total.astype(np.float64))
+    # rounding alone is between them: 23 subjects' on either side, each with a variance of a quarter at most
+    assert np.abs(back - plain.total).max() < 7 * np.sqrt(2 * SUBJECTS / 4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrays.arrays(np.float64, (3, PLAN.dimension), elements=st.floats(width=64), fill=st.floats(width=64)))
+def test_rotated_whatever_a_record_holds_nothing_raises_and_the_bound_holds(gradients: NDArray[np.float64]) -> None:
+    with np.errstate(all="raise", under="ignore"):
+        sums = subject_sums(gradients, np.array([0, 1, 0]), 2)
+        vectors = integer_vectors(sums, plan=ROTATED, streams=_streams(range(2)), rotation=TURN)
+    assert max(sum(int(z) ** 2 for z in vector) for vector in vectors) <= ROTATED.grid_bound_squared
+
+
+def test_a_rotation_that_lengthens_is_refused_by_the_integer_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a rotation does, what bounds a subject is checked after it."""
+    forward = Rotation.forward
+    monkeypatch.setattr(Rotation, "forward", lambda self, vector: forward(self, vector) * 1.5)
+    long = np.zeros((1, PLAN.dimension))
+    long[0, 3] = 1.0
+    with pytest.raises(BadParametersError) as refused:
+        clipped_integer_sum(long, plan=ROTATED, streams=_streams(range(1)), rotation=TURN)
+    assert refused.value.code == "NORM_ABOVE_BOUND"
+
+
+def test_a_rotated_plan_without_a_rotation_is_refused_and_the_other_way_round() -> None:
+    one, streams = np.zeros((1, PLAN.dimension)), _streams(range(1))
+    for plan, turn in ((ROTATED, None), (PLAN, TURN), (ROTATED, Rotation(PLAN.dimension + 1, b""))):
+        with pytest.raises(BadParametersError) as refused:
+            clipped_integer_sum(one, plan=plan, streams=streams, rotation=turn)
+        assert refused.value.code == "BAD_GRADIENTS"

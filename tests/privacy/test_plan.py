@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sekisho.privacy.accounting.plan import Plan, expected_sample
 from sekisho.privacy.budget import Adjacency, Unit
 from sekisho.privacy.errors import BadParametersError
+from sekisho.privacy.mechanism.rotation import Rotation
 
 PLAN = Plan(
     unit=Unit.SUBJECT,
@@ -85,6 +86,7 @@ def test_every_field_moves_the_digest() -> None:
         {"records_per_subject": 0},
         {"preset": "4x12"},
         {"preset": ["2x24"]},
+        {"preset": "2x24-rotated", "cells": tuple(f"cell-{n}" for n in range(385))},  # no coordinate is a count then
         {"epsilon": Decimal(-1)},
         {"epsilon": Decimal(5000)},
         {"delta": Decimal(1)},
@@ -170,3 +172,10 @@ def test_the_declared_sample_covers_a_poisson_sample() -> None:
     assert expected_sample(4000, Decimal("0.1")) == 540
     assert expected_sample(1, Decimal("0.01")) == 1
     assert expected_sample(10_000, Decimal("0.04")) == 540
+
+
+def test_only_a_rotated_preset_has_a_rotation_and_each_step_its_own() -> None:
+    rotated = dataclasses.replace(PLAN, preset="2x24-rotated")
+    assert PLAN.rotation(b"one") is None and not PLAN.rotated
+    assert rotated.rotation(b"one") == Rotation(385, b"one") != rotated.rotation(b"other")
+    assert Plan.from_json(rotated.to_json()).rotated

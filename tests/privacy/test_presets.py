@@ -1,9 +1,18 @@
 """Presets: the bounds that the constants promise."""
 
+import dataclasses
+import json
 import math
+from decimal import Decimal
 
+import numpy as np
 import pytest
 
+from sekisho.privacy.accounting.accountant import build_plan
+from sekisho.privacy.budget import Unit
+from sekisho.privacy.encryption import frame
+from sekisho.privacy.encryption.ciphertext import Ciphertext
+from sekisho.privacy.encryption.facts import packing_facts
 from sekisho.privacy.encryption.presets import (
     MAXIMUM_DIMENSION,
     MAXIMUM_SITES,
@@ -107,3 +116,52 @@ def test_overflow_probability_of_the_probe_example():
     assert probability == pytest.approx(2 * 385 * math.exp(-24.5), rel=1e-6)
     assert overflow_probability(preset("2x24"), dimension=385, largest_sum=2.0**23, noise_deviation=1) == 1.0
     assert overflow_probability(preset("2x24"), dimension=385, largest_sum=0, noise_deviation=0) == 0.0
+
+
+# -- what a run's records say of its packing
+
+
+@pytest.fixture(scope="module")
+def adapter():
+    """The worked example of LoRA: d = 74,498, a mean sample of 400, σ near 1."""
+    return build_plan(
+        unit=Unit.SUBJECT, epsilon=Decimal(8), delta=Decimal("0.00001"), steps=60, allowance=5,
+        sampling_rate=Decimal("0.1"), clipping_norm=Decimal(1), dimension=74_498, sites=5, minimum_sites=3,
+        observers=1, subjects=[800] * 5, records_per_subject=6,
+    )  # fmt: skip
+
+
+def test_the_adapter_of_the_design_is_sent_in_2_7_bytes_a_parameter(adapter):
+    facts = packing_facts(adapter)
+    assert (facts.preset, facts.fields, facts.width, facts.rotated) == ("3x16-rotated", 3, 16, True)
+    assert adapter.expected_sample == 540 and facts.inflation <= 1.01 and facts.maximum_sites == 95
+    assert facts.bytes_per_parameter < 2.51
+    # no padding is sent: a frame is as long as the facts say, to the byte
+    preset, words = PRESETS["3x16-rotated"], PRESETS["3x16-rotated"].words(74_498)
+    seeds = b"".join(block.to_bytes(64, "big") for block in range(preset.blocks(74_498)))
+    sent = Ciphertext(preset, 74_498, np.zeros(words, np.uint64), seeds)
+    assert len(frame.encode(sent)) == facts.bytes_up
+    assert len(frame.encode_sum(sent.c0, preset, 74_498)) + 5 * len(seeds) == facts.bytes_down
+
+
+def test_a_step_overflows_as_rarely_as_is_said(adapter):
+    facts = packing_facts(adapter)
+    # the rotation's own bound, and seven deviations on both sides of each coordinate (with room where 7 do not fit)
+    assert 1e-6 < facts.overflow_step <= 1e-6 + 2 * 74_498 * math.exp(-24.4)
+    assert facts.overflow_run == pytest.approx(65 * facts.overflow_step)
+    plain = packing_facts(dataclasses.replace(adapter, preset="2x24"))
+    assert plain.overflow_step < 1e-300 and not plain.rotated
+    assert packing_facts(dataclasses.replace(adapter, preset="3x16")).overflow_step == 1.0
+
+
+def test_the_facts_are_a_value_that_can_be_recorded(adapter):
+    facts = packing_facts(adapter)
+    assert facts == packing_facts(adapter)
+    assert json.loads(json.dumps(facts.to_json())) == facts.to_json()
+    assert set(facts.to_json()) == {field.name for field in dataclasses.fields(facts)}
+
+
+def test_a_rotated_preset_misses_its_bound_once_in_a_million_steps():
+    figures = {"dimension": 1000, "largest_sum": 10, "noise_deviation": 0}
+    assert overflow_probability(preset("3x16-rotated"), **figures) == 1e-6
+    assert overflow_probability(preset("3x16"), **figures) == 0.0

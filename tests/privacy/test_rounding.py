@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from sekisho.privacy.encryption.presets import PRESETS
 from sekisho.privacy.errors import BadParametersError
 from sekisho.privacy.mechanism import rounding
 from sekisho.privacy.mechanism.randomness import SecretStream
+from sekisho.privacy.mechanism.rotation import block_size
 from sekisho.privacy.mechanism.rounding import (
     FIELD_WIDTHS,
+    ROTATED,
     checked_rounding,
     choose_grid,
     grid_bound_squared,
+    largest_sum,
     share_variance,
     to_grid,
 )
@@ -109,12 +114,104 @@ def test_the_worked_example_of_the_probe() -> None:
     assert abs(share_variance(Fraction("10.7781"), bound, cohort=5, observers=1) ** 0.5 - 11_084) < 5
 
 
-def test_the_worked_example_of_lora_refuses_the_narrow_fields() -> None:
-    """DESIGN 5: d = 74,498, mean sample 400: 3×16 without rotation would double the noise."""
-    choice = choose_grid(
-        sigma=Fraction(2), dimension=74_498, expected_sample=540, observers=1, sites=5, minimum_sites=3
-    )
+def best_of(preset: str, monkeypatch: pytest.MonkeyPatch, **figures: Any) -> float:
+    """f of the finest grid of one preset, whatever it wastes."""
+    with monkeypatch.context() as patch:
+        patch.setattr(rounding, "FIELD_WIDTHS", {preset: FIELD_WIDTHS[preset]})
+        patch.setattr(rounding, "MAXIMUM_INFLATION", Fraction(1000))
+        patch.setattr(rounding, "MINIMUM_NOISE_VARIANCE", 1)
+        patch.setattr(rounding, "MINIMUM_SHARE_VARIANCE", 1)
+        return choose_grid(**figures).inflation
+
+
+def figures(sigma: str, dimension: int, sample: int, least: int = 5) -> dict[str, Any]:
+    """Of K = 5 and T = 1."""
+    return {"sigma": Fraction(sigma), "dimension": dimension, "expected_sample": sample,
+            "observers": 1, "sites": 5, "minimum_sites": least}  # fmt: skip
+
+
+def test_the_worked_example_of_lora(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DESIGN 5: d = 74,498, mean sample 400, σ = 1: 3×16 would double the noise, rotated it wastes less than 1 %."""
+    # n = 400, the mean itself, and n = 400 + 7·√400, which a Poisson sample of that mean does not exceed
+    for sample, alone, rotated in ((400, 2.07, 1.005), (540, 2.63, 1.007)):
+        of = figures("1", 74_498, sample)
+        assert round(best_of("3x16", monkeypatch, **of), 2) == alone
+        assert round(best_of("3x16-rotated", monkeypatch, **of), 3) == rotated
+        choice = choose_grid(**of)
+        assert choice.preset == "3x16-rotated" and choice.inflation <= 1.01
+
+
+def test_more_noise_or_a_larger_sample_takes_the_wider_fields() -> None:
+    """DESIGN 5: LoRA at σ = 2 and a mean sample of 400: rotated fields of 16 bits waste 1.3 %, hence 24."""
+    choice = choose_grid(**figures("2", 74_498, 540, least=3))
     assert choice.preset == "2x24" and choice.inflation <= 1.01
+
+
+@pytest.mark.parametrize(
+    ("sigma", "dimension", "sample", "narrow", "rotated", "wide"),
+    [
+        ("14", 385, 1000, 1.20, 1.069, 1.001),  # the review has 1.19, 1.07, 1.000
+        ("14", 385, 4000, 2.28, 1.361, 1.002),  # 2.12, 1.34, 1.002
+        ("1", 25_000, 400, 1.47, 1.006, 1.000),
+        ("2", 74_498, 400, 2.13, 1.009, 1.000),  # 2.12, 1.009, 1.000
+        ("2", 74_498, 1000, 4.78, 1.022, 1.001),  # 4.7, 1.022, 1.001
+        ("6", 74_498, 4000, 23.32, 1.252, 1.004),  # 21, 1.25, 1.004
+    ],
+)
+def test_the_table_of_the_review(
+    sigma: str, dimension: int, sample: int, narrow: float, rotated: float, wide: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Extra noise f at K = m = 5, T = 1. Where the review differs, its u is no integer: 7.74, not 7, gives 2.12."""
+    of = figures(sigma, dimension, sample)
+    found = [best_of(preset, monkeypatch, **of) for preset in ("3x16", "3x16-rotated", "2x24")]
+    assert (round(found[0], 2), round(found[1], 3), round(found[2], 3)) == (narrow, rotated, wide)
+
+
+def test_the_presets_are_tried_from_the_fewest_bytes_on() -> None:
+    assert list(FIELD_WIDTHS) == list(PRESETS) == ["3x16", "3x16-rotated", "2x24", "2x24-rotated", "1x48"]
+    assert {name: (preset.width, preset.rotated) for name, preset in PRESETS.items()} == {
+        name: (width, name in ROTATED) for name, width in FIELD_WIDTHS.items()
+    }
+
+
+def test_every_preset_is_somebodys_choice() -> None:
+    chosen = [
+        choose_grid(**of).preset
+        for of in (
+            figures("1", 1000, 20),
+            figures("1", 74_498, 540),
+            figures("10.7781", 385, 4000),
+            figures("4", 74_498, 20_000) | {"sites": 95, "minimum_sites": 95},
+            figures("4", 2000, 200_000) | {"sites": 95, "minimum_sites": 95},
+        )
+    ]
+    assert chosen == list(FIELD_WIDTHS)
+
+
+def test_counts_are_never_rotated() -> None:
+    of = figures("1", 74_498, 540)
+    assert choose_grid(**of).preset == "3x16-rotated"
+    assert choose_grid(**of, may_rotate=False).preset == "2x24"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 2**20), st.integers(1, 10**7), st.integers(1, 10**6))
+def test_the_largest_sum_is_an_integer_on_the_safe_side(grid: int, dimension: int, sample: int) -> None:
+    assert largest_sum(grid, dimension=dimension, expected_sample=sample, rotated=False) == sample * grid
+    rotated = largest_sum(grid, dimension=dimension, expected_sample=sample, rotated=True)
+    with localcontext() as context:
+        context.prec = 60
+        exact = sample * grid * (2 * (2 * 10**6 * Decimal(dimension)).ln() / block_size(dimension)).sqrt()
+        assert exact <= rotated <= exact + Decimal(1) + sample * grid * Decimal("1e-12")
+
+
+def test_where_rotating_spreads_nothing_it_is_not_chosen() -> None:
+    """In few dimensions the bound of a rotated sum is above that of an aligned one."""
+    for dimension in (1, 4, 32):
+        plain, rotated = (
+            largest_sum(10, dimension=dimension, expected_sample=7, rotated=rotated) for rotated in (False, True)
+        )
+        assert plain < rotated
 
 
 @settings(max_examples=40, deadline=None)
@@ -140,8 +237,9 @@ def test_the_grid_is_the_finest_that_fits(
         bound = grid_bound_squared(grid, dimension)
         shares = [(size, share_variance(sigma, bound, cohort=size, observers=1)) for size in range(least, sites + 1)]
         room = 2 ** (FIELD_WIDTHS[choice.preset] - 1) - 1
+        largest = largest_sum(grid, dimension=dimension, expected_sample=sample, rotated=choice.preset in ROTATED)
         return bound < 2**60 and all(
-            s2 <= 16384**2 and sample * grid + 7 * (size * s2) ** 0.5 <= room * (1 + 1e-12) for size, s2 in shares
+            s2 <= 16384**2 and largest + 7 * (size * s2) ** 0.5 <= room * (1 + 1e-12) for size, s2 in shares
         )
 
     assert fits(choice.grid) and not fits(choice.grid + 1)
