@@ -27,8 +27,10 @@ POLL_SECONDS = 0.01  # only slept where replies are still out
 
 @dataclass
 class Traffic:
-    """Bytes through the coordinator. Of one site and one step, as the whole signed message: ``frame_bytes`` is its share,
-    ``sum_bytes`` what it is sent to open the sum.
+    """Bytes through the coordinator.
+
+    Of one site and one step, whole signed messages: ``frame_bytes`` is its share, ``sum_bytes`` what it is sent to open
+    the sum.
     """
 
     up: int = 0

@@ -32,7 +32,7 @@ def chance_text(value: float) -> str:
         return "< 1e-300"  # smaller than any number that was computed with
     digit = Decimal(repr(value)).normalize()
     rounded = digit.quantize(Decimal(1).scaleb(digit.adjusted()), rounding=ROUND_CEILING)
-    return f"≤ {plain_text(rounded) if rounded >= Decimal('0.001') else f'{rounded.normalize():e}'.replace('e-0', 'e-')}"
+    return f"≤ {delta_text(rounded)}"
 
 
 def factor_text(value: float) -> str:

@@ -127,10 +127,10 @@ class Packing(Strict):
     fields: Annotated[int, Field(ge=1)]         # integers a coefficient
     width: Annotated[int, Field(ge=1)]          # bits of each
     rotated: bool
-    inflation: Annotated[float, Field(ge=1, allow_inf_nan=False)]   # f: noise that rounding to integers costs
-    share_deviation: Amount                     # of the noise that one site adds to a coordinate; the clipping norm is 1
+    inflation: Annotated[float, Field(ge=1, allow_inf_nan=False)]   # f: the factor of noise that whole numbers cost
+    share_deviation: Amount                     # of the noise that one site adds; the clipping norm is 1
     sum_deviation: Amount                       # of the noise of all sites together
-    overflow_step: Share                        # bound on the probability that a field overflows: accuracy, not privacy
+    overflow_step: Share                        # bound on the chance that a field overflows: accuracy, not privacy
     overflow_run: Share
     exact_sites: Annotated[int, Field(ge=1)]    # sums of so many sites decrypt exactly, for certain
     down_step_bytes: Count                      # measured: what one site is sent to open the sum

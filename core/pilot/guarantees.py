@@ -112,12 +112,13 @@ def packing(summary: Summary, t: Words) -> list[tuple[str, list[str]]]:
 
 def _preset(run: RunSummary, t: Words) -> str:
     own = run.packing
-    return t("packing.rotated" if own.rotated else "packing.plain", preset=own.preset, fields=own.fields, bits=own.width)
+    kind = "packing.rotated" if own.rotated else "packing.plain"
+    return t(kind, preset=own.preset, fields=own.fields, bits=own.width)
 
 
 def _bytes(run: RunSummary, count: int, t: Words) -> str:
-    """Bytes of a step, of a parameter, and as a share of plain floats."""
+    """Bytes of a step, of a parameter, and as a share of plain floats, rounded up."""
     if not count:
         return t("sides.absent")
-    share = Decimal(count * 100 // (FLOAT32_BYTES * run.parameters)) / 100
+    share = Decimal(-(-count * 100 // (FLOAT32_BYTES * run.parameters))) / 100
     return t("packing.bytes", bytes=f"{count:,}", each=f"{count / run.parameters:.2f}", share=percent_text(share))
