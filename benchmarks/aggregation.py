@@ -30,6 +30,7 @@ from sekisho.benchmarks import blind_sum
 from sekisho.benchmarks.peers import ckks, flower, pad, plain
 from sekisho.benchmarks.peers.scheme import Scheme, Vector
 from sekisho.privacy.encryption.presets import PRESETS
+from sekisho.privacy.mechanism.rotation import Rotation, spread
 
 DEVIATION = 0.01  # of a coordinate: an adapter's update
 MILLION = 1_000_000
@@ -139,6 +140,7 @@ def measure(rounds: int, parameters: int, sites: int, cohorts: Sequence[int]) ->
         "schemes": [each.to_json() for each in measured],
         "missing": missing,
         "adapter": adapter.to_json(),
+        "rotation": rotation(rounds, parameters),
         "cohorts": [of_cohort(cohort, parameters, min(rounds, 3)) for cohort in cohorts],
         "targets": targets({each.scheme.name: each for each in measured}, adapter),
     }
@@ -164,8 +166,9 @@ def ours(preset: str, sites: int, parameters: int) -> Scheme:
 
 
 def largest_sum(preset: str, sites: int, parameters: int) -> float:
-    """What is public of a sum: each vector's norm is bounded, so a coordinate of the sum is at most K times that."""
-    return sites * norm_bound(parameters)
+    """What is public of a sum: a bound on each vector's norm, so one on each coordinate (DESIGN 5's A)."""
+    aligned = sites * norm_bound(parameters)
+    return aligned * float(spread(parameters)) if PRESETS[preset].rotated else aligned
 
 
 def norm_bound(parameters: int) -> float:
@@ -198,6 +201,19 @@ def summed(scheme: Scheme) -> Measured:
     return Measured(
         scheme, wires, down, exact, error=float(np.sqrt(np.mean(off**2))), largest_error=float(np.abs(off).max())
     )
+
+
+def rotation(rounds: int, parameters: int) -> dict[str, float]:
+    """CPU seconds a million parameters of one vector's rotation and of turning one sum back; signs drawn in each."""
+    vector = vector_of(0, parameters).astype(np.float64)
+    seconds: dict[str, list[float]] = {"forward": [], "back": []}
+    for number in range(rounds):
+        for name, found in seconds.items():
+            one = Rotation(parameters, bytes([number]) * 32)
+            worked = time.process_time()
+            getattr(one, name)(vector)
+            found.append(time.process_time() - worked)
+    return {name: statistics.median(found) * MILLION / parameters for name, found in seconds.items()}
 
 
 def of_cohort(sites: int, parameters: int, rounds: int) -> dict[str, Any]:
@@ -247,6 +263,7 @@ def show(report: dict[str, Any]) -> None:
         print(f"{row['name']:30}{line(row)}")
     for name, why in report["missing"].items():
         print(f"{name:30}{why}")
+    print("one vector's rotation {forward:.4f}, one sum turned back {back:.4f}".format(**report["rotation"]))
     print(f"\n{'ours 3x16, sites':30}{columns}")
     for row in report["cohorts"]:
         print(f"{row['sites']:<30}{line(row)}")
