@@ -18,11 +18,12 @@ from .figures import FIGURES
 from .mutant import Edit, Mutant, sources
 from .noise import NOISE
 from .records import RECORD_MUTANTS
+from .sealing import SEALING
 from .training import TRAINING_MUTANTS
 from .workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
-TABLES = (*NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES)
+TABLES = (*NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES, *SEALING)
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
 # What has to be among them, by the beginning of its name.
