@@ -27,12 +27,17 @@ POLL_SECONDS = 0.01  # only slept where replies are still out
 
 @dataclass
 class Traffic:
-    """Bytes through the coordinator. ``frame_bytes`` is one site's share of one step, header included."""
+    """Bytes through the coordinator.
+
+    Of one site and one step, whole signed messages: ``frame_bytes`` is its share, ``sum_bytes`` what it is sent to open
+    the sum.
+    """
 
     up: int = 0
     down: int = 0
     frame_bytes: int = 0
     frame_payload: int = 0
+    sum_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,10 @@ class Collector:
 
     def _sign(self, run: str, body: Body, parts: Mapping[str, bytes] | None) -> bytes:
         sender = self._roster.coordinator.id
-        return sign_message(body, study=self._study, run=run, sender=sender, key=self._key, parts=parts).to_bytes()
+        message = sign_message(body, study=self._study, run=run, sender=sender, key=self._key, parts=parts).to_bytes()
+        if parts and "sum" in parts:
+            self.traffic.sum_bytes = len(message)
+        return message
 
     def _accept(self, data: bytes, site: str, run: str, expected: type[Body]) -> SignedMessage | None:
         # a reply that is not exactly what was asked for counts as none: the site did not deliver

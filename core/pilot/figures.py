@@ -26,6 +26,20 @@ def delta_text(value: Decimal) -> str:
     return f"{mantissa}e{int(exponent)}" if int(exponent) < -2 else str(value.normalize())
 
 
+def chance_text(value: float) -> str:
+    """A bound on a probability, rounded up to one digit: 3.1e-12 -> ≤ 4e-12."""
+    if value == 0:
+        return "< 1e-300"  # smaller than any number that was computed with
+    digit = Decimal(repr(value)).normalize()
+    rounded = digit.quantize(Decimal(1).scaleb(digit.adjusted()), rounding=ROUND_CEILING)
+    return f"≤ {delta_text(rounded)}"
+
+
+def factor_text(value: float) -> str:
+    """A factor, rounded up to three places: 1.00213 -> × 1.003."""
+    return f"× {Decimal(repr(value)).quantize(Decimal('0.001'), rounding=ROUND_CEILING)}"
+
+
 def time_text(value: str) -> str:
     """An RFC 3339 time to the minute, in UTC: 2026-11-23 10:00 UTC."""
     return datetime.fromisoformat(value).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

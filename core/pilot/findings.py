@@ -117,6 +117,28 @@ class MembershipFacts(Strict):
     auc_high: Share
 
 
+class Packing(Strict):
+    """How each update of a run was packed into fields, noised and sent; bytes are one site's in one step.
+
+    What was sent up is the run's own ``step_bytes``; of a run that did not finish no bytes are counted (0).
+    """
+
+    preset: str
+    fields: Annotated[int, Field(ge=1)]         # integers a coefficient
+    width: Annotated[int, Field(ge=1)]          # bits of each
+    rotated: bool
+    inflation: Annotated[float, Field(ge=1, allow_inf_nan=False)]   # f: the factor of noise that whole numbers cost
+    share_deviation: Amount                     # of the noise that one site adds; the clipping norm is 1
+    sum_deviation: Amount                       # of the noise of all sites together
+    overflow_step: Share                        # bound on the chance that a field overflows: accuracy, not privacy
+    overflow_run: Share
+    exact_sites: Annotated[int, Field(ge=1)]    # sums of so many sites decrypt exactly, for certain
+    down_step_bytes: Count                      # measured: what one site is sent to open the sum
+    former: str                                 # the packing that it is held against
+    former_up_computed: Count                   # the same messages with that packing: computed, never sent
+    former_down_computed: Count
+
+
 class SiteFacts(Strict):
     """What of a site's lifetime budget is spent: before the first run of this pilot, and after the last."""
 
@@ -163,6 +185,7 @@ class RunRecord(Strict):
     settings: tuple[tuple[str, str], ...]                           # public settings worth showing: name, value
     uplink_bytes_per_parameter: Amount                              # per site and step
     step_bytes: Count                                               # what one site sends in one step
+    packing: Packing
     seconds: Mapping[str, Amount]                                   # by stage, in order
     adapter: Digest | None
     result: MethodResult | None

@@ -1,4 +1,4 @@
-"""Facts -> what the report says of each run's guarantee: its figures side by side, coalitions, the weak test.
+"""Facts -> what the report says of each run's guarantee: its figures side by side, coalitions, the weak test, packing.
 
 Not for: how good the result is (accuracy.py), the first screen and everything else (report.py), deciding (summary.py).
 
@@ -8,11 +8,24 @@ Order of calls: ``report.py`` asks for each part with the words of one language.
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 from ...governance.evidence.page import Words
-from .figures import bounds_text, delta_text, epsilon_text, known, listed, score_text
+from .figures import (
+    bounds_text,
+    chance_text,
+    delta_text,
+    epsilon_text,
+    factor_text,
+    known,
+    listed,
+    percent_text,
+    score_text,
+)
 from .findings import NotTried
 from .summary import RunSummary, Summary
+
+FLOAT32_BYTES = 4  # a parameter as it is sent where nothing protects it
 
 
 def side_by_side(summary: Summary, t: Words) -> list[tuple[str, list[str]]]:
@@ -76,3 +89,36 @@ def more_sites(summary: Summary, t: Words) -> str | None:
     each = [t("budget.of-run", method=known(t, "method-short", run.method), epsilon=epsilon_text(epsilon),
               delta=delta_text(run.delta)) for run, _, epsilon in figures]
     return t("coalition.more-sites", sites=figures[0][1], each=listed(each, t.language))
+
+
+def packing(summary: Summary, t: Words) -> list[tuple[str, list[str]]]:
+    """How updates were packed, noised and sent: a row a property, a column a run."""
+    rows: list[tuple[str, Callable[[RunSummary], str]]] = [
+        ("packing.preset", lambda run: _preset(run, t)),
+        ("packing.inflation", lambda run: factor_text(run.packing.inflation)),
+        ("packing.share", lambda run: score_text(run.packing.share_deviation)),
+        ("packing.sum", lambda run: score_text(run.packing.sum_deviation)),
+        ("packing.overflow-step", lambda run: chance_text(run.packing.overflow_step)),
+        ("packing.overflow-run", lambda run: chance_text(run.packing.overflow_run)),
+        ("packing.exact", lambda run: t("packing.sites", count=run.packing.exact_sites)),
+        ("packing.up", lambda run: _bytes(run, run.step_bytes, t)),
+        ("packing.up-former", lambda run: _bytes(run, run.packing.former_up_computed, t)),
+        ("packing.down", lambda run: _bytes(run, run.packing.down_step_bytes, t)),
+        ("packing.down-former", lambda run: _bytes(run, run.packing.former_down_computed, t)),
+    ]
+    former = summary.runs[0].packing.former
+    return [(t(key, former=former), [tell(run) for run in summary.runs]) for key, tell in rows]
+
+
+def _preset(run: RunSummary, t: Words) -> str:
+    own = run.packing
+    kind = "packing.rotated" if own.rotated else "packing.plain"
+    return t(kind, preset=own.preset, fields=own.fields, bits=own.width)
+
+
+def _bytes(run: RunSummary, count: int, t: Words) -> str:
+    """Bytes of a step, of a parameter, and as a share of plain floats, rounded up."""
+    if not count:
+        return t("sides.absent")
+    share = Decimal(-(-count * 100 // (FLOAT32_BYTES * run.parameters))) / 100
+    return t("packing.bytes", bytes=f"{count:,}", each=f"{count / run.parameters:.2f}", share=percent_text(share))

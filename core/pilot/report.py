@@ -33,7 +33,7 @@ from .figures import (
     time_text,
 )
 from .findings import SiteFacts, SummaryInput
-from .guarantees import coalition, has_second_opinion, membership, membership_tried, more_sites, side_by_side
+from .guarantees import coalition, has_second_opinion, membership, membership_tried, more_sites, packing, side_by_side
 from .summary import Measure, Reason, RunSummary, Summary
 
 HOUSE = (__package__ or "").rpartition(".")[0]      # the installed name of core, whatever it is nested in
@@ -81,6 +81,7 @@ def _view(facts: SummaryInput, summary: Summary, t: Words) -> dict[str, Any]:
         "coalition": coalition(summary, t),
         "membership": membership(summary, t),
         "membership_tried": membership_tried(summary),
+        "packing": packing(summary, t),
         "more_sites": more_sites(summary, t),
         "protections": _protections(summary, t),
         "cohorts": _cohorts(summary, names, t),

@@ -25,6 +25,7 @@ from ..site.publish import Published
 from ..study import Study
 from .federation import Federation
 from .findings import NotTried, RunFacts, StepRecord, Steps
+from .packing import packing_of
 from .protections import protections_held, protections_of_failed
 from .scores import Evaluated
 from .site_report import SiteRun
@@ -85,6 +86,7 @@ def run_facts(
         protections=protections_held(federation, result),
         uplink_bytes_per_parameter=result.traffic.frame_bytes / plan.dimension,
         step_bytes=result.traffic.frame_bytes,
+        packing=packing_of(plan, cohort=len(state.cohort), traffic=result.traffic),
         seconds=shown(federation, clocked.seconds),
         adapter=published.adapter.digest,
         result=evaluated.result,
@@ -108,8 +110,9 @@ def failed_run_facts(
     plan = federation.plan(method)
     history = _history(states / f"{run}.json")
     completed = sum(record.outcome == "completed" for record in history)
+    cohort = len(history[-1].cohort) if history else plan.sites
     return RunFacts(
-        **_of_plan(plan, cohort=len(history[-1].cohort) if history else plan.sites),
+        **_of_plan(plan, cohort=cohort),
         method=method,
         run=run,
         started=clocked.started,
@@ -120,6 +123,7 @@ def failed_run_facts(
         protections=protections_of_failed(federation, run, plan),
         uplink_bytes_per_parameter=0.0,
         step_bytes=0,
+        packing=packing_of(plan, cohort=cohort, traffic=None),
         seconds=shown(federation, clocked.seconds),
         adapter=adapter,
         result=None,

@@ -136,6 +136,7 @@ def _tell_join(
         data={
             "steps": plan.total_steps,
             "step_cost": considered.step_cost,
+            "preset": plan.preset,
             "study": folder.study.id,
             "stage": folder.study.stage,
         },

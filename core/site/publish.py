@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...governance.canonical import canonical_bytes, digest_bytes
-from ...governance.provenance.provenance import Guarantee, dependency_versions, training_run
+from ...governance.provenance.provenance import Guarantee, Packing, dependency_versions, training_run
 from ...governance.provenance.release import Condition, ReleaseRecord
 from ...governance.signing.envelope import Statement, sign_statement, write_envelopes
 from ...governance.signing.lifecycle import Act
+from ...privacy.encryption.presets import PRESETS
 from ..errors import ProtocolError
 from ..messages import ReleaseNotice
 from ..training.adapter import Adapter
@@ -84,7 +85,7 @@ def publish(site: Site, folder: Path) -> Published:
 def _statement(site: Site, adapter: Adapter, files: Mapping[str, bytes]) -> Statement:
     state, tools = site.state, site.tools
     assert state is not None and tools is not None
-    owner, plan = site.folder, tools.plan
+    owner, plan, preset = site.folder, tools.plan, PRESETS[tools.plan.preset]
     return training_run(
         run=state.run,
         method=tools.considered.offer.method,
@@ -103,6 +104,7 @@ def _statement(site: Site, adapter: Adapter, files: Mapping[str, bytes]) -> Stat
             observers=plan.observers,
             max_sites_per_subject=owner.study.max_sites_per_subject,
         ),
+        packing=Packing(preset=preset.name, fields=preset.fields, width=preset.width, rotated=preset.rotated),
         dependencies=dependency_versions(DEPENDENCIES),
         started=state.started,
         finished=owner.clock(),

@@ -77,6 +77,15 @@ class Guarantee(_Strict):
     max_sites_per_subject: Annotated[int, Field(ge=1)]
 
 
+class Packing(_Strict):
+    """How each update was packed into encrypted fields. It follows from the plan, which a reader may not hold."""
+
+    preset: Name
+    fields: Annotated[int, Field(ge=1)]     # integers a coefficient
+    width: Annotated[int, Field(ge=1)]      # bits of each
+    rotated: bool
+
+
 def training_run(
     *,
     run: str,
@@ -89,6 +98,7 @@ def training_run(
     sites: Sequence[SitePart],
     steps: Sequence[StepPart],
     guarantee: Guarantee,
+    packing: Packing,
     dependencies: Mapping[str, str],
     started: datetime,
     finished: datetime,
@@ -121,6 +131,7 @@ def training_run(
             "disclosure": str(base_model.disclosure),
         },
         "guarantee": guarantee.model_dump(),
+        "packing": packing.model_dump(),
         "sites": [site.model_dump() for site in sites],
         "steps": [{**step.model_dump(), "cohort": list(step.cohort)} for step in steps],
         "dependencies": dict(sorted(dependencies.items())),

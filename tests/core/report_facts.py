@@ -14,6 +14,7 @@ from sekisho.core.pilot.findings import (
     MembershipFacts,
     MethodResult,
     NotTried,
+    Packing,
     Protection,
     RunFacts,
     SiteFacts,
@@ -88,8 +89,9 @@ def run(method: str = "probe", **changes: object) -> RunFacts:
         "parameters": 385 if probe else 74_498,
         "settings": (("sampling-rate", "1" if probe else "0.1"), ("clipping-norm", "0.4" if probe else "1"),
                      ("records-per-subject", "6")),
-        "uplink_bytes_per_parameter": 5.91 if probe else 4.02,
-        "step_bytes": 2_276 if probe else 299_482,
+        "uplink_bytes_per_parameter": 5.91 if probe else 2.79,
+        "step_bytes": 2_276 if probe else 208_004,
+        "packing": packing(method),
         "seconds": {"joining": 0.9, "steps": 21.6, "evaluation": 3.1} if probe
         else {"joining": 0.8, "steps": 118.4, "evaluation": 6.0},
         "adapter": "sha256:" + ("cd" if probe else "7e") * 32,
@@ -101,6 +103,20 @@ def run(method: str = "probe", **changes: object) -> RunFacts:
     return RunFacts(**{**values, **changes})
 
 
+def packing(method: str, **changes: object) -> Packing:
+    """As the example's two runs have it."""
+    probe = method == "probe"
+    values: dict[str, object] = {
+        "preset": "2x24" if probe else "3x16-rotated", "fields": 2 if probe else 3, "width": 24 if probe else 16,
+        "rotated": not probe, "inflation": 1.00021 if probe else 1.00873, "share_deviation": 0.8121,
+        "sum_deviation": 1.8159, "overflow_step": 3.1e-10 if probe else 1.1e-6,
+        "overflow_run": 2.1e-8 if probe else 4.4e-5, "exact_sites": 95,
+        "down_step_bytes": 6_214 if probe else 214_120, "former": "2x24",
+        "former_up_computed": 2_276 if probe else 299_482, "former_down_computed": 6_214 if probe else 306_002,
+    }
+    return Packing.model_validate({**values, **changes})
+
+
 def failed_run(method: str = "lora", **changes: object) -> RunFacts:
     """A run that lost its sites in the third step."""
     values: dict[str, object] = {
@@ -108,8 +124,10 @@ def failed_run(method: str = "lora", **changes: object) -> RunFacts:
         "history": tuple(StepRecord(step=n, cohort=IDS, outcome="completed" if n < 3 else "abandoned")
                          for n in (1, 2, 3)),
         "protections": {"budget": True, "noise": True, "log": True},
-        "uplink_bytes_per_parameter": 0.0, "step_bytes": 0, "adapter": None, "result": None, "groups": (),
-        "membership": NotTried.UNFINISHED, "cross_check": None, "failure": "COHORT_TOO_SMALL",
+        "uplink_bytes_per_parameter": 0.0, "step_bytes": 0, "adapter": None,
+        "packing": packing(method, down_step_bytes=0, former_up_computed=0, former_down_computed=0),
+        "result": None, "groups": (), "membership": NotTried.UNFINISHED, "cross_check": None,
+        "failure": "COHORT_TOO_SMALL",
     }
     return run(method, **{**values, **changes})
 

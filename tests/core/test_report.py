@@ -13,7 +13,7 @@ from report_facts import SITES, baselines, facts, failed_run, groups, one_method
 
 from sekisho.core.pilot import report
 from sekisho.core.pilot.baselines import Baselines, CurveSeries, Point
-from sekisho.core.pilot.figures import delta_text, epsilon_text, money_text, plain_text
+from sekisho.core.pilot.figures import chance_text, delta_text, epsilon_text, money_text, plain_text
 from sekisho.core.pilot.findings import NotTried, SummaryInput
 from sekisho.core.pilot.report import pilot_report
 from sekisho.core.pilot.site_report import ClauseWords, SiteReportInput, SiteRun, site_report
@@ -160,7 +160,8 @@ def test_first_screen_says_decision_reasons_measures_and_budget_before_anything_
         "The return of the first year", "against the target</figcaption>", "Lifetime ε spent", "9.02 of 9.5",
         "Otherwise inconclusive", "Privacy budget", "6.10 of 9.5", "Measures of success", "Accuracy, whoever wins",
         "Does a foundation model need", "Results by product group", "Privacy of each run", "If parties join forces",
-        "Protections</h2>", "Value, cost", "Bytes and seconds", "Not promised", "Verify it yourself")]
+        "Protections</h2>", "How an update is packed", "Value, cost", "Bytes and seconds", "Not promised",
+        "Verify it yourself")]
     assert order == sorted(order)
 
 
@@ -206,6 +207,40 @@ def test_what_holds_at_one_site_more_than_declared_stands_beside_the_coalitions(
     assert "6.71, 1e-5)" in after and "6.72, 1e-5)" in after  # rounded up, as every epsilon is
     assert "申告より多い 2 社に一人の記録がある場合" in told_of
     assert "more than was declared" not in told(facts())  # where there is no figure nothing is said
+
+
+def test_the_report_says_how_updates_were_packed_noised_and_sent_and_what_was_computed() -> None:
+    part = told(facts()).split('<main class="ja"')[0]
+    part = part[part.index("How an update is packed") : part.index("Who took part")]
+    rows = {
+        re.sub(r"<[^>]*>", "", label): cells
+        for label, *cells in re.findall(
+            r'<th scope="row">(.*?)</th><td class="number">(.*?)</td><td class="number">(.*?)</td>', part
+        )
+    }
+    assert rows["Packing"] == ["2x24: 2 fields of 24 bits", "3x16-rotated: 3 fields of 16 bits, rotated"]
+    assert rows["Noise, compared with none lost to rounding (f)"] == ["× 1.001", "× 1.009"]  # rounded up
+    assert rows["Chance that some field overflows, in one step"] == ["≤ 4e-10", "≤ 2e-6"]
+    assert rows["Chance that some field overflows, in the whole run"] == ["≤ 3e-8", "≤ 5e-5"]
+    assert rows["Sums decrypt exactly, for certain, up to"] == ["95 sites", "95 sites"]
+    sent = rows["Sent by one site in a step (measured)"][1]
+    assert sent == "208,004 bytes; 2.79 a parameter; 70 % of float32"
+    for label, count in (("by", "299,482"), ("to", "306,002")):
+        former = rows[f"Sent {label} one site, had it been packed as 2x24 as before (computed)"]
+        assert former[1].startswith(f"{count} bytes; 4."), former
+    assert "Overflow costs accuracy, never privacy" in part
+
+
+def test_a_run_that_did_not_finish_counts_no_bytes_and_still_says_how_it_was_packed() -> None:
+    html = told(one_method(runs=(failed_run("probe"),)))
+    assert "2x24: 2 fields of 24 bits" in html and "a parameter;" not in html
+
+
+@pytest.mark.parametrize(("value", "shown"), [
+    (0.0, "< 1e-300"), (3.1e-12, "≤ 4e-12"), (1e-6, "≤ 1e-6"), (0.0421, "≤ 0.05"), (0.96, "≤ 1"), (1.0, "≤ 1"),
+])
+def test_a_chance_is_never_shown_smaller_than_its_bound(value: float, shown: str) -> None:
+    assert chance_text(value) == shown
 
 
 @pytest.mark.parametrize(("why", "says", "in_japanese"), [

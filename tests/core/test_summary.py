@@ -178,7 +178,11 @@ def test_summary_json_has_what_programs_read() -> None:
     assert probe["steps"] == {"planned": 60, "completed": 60, "abandoned": 1}
     assert {"auc", "auc_low", "auc_high", "accuracy", "accuracy_low", "accuracy_high", "n"} <= set(probe["result"])
     assert {group["id"]: group["auc"] for group in lora["groups"]}["daidokoro"] is None
-    assert probe["uplink_bytes_per_parameter"] == 5.91 and lora["step_bytes"] == 299_482
+    assert probe["uplink_bytes_per_parameter"] == 5.91 and lora["step_bytes"] == 208_004
+    assert (lora["packing"]["preset"], lora["packing"]["rotated"], lora["packing"]["exact_sites"]) == (
+        "3x16-rotated", True, 95
+    )
+    assert lora["packing"]["former_up_computed"] == 299_482 and lora["packing"]["down_step_bytes"] == 214_120
     assert list(probe["seconds"]) == ["joining", "steps", "evaluation"]
     assert dict(map(tuple, lora["settings"]))["sampling-rate"] == "0.1"
     assert probe["cohorts"][0] == {"first": 1, "last": 23, "cohort": probe["cohorts"][0]["cohort"],

@@ -16,6 +16,7 @@ from sekisho.governance.provenance.disclosure import BaseModelRecord
 from sekisho.governance.provenance.provenance import (
     NO_FILES,
     Guarantee,
+    Packing,
     SitePart,
     StepPart,
     commitment,
@@ -191,6 +192,7 @@ def statement(roster: Roster, study: bytes, policies: Mapping[str, bytes], run: 
         + [StepPart(step=4, cohort=SITES, outcome="abandoned", sum=None)],
         guarantee=Guarantee(unit="subject", adjacency="add-or-remove-one", delta="0.00001", observers=1,
                             max_sites_per_subject=1),
+        packing=Packing(preset="2x24", fields=2, width=24, rotated=False),
         dependencies={"numpy": "2.3.4"}, started=NOW, finished=NOW + timedelta(minutes=3),
     )
 

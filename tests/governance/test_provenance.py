@@ -17,6 +17,7 @@ from sekisho.governance.errors import BadDocumentError, Refused
 from sekisho.governance.provenance.disclosure import BaseModelRecord
 from sekisho.governance.provenance.provenance import (
     Guarantee,
+    Packing,
     SitePart,
     StepPart,
     commitment,
@@ -50,6 +51,7 @@ def statement(**changes: Any) -> Statement:
         "base_model": BaseModelRecord.parse(example.BASE_MODEL.encode(), "base-model.yaml"), "sites": SITES,
         "steps": [STEP], "guarantee": Guarantee(unit="subject", adjacency="add-or-remove-one", delta="0.00001",
                                                 observers=1, max_sites_per_subject=1),
+        "packing": Packing(preset="3x16-rotated", fields=3, width=16, rotated=True),
         "dependencies": {"numpy": "2", "cryptography": "48"}, "started": example.NOW,
         "finished": example.NOW + timedelta(minutes=1),
     }
@@ -63,6 +65,7 @@ def test_the_statement_signs_and_reads_back() -> None:
     assert read.predicate_type == PREDICATES["training-run"] and signers == {key.public.key_id}
     assert read.subjects[0].digest == DIGEST and read.predicate == made.predicate
     assert read.predicate["base_model"]["disclosure"] == "sources-listed"
+    assert read.predicate["packing"] == {"preset": "3x16-rotated", "fields": 3, "width": 16, "rotated": True}
     assert list(read.predicate["dependencies"]) == ["cryptography", "numpy"]
 
 
