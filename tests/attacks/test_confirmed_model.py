@@ -110,6 +110,7 @@ def test_control_a_plain_state_digest_confirms_every_guess(study: Path, monkeypa
     assert confirmed(watched(study)) == set(range(STEPS + 1))
 
 
+@pytest.mark.proof
 def test_control_a_digest_that_enters_the_transcript_alone_confirms_guesses_too(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,9 @@ def one_variance_less(offer: Offer) -> Offer:
 FORGED_PLANS: dict[str, tuple[Callable[[Offer], Offer], str]] = {
     "less noise": (less_noise, "PLAN_DIFFERS"),
     "one unit less noise, in the smallest cohort": (one_variance_less, "PLAN_DIFFERS"),
+    "another preset": (lambda offer: with_plan(offer, preset="3x16"), "PLAN_DIFFERS"),
+    "a preset that nobody knows": (lambda offer: with_plan(offer, preset="4x12"), "BAD_PLAN"),
+    "another dimension": (lambda offer: with_plan(offer, dimension=18), "PLAN_DIFFERS"),
     "no observers": (lambda offer: with_plan(offer, observers=0), "BAD_PLAN"),
     "fewer sites at least": (lambda offer: with_plan(offer, minimum_sites=2), "BAD_PLAN"),
     "one more step": (lambda offer: with_plan(offer, steps=4), "PLAN_DIFFERS"),

@@ -56,6 +56,7 @@ def test_one_controller_as_two_sites_is_not_charged_for_a_step_among_too_few(wit
         assert all(ongoing.books()[site] == Spent(1, 1, "closed", 1) for site in SITES if site != "ame")
 
 
+@pytest.mark.proof
 def test_control_counted_by_sites_the_run_goes_on(with_twins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count_sites(monkeypatch)
     with attack(with_twins, ame_is_gone) as ongoing:

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from sekisho.core.messages import Join, Secret, SignedMessage, sign_message
+from sekisho.core.site.state import Transcript
 from sekisho.governance.signing.keys import demo_key
-from sekisho.privacy.keys.runkeys import JoinKeys, RunSecret
+from sekisho.privacy.keys.runkeys import JoinKeys, JoinPublic, RunSecret, pair_key
 
 from ..federation.books import Spent
 from ..federation.study_folder import SITES
 from .conftest import Earlier
-from .hostile import Answer, Attack, attack, resigned
+from .hostile import Answer, Attack, attack, parts_of, resigned
 
 VICTIM, LOWEST, FRIEND = "hana", "ame", "yuki"  # the friend is a site that signs what the coordinator asks for
 
@@ -208,3 +209,63 @@ def test_a_step_before_the_keys_are_agreed(earlier: Earlier) -> None:
     with attack(earlier.study, change, run="later") as ongoing:
         assert noted == [Answer("MESSAGE_UNEXPECTED", None)] * 6
         assert ongoing.result is not None and ongoing.result.state_macs_agree
+
+
+class InTheMiddle:
+    """A coordinator that shows the victim its own keys as the lowest site's, and seals its own run secret to it."""
+
+    def __init__(self) -> None:
+        self.own, self.secret = JoinKeys.generate(), RunSecret.generate()
+        self.key, self.h0 = b"", b""
+
+    def __call__(self, site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
+        change = {"cohort": self._join, "kems": self._kem, "secrets": self._secret}.get(message.body.kind)
+        return None if site != VICTIM or change is None else change(message, ongoing)
+
+    def _join(self, message: SignedMessage, ongoing: Attack) -> bytes:
+        honest = SignedMessage.from_bytes(message.part(f"join:{LOWEST}"))
+        keys = {"x25519": self.own.public.x25519.hex(), "mlkem": self.own.public.mlkem.hex()}
+        shown = resigned(message, parts={f"join:{LOWEST}": resigned(honest, body=keys)})
+        joins = parts_of(SignedMessage.from_bytes(shown))
+        digests = [(name.removeprefix("join:"), SignedMessage.from_bytes(data).digest) for name, data in joins.items()]
+        offer = ongoing.sent_to(VICTIM, "offer")[0]
+        roster = ongoing.federation.roster.fingerprint
+        self.h0 = Transcript.begin(run=offer.header.run, roster=roster, offer=offer.digest, joins=digests).h0
+        return shown
+
+    def _kem(self, message: SignedMessage, ongoing: Attack) -> bytes:
+        join = ongoing.sent_by(VICTIM, "join")[0].body
+        assert isinstance(join, Join)
+        public = JoinPublic(bytes.fromhex(join.x25519), bytes.fromhex(join.mlkem))
+        ciphertext, shared = self.own.encapsulate(public)
+        self.key = pair_key(self.own, public, shared, h0=self.h0, low=LOWEST, high=VICTIM)
+        honest = SignedMessage.from_bytes(message.part(f"kem:{LOWEST}"))
+        forged = resigned(honest, body={"ciphertexts": {VICTIM: ciphertext.hex()}})
+        return resigned(message, parts={f"kem:{LOWEST}": forged})
+
+    def _secret(self, message: SignedMessage, ongoing: Attack) -> bytes:
+        wrapped = self.secret.wrap(self.key, h0=self.h0, sender=LOWEST, recipient=VICTIM)
+        honest = SignedMessage.from_bytes(message.part(f"secret:{LOWEST}"))
+        forged = resigned(honest, body=Secret(wrapped={VICTIM: wrapped.hex()}))
+        return resigned(message, parts={f"secret:{LOWEST}": forged})
+
+
+def test_a_coordinator_in_the_middle_does_not_seal_its_own_run_secret(study: Path) -> None:
+    with attack(study, InTheMiddle()) as ongoing:
+        assert ongoing.code_at(VICTIM) == "MESSAGE_FORGED"
+        assert ongoing.fired == [(VICTIM, "cohort")]
+        assert not any(ongoing.started().values()) and ongoing.frames() == 0
+
+
+def test_control_where_joins_are_not_verified_it_does(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SignedMessage, "verify", lambda message, key: None)
+    middle, taken = InTheMiddle(), []
+
+    def change(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
+        state = ongoing.federation.sites[VICTIM].state
+        if message.body.kind == "step" and state is not None and state.run_secret is not None:
+            taken.append(state.secret().to_bytes())
+        return middle(site, message, ongoing)
+
+    with attack(study, change):
+        assert taken[0] == middle.secret.to_bytes()
