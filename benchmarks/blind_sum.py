@@ -6,7 +6,8 @@ Opening is what a site does with the message that comes back: every signature an
 expanded, decrypted, unpacked. Encryption and opening run in this process alone (``workers=1``): the clock is the
 processor's, and worker processes have their own.
 
-Not timed: training, clipping, rounding and noise, which are there whatever sums; joining, once a run.
+Not timed with it: training, clipping, rounding and noise, which are there whatever sums; joining, once a run. The
+rotation is once a subject (and back once a step), so the benchmark shows what one vector costs.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from sekisho.privacy.keys.decrypt import open_sum
 from sekisho.privacy.keys.encrypt import StepSecret, encrypt
 from sekisho.privacy.keys.masks import step_mask
 from sekisho.privacy.keys.runkeys import RunSecret
+from sekisho.privacy.mechanism.rotation import Rotation
 
 STUDY, RUN, STEP = "aggregation", "benchmark-1", 1
 COORDINATOR = "coordinator"
@@ -59,10 +61,14 @@ class BlindSum(Scheme):
             (low, high): os.urandom(32) for at, low in enumerate(self.ids) for high in self.ids[at + 1 :]
         }
         self.run_secret, self.transcript = RunSecret.generate(), os.urandom(32)
+        self.rotation = Rotation(dimension, self.transcript) if self.preset.rotated else None
 
     def grid(self, vector: Vector) -> NDArray[np.int64]:
         """Nearest integers on the grid that the preset's fields allow for sums up to ``largest``."""
-        return np.rint(np.asarray(vector, np.float64) * self.scale).astype(np.int64)
+        values = np.asarray(vector, np.float64)
+        if self.rotation is not None:
+            values = self.rotation.forward(values)
+        return np.rint(values * self.scale).astype(np.int64)
 
     def upload(self, site: int, values: NDArray[np.int64]) -> bytes:
         name, preset, h = self.ids[site], self.preset, self.transcript
@@ -116,7 +122,8 @@ class BlindSum(Scheme):
         return opened
 
     def mean(self, opened: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.asarray(opened / (self.scale * self.sites), np.float64)
+        mean = np.asarray(opened / (self.scale * self.sites), np.float64)
+        return mean if self.rotation is None else self.rotation.back(mean)
 
     def _seeds_of(self, message: SignedMessage, name: str) -> SeedList:
         header = SignedMessage.from_bytes(message.part(f"header:{name}"), detached=True)

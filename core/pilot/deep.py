@@ -44,11 +44,11 @@ from ...privacy.auditing.noisecheck import (
 from ...privacy.budget import Unit
 from ...privacy.errors import PrivacyError
 from ...privacy.mechanism.randomness import SecretStream
-from ..errors import CoreError
+from ..errors import CoreError, ProtocolError
 from ..training.training import TrainingData, train_step
 from .canary_run import Opened, run_canaries
 from .canary_study import Design
-from .doctor import Check
+from .check import Check
 from .federation import Progress, nothing_shown
 
 # Noise alone: so many numbers that a variance off by two per cent shows.
@@ -171,7 +171,14 @@ def _noise() -> list[Check]:
 
 
 def noise_findings(opened: Opened, *, spare: int) -> Iterator[tuple[str, Finding]]:
-    """What opened sums say of the noise in them, at the coordinates that no subject touches."""
+    """What opened sums say of the noise in them, at the coordinates that no subject touches.
+
+    Raises:
+        ProtocolError: AUDIT_ROTATED for a rotated plan, whose opened integers are no longer to be had: their last bits
+            and shape would say nothing.
+    """
+    if opened.plan.rotated:
+        raise ProtocolError("AUDIT_ROTATED", "the noise of a rotated run is judged beside its canaries alone")
     quiet = untouched(opened, spare=spare)
     variance, shares = opened.plan.share_variance(opened.cohort), opened.cohort
     everything = quiet.ravel()

@@ -22,6 +22,7 @@ from sekisho.privacy.keys.runkeys import RunSecret
 from sekisho.privacy.keys.secretkey import StepSecret
 
 from ..federation import study_folder
+from . import outcome
 from .hostile import attack
 
 
@@ -140,6 +141,12 @@ def earlier_run(signed_study: Path, tmp_path_factory: pytest.TempPathFactory) ->
         posted = tuple((site, SignedMessage.from_bytes(data)) for site, data in run.channel.posted)
         received = tuple((site, SignedMessage.from_bytes(data)) for site, data in run.channel.received)
     return Earlier(study, posted, received)
+
+
+@pytest.fixture(scope="session")
+def due(signed_study: Path, tmp_path_factory: pytest.TempPathFactory) -> outcome.Outcome:
+    """A site of a real run to which the sum of step 2 is due."""
+    return outcome.record(Path(shutil.copytree(signed_study, tmp_path_factory.mktemp("due") / "study")))
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def decrypt_with(key: np.ndarray, c0: np.ndarray, c1: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def naive(step, tmp_path):
-    return NaiveOpener(step.secret().use(), tmp_path)
+    return NaiveOpener(step.secret().use().seal, tmp_path)
 
 
 def test_one_query_gives_a_naive_opener_away(step, naive, tmp_path):

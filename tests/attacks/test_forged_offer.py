@@ -76,6 +76,7 @@ FORGED_PLANS: dict[str, tuple[Callable[[Offer], Offer], str]] = {
     "a longer vector of each subject": (lambda offer: with_plan(offer, clipping_norm="0.8"), "PLAN_DIFFERS"),
     "a finer grid": (lambda offer: with_plan(offer, grid=1), "PLAN_DIFFERS"),
     "more records of each subject": (lambda offer: with_plan(offer, records_per_subject=16), "PLAN_DIFFERS"),
+    "sums rotated, though the rule does not": (lambda offer: with_plan(offer, preset="2x24-rotated"), "PLAN_DIFFERS"),
     "another unit": (lambda offer: with_plan(offer, unit="record"), "PLAN_DIFFERS"),
     "an extra field": (lambda offer: with_plan(offer, privacy="off"), "BAD_PLAN"),
     "no plan at all": (lambda offer: offer.model_copy(update={"plan": {}}), "BAD_PLAN"),

@@ -5,20 +5,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sekisho.core.errors import ProtocolError
 from sekisho.core.pilot import deep
 from sekisho.core.pilot.canary_run import Opened, run_canaries
 from sekisho.core.pilot.canary_study import Design
-from sekisho.privacy.accounting.accountant import certificate
+from sekisho.privacy.accounting.accountant import build_plan, certificate
 from sekisho.privacy.auditing.gdp import Outcome, epsilon_of
+from sekisho.privacy.budget import Unit
 
 from . import broken_mechanisms as broken
 
 QUICK = Design(epsilon="8", steps=3, canaries=600)  # every coalition's claim, with a power of 99 % or more
+ROTATED = Design(epsilon="8", steps=3, canaries=600, spare=8000)  # of its size the rule makes 3x16-rotated
 QUIET = Design(epsilon="3", steps=3, canaries=0, spare=20_000)
 
 
@@ -81,6 +85,44 @@ def test_a_mechanism_that_leaks_more_than_it_claims_fails_the_audit(
     assert verdict.outcome is Outcome.BROKEN, verdict
     assert verdict.estimate.low > verdict.claimed or verdict.threshold_low > verdict.claimed
     assert verdict.epsilon_low > 8
+
+
+def test_a_rotated_canary_is_bounded_like_any_other(tmp_path: Path) -> None:
+    """Each canary is spread over thousands of coordinates, and gathered again after the sum was opened."""
+    opened = run_canaries(ROTATED, tmp_path / "study")
+    assert opened.plan.preset == "3x16-rotated" and opened.charged
+    assert np.abs(opened.sums[:, :600][:, opened.member].mean() / opened.plan.grid - 1) < 0.2
+    assert deep.check_beside(opened, spare=ROTATED.spare).held
+    verdict = deep.audit(opened)
+    assert verdict.outcome is Outcome.HELD, verdict
+    with pytest.raises(ProtocolError) as refused:
+        next(deep.noise_findings(opened, spare=ROTATED.spare))
+    assert refused.value.code == "AUDIT_ROTATED"
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("break_it", [broken.noise_halved, broken.clip_at_twice_the_norm, broken.one_share_missing])
+def test_a_broken_mechanism_is_found_through_the_rotation(
+    break_it: broken.Break, tmp_path: Path, patch: pytest.MonkeyPatch
+) -> None:
+    break_it(patch)
+    opened = run_canaries(ROTATED, tmp_path / "study")
+    assert opened.plan.rotated
+    broken_for_persons = deep.audit(opened).outcome is Outcome.BROKEN
+    assert broken_for_persons or not deep.check_beside(opened, spare=ROTATED.spare).held
+
+
+def test_the_doctors_own_runs_are_not_rotated() -> None:
+    """Their noise is judged to its last bits, and those a rotation does not leave."""
+    for design in (deep.NOISE, *deep.AUDITS.values()):
+        each = [sum(design.keeper_of(c) == keeper for c in range(design.canaries)) or 1 for keeper in design.keepers]
+        plan = build_plan(
+            unit=Unit.SUBJECT, epsilon=Decimal(design.epsilon), delta=Decimal("0.00001"), steps=design.steps,
+            allowance=0, sampling_rate=Decimal(1), clipping_norm=Decimal(1), dimension=design.width + 1,
+            sites=len(design.sites), minimum_sites=design.minimum_sites, observers=1, subjects=[*each, 1],
+            records_per_subject=design.records,
+        )  # fmt: skip
+        assert not plan.rotated, design
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,14 @@ from .figures import FIGURES
 from .mutant import Edit, Mutant, sources
 from .noise import NOISE
 from .records import RECORD_MUTANTS
+from .rotation import ROTATION_MUTANTS
 from .training import TRAINING_MUTANTS
 from .workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
-TABLES = (*NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES)
+TABLES = (
+    *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES
+)  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
 # What has to be among them, by the beginning of its name.
@@ -33,6 +36,8 @@ PROMISED = (
     "dropout from the training seed", "length-sorted ragged micro-batches", "division by the realised batch",
     "empty step not charged", "charge after disclosure", "re-seal instead of re-send", "refund of a disclosed step",
     "sigma rounded down", "Gaussian PLD without the slack", "63-bit table",
+    "rotation after rounding", "rotation not undone", "signs of another step", "scale left out of the rotation",
+    "integers held against their bound before the rotation only", "block that overlaps forgotten",
 )  # fmt: skip
 
 # For the workbench's own tests: a quick test, and an edit of what it looks at that changes nothing.

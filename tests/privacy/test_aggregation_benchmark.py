@@ -1,17 +1,21 @@
 """benchmarks/aggregation.py can be believed: it sums what it says, and a wrong sum or a missed promise shows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from sekisho.benchmarks import aggregation, blind_sum
-from sekisho.benchmarks.peers import flower, pad, scheme
+from sekisho.benchmarks.peers import flower, pad, plain, scheme
 
 SITES, PARAMETERS = 3, 3000
 
 
 @pytest.fixture(scope="module")
 def report():
-    return aggregation.measure(1, PARAMETERS, SITES, [4])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aggregation, "ADAPTER", PARAMETERS)
+        return aggregation.measure(1, PARAMETERS, SITES, [4])
 
 
 def rows(report):
@@ -52,13 +56,30 @@ def test_a_promise_that_was_not_kept_is_shown_as_missed(report, capsys):
     assert "MISSED" in capsys.readouterr().out
 
 
-def test_a_sum_that_is_off_by_one_is_not_called_exact():
-    class OffByOne(blind_sum.BlindSum):
-        def open(self, data):
-            opened = super().open(data)
-            opened[-1] += 1
-            return opened
+def test_one_inexact_sum_anywhere_is_a_promise_missed():
+    one = aggregation.summed(plain.Plain(np.float32, 2, 10))
+    one.once()
+    by_name = dict.fromkeys((aggregation.OURS, aggregation.NVFLARE, aggregation.FLOAT32, "ours 2x24"), one)
+    right, wrong = replace(one, exact=True), replace(one, exact=False)
 
+    def all_exact(schemes, adapter, cohorts):
+        *_, last = aggregation.targets(schemes, adapter, cohorts)
+        return last["met"]
+
+    assert all_exact(by_name, right, [right])
+    assert not all_exact(by_name, wrong, [right])
+    assert not all_exact(by_name, right, [right, wrong])
+    assert not all_exact({**by_name, "another": wrong}, right, [right])
+
+
+class OffByOne(blind_sum.BlindSum):
+    def open(self, data):
+        opened = super().open(data)
+        opened[-1] += 1
+        return opened
+
+
+def test_a_sum_that_is_off_by_one_is_not_called_exact():
     largest = aggregation.largest_sum("3x16", SITES, PARAMETERS)
     wrong = aggregation.summed(OffByOne("3x16", SITES, PARAMETERS, largest=largest))
     assert wrong.exact is False

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekisho.privacy.accounting.accountant import build_plan
 from sekisho.privacy.accounting.plan import Plan, expected_sample
 from sekisho.privacy.budget import Adjacency, Unit
 from sekisho.privacy.errors import BadParametersError
@@ -179,3 +180,15 @@ def test_only_a_rotated_preset_has_a_rotation_and_each_step_its_own() -> None:
     assert PLAN.rotation(b"one") is None and not PLAN.rotated
     assert rotated.rotation(b"one") == Rotation(385, b"one") != rotated.rotation(b"other")
     assert Plan.from_json(rotated.to_json()).rotated
+
+
+def test_a_plan_of_counts_is_not_rotated() -> None:
+    """Where a gradient of the same size is: a count has to stay the count of its cell."""
+    figures: dict[str, Any] = {
+        "unit": Unit.SUBJECT, "epsilon": Decimal(8), "delta": Decimal("0.00001"), "steps": 2, "allowance": 0,
+        "sampling_rate": Decimal(1), "clipping_norm": Decimal(1), "dimension": 4000, "sites": 3, "minimum_sites": 3,
+        "observers": 1, "subjects": [100, 100, 100], "records_per_subject": 1,
+    }  # fmt: skip
+    assert build_plan(**figures).rotated
+    counts = build_plan(**figures, cells=tuple(f"cell-{n}" for n in range(4000)))
+    assert not counts.rotated and counts.rotation(bytes(32)) is None

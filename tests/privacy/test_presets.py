@@ -24,7 +24,7 @@ from sekisho.privacy.encryption.presets import (
     overflow_probability,
     preset,
 )
-from sekisho.privacy.errors import BadParametersError
+from sekisho.privacy.errors import BadParametersError, CiphertextError
 
 
 def is_prime(n: int) -> bool:
@@ -165,3 +165,13 @@ def test_a_rotated_preset_misses_its_bound_once_in_a_million_steps():
     figures = {"dimension": 1000, "largest_sum": 10, "noise_deviation": 0}
     assert overflow_probability(preset("3x16-rotated"), **figures) == 1e-6
     assert overflow_probability(preset("3x16"), **figures) == 0.0
+
+
+def test_a_frame_says_whether_it_is_rotated():
+    rotated, plain = preset("3x16-rotated"), preset("3x16")
+    data = frame.encode_sum(np.zeros(rotated.words(9), np.uint64), rotated, 9)
+    assert data[7] == 1 and frame.encode_sum(np.zeros(3, np.uint64), plain, 9)[7] == 0
+    for sent, wanted in ((data, plain), (data[:7] + b"\0" + data[8:], rotated)):
+        with pytest.raises(CiphertextError) as refusal:
+            frame.decode_sum(sent, wanted, 9)
+        assert refusal.value.code == "FRAME_PRESET"

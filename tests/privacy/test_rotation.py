@@ -202,7 +202,9 @@ def test_the_spread_of_the_design() -> None:
     assert [block_size(d) for d in (1, 2, 3, 385, 65_535, 65_536, 10**8)] == [1, 2, 2, 256, 32_768, 65_536, 65_536]
 
 
-@pytest.mark.parametrize("kind", ["one coordinate", "all alike", "the overlap alone", "a row of the matrix"])
+@pytest.mark.parametrize(
+    "kind", ["one coordinate", "the last coordinate", "all alike", "the overlap alone", "a row of the matrix"]
+)
 @pytest.mark.parametrize("dimension", [385, 1000, 74_498])
 def test_no_coordinate_reaches_beyond_the_spread(kind: str, dimension: int) -> None:
     """The worst directions: what one step in a million may exceed, forty steps do not."""
@@ -210,6 +212,8 @@ def test_no_coordinate_reaches_beyond_the_spread(kind: str, dimension: int) -> N
     vector = np.zeros(dimension)
     if kind == "one coordinate":
         vector[dimension // 2] = 1.0
+    elif kind == "the last coordinate":
+        vector[-1] = 1.0
     elif kind == "all alike":
         vector[:] = 1.0
     elif kind == "the overlap alone":
