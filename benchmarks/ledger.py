@@ -2,11 +2,11 @@
 
     python benchmarks/ledger.py [--json FILE] [--runs 60] [--folder DIR]
 
-Beside each stands what somebody would write without the ledger's promises: plain SQLite rows of the same bytes with the
-same durability (WAL, synchronous=FULL), one transaction each, interleaved with ours in this process. What ours does
-more is the filter (who can pay for the whole run), the chain of authenticated entries and the tables that only go
-forward. Times are the wall's, for durability is a wait for the disk; the processor's time stands beside them, for a
-machine that is shared.
+Beside each stands what somebody would write without the ledger's promises: plain SQLite rows of the same bytes, one for
+each subject, with the same durability (WAL, synchronous=FULL), one transaction each, interleaved with ours in this
+process. What ours does more is the filter (who can pay for the whole run), the chain of authenticated entries and the
+tables that only go forward. Times are the wall's, for durability is a wait for the disk; the processor's time stands
+beside them, for a machine that is shared.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ SUBJECTS = 1000
 FRAME_BYTES = 300_000
 STEPS_A_RUN = 3
 RUNS_A_LEDGER = 10  # a lifetime budget of epsilon 8.5 holds a few runs of 3
-RUNS_BEFORE = 40  # more than a lifetime holds: a spend is a sum over runs, so a reservation grows with them
+RUNS_BEFORE = 40  # more than a lifetime holds
 LATE = f"reserve, {RUNS_BEFORE}+ runs"
+SCARCE = "reserve, single spends"  # all runs together leave no room: a site that is to join a run stops before this
+STEP_COST, STEPS_RESERVED = 7, 60
 HISTORIES = (1_000, 10_000)  # entries that an opening verifies
 OPENINGS = 5
 BUDGET = Budget(Decimal(6), Decimal("0.00001"), Unit.SUBJECT, Adjacency.ADD_OR_REMOVE_ONE)
@@ -109,7 +111,7 @@ def main() -> None:
     given = options.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         measured = operations(Path(folder), given.runs)
-        rows = {name: times.to_json(None if name == LATE else TARGET) for name, times in measured.items()}
+        rows = {name: times.to_json(TARGET) for name, times in measured.items()}
         for entries in HISTORIES:
             rows[f"open, {entries} entries"] = opening(Path(folder), entries).to_json(None)
     show(rows)
@@ -117,24 +119,30 @@ def main() -> None:
         given.json.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
 
 
-def opened(path: Path) -> Ledger:
+def opened(path: Path, cap: int = 2**50) -> Ledger:
     """A ledger whose cap no benchmark reaches."""
-    return Ledger.open(path, dataset="reviews", budget=BUDGET, order=5, cap=2**50, key=bytes(32))
+    return Ledger.open(path, dataset="reviews", budget=BUDGET, order=5, cap=cap, key=bytes(32))
 
 
 def operations(folder: Path, runs: int) -> dict[str, Times]:
     """Whole runs, on a new ledger after every ``RUNS_A_LEDGER``; and reservations with many runs before them."""
     subjects = [os.urandom(32) for _ in range(SUBJECTS)]
-    names = ("reserve", "start", "disclose", "settle", "close", LATE)
+    names = ("reserve", "start", "disclose", "settle", "close", LATE, SCARCE)
     times = {name: Times() for name in names}
     for number in range(runs):
         if number % RUNS_A_LEDGER == 0:
             ledger, plain = opened(folder / f"ours-{number}.sqlite"), Plain(folder / f"plain-{number}.sqlite")
         one_run(ledger, plain, times, f"run-{number}", subjects)
+    # Half of the runs before admitted others: all together have spent more than anybody here.
+    cap = STEP_COST * STEPS_RESERVED * (RUNS_BEFORE // 2 + RUNS_A_LEDGER)
+    scarce = opened(folder / "scarce.sqlite", cap)
+    others = [os.urandom(32) for _ in range(SUBJECTS)]
     for number in range(RUNS_BEFORE):
-        ledger.reserve(f"before-{number}", step_cost=7, steps=60, subjects=subjects)
+        for one, who in ((ledger, subjects), (scarce, (subjects, others)[number % 2])):
+            one.reserve(f"before-{number}", step_cost=STEP_COST, steps=STEPS_RESERVED, subjects=who)
     for number in range(RUNS_A_LEDGER):
-        one_reservation(ledger, plain, times[LATE], f"late-{number}", subjects)
+        for one, name in ((ledger, LATE), (scarce, SCARCE)):
+            one_reservation(one, plain, times[name], f"late-{number}", subjects)
     return times
 
 
@@ -149,7 +157,7 @@ def one_run(ledger: Ledger, plain: Plain, times: dict[str, Times], run: str, sub
 def one_reservation(ledger: Ledger, plain: Plain, times: Times, run: str, subjects: list[bytes]) -> None:
     """For all subjects."""
     times.both(
-        lambda: ledger.reserve(run, step_cost=7, steps=60, subjects=subjects),
+        lambda: ledger.reserve(run, step_cost=STEP_COST, steps=STEPS_RESERVED, subjects=subjects),
         lambda: plain.insert("subject", [(subject, run) for subject in subjects]),
     )
 

@@ -74,8 +74,8 @@ MAY_IMPORT_THE_GATE = {
     "core.site.publish",
 }
 DOORWAYS = {
-    "privacy.keys.encrypt": {"core.gate.gate", "core.pilot.doctor"},
-    "privacy.keys.decrypt": {"core.site.opening", "core.pilot.doctor"},
+    "privacy.keys.encrypt": {"core.gate.gate", "core.pilot.made_up_step", "core.pilot.blindness"},
+    "privacy.keys.decrypt": {"core.site.opening", "core.pilot.blindness"},
     "privacy.keys.secretkey": {"privacy.keys.encrypt", "privacy.keys.decrypt"},
     # SEAL: who makes the key, and who shares out the work under it
     "privacy.encryption.bfv": {
@@ -84,7 +84,7 @@ DOORWAYS = {
         "privacy.encryption.worker",
     },
     "privacy.encryption.parallel": {"privacy.keys.encrypt", "privacy.keys.decrypt"},
-    "privacy.encryption.aggregation": {"core.coordinator.coordinator", "core.pilot.doctor"},
+    "privacy.encryption.aggregation": {"core.coordinator.coordinator", "core.pilot.made_up_step"},
 }
 HOME_OF = {
     "tenseal": {"privacy.encryption.bfv"},

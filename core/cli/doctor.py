@@ -12,7 +12,7 @@ from ..errors import CheckFailedError
 from .console import FOUND, Terminal, guarded
 
 if TYPE_CHECKING:
-    from ..pilot.doctor import Check
+    from ..pilot.check import Check
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

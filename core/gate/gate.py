@@ -211,8 +211,12 @@ class Gate:
             self._site, context.pair_keys, context.cohort, context.transcript, preset.words(plan.dimension), preset
         )
         secret = StepSecret.derive(context.run_secret, context.transcript)
-        ciphertext = encrypt(noised.values, preset, secret=secret, masks=masks)
-        secret.wipe()
+        try:
+            ciphertext = encrypt(noised.values, preset, secret=secret, masks=masks)
+        finally:
+            secret.wipe()
+            masks.fill(0)  # they would take this site's share apart; noise and sum are merely let go of
+        del masks, noised  # as long as the vector each, and no longer needed
         head = self._ledger.head()
         body = Frame(
             step=context.step,
@@ -235,7 +239,7 @@ class Gate:
         self._ledger.disclose(charge, context.step, sealed.to_bytes())
         self._transcripts.add(context.transcript)
         # 5. log, durably
-        refs = {"message": sealed.message.digest, "event": noised.event.digest(), "plan": plan.digest()}
+        refs = {"message": sealed.message.digest, "event": event.digest(), "plan": plan.digest()}
         where: dict[str, Value] = {"step": context.step, "cohort": len(context.cohort)}
         if artefact == ARTEFACT:
             self._record("step.disclosed", refs=refs, data=where)

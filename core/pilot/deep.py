@@ -48,7 +48,7 @@ from ..errors import CoreError
 from ..training.training import TrainingData, train_step
 from .canary_run import Opened, run_canaries
 from .canary_study import Design
-from .doctor import Check
+from .check import Check
 from .federation import Progress, nothing_shown
 
 # Noise alone: so many numbers that a variance off by two per cent shows.

@@ -151,6 +151,8 @@ def site_facts(
         runs=tuple(runs),
         lifetime_epsilon=budget.epsilon,
         lifetime_delta=budget.delta,
+        observers=federation.study.observers,
+        spent_by_all_runs=_spent(federation, name),
         spent_most=round_up(filter_epsilon(balance.spent_max, balance.order, budget.delta)),
         spent_least=round_up(filter_epsilon(balance.spent_min, balance.order, budget.delta)),
         ledger_subjects=balance.subjects,

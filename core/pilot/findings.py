@@ -98,9 +98,18 @@ class GroupResult(Strict):
         return self
 
 
+class NotTried(StrEnum):
+    """Why a run has no membership test."""
+
+    PRIVATE = "private-data"     # customers' records were not approved for this use
+    DROPPED = "rows-dropped"     # without personal heads a site drops the rows as soon as a run is over
+    UNFINISHED = "unfinished"    # there is no adapter to try
+
+
 class MembershipFacts(Strict):
     """A weak test: the AUC of telling training customers from test records by the loss, with 95 % bounds."""
 
+    weak: Literal[True] = True                  # whoever reads the figure alone must not take it for a proof
     customers: Annotated[int, Field(ge=1)]      # one record of each
     others: Annotated[int, Field(ge=1)]         # records of the public test set
     auc: Share
@@ -113,7 +122,7 @@ class SiteFacts(Strict):
 
     id: str
     name: Text
-    lifetime_before: Amount           # as epsilon at the lifetime delta, of the subject that spent most
+    lifetime_before: Amount           # as epsilon at the lifetime delta, of a person who was in all runs of the site
     lifetime_spent: Amount
     lifetime_epsilon: Annotated[Decimal, Field(gt=0)]
     lifetime_delta: Annotated[Decimal, Field(gt=0, lt=1)]
@@ -158,7 +167,7 @@ class RunRecord(Strict):
     adapter: Digest | None
     result: MethodResult | None
     groups: tuple[GroupResult, ...] = ()
-    membership: MembershipFacts | None = None                       # where the data are public
+    membership: MembershipFacts | NotTried                          # where the data are public
     failure: str | None = None                                      # the code that the run ended with
 
     @model_validator(mode="after")

@@ -18,24 +18,24 @@ from ..site.publish import Published
 from ..site.site import Site
 from ..training.evaluation import auc_with_interval
 from .federation import Federation
-from .findings import MembershipFacts
+from .findings import MembershipFacts, NotTried
 
 MOST_OF_A_SITE = 50  # customers: bounds of about ±0.04 with five sites, for a second or two where adapters are deep
 
 
 def membership_facts(
     federation: Federation, published: Published, scores: NDArray[np.float64], test: TestSet
-) -> MembershipFacts | None:
-    """AUC of "the loss is lower" between training customers of all sites and the test set; None where data are private.
+) -> MembershipFacts | NotTried:
+    """AUC of "the loss is lower" between training customers of all sites and the test set, or why there is none.
 
     ``scores`` float64 [n] are the adapter's log odds of the test set.
     """
     if not federation.roster.demo:
-        return None
+        return NotTried.PRIVATE
     inside = [_losses_at(site, published.adapter.vector) for site in federation.sites.values()]
     known = np.concatenate([np.empty(0), *inside])
     if not known.size:
-        return None
+        return NotTried.DROPPED
     others = losses(scores, test.positive(federation.study.labels[1]))
     auc, low, high = auc_with_interval(-known, -others)
     return MembershipFacts(customers=known.size, others=others.size, auc=auc, auc_low=low, auc_high=high)

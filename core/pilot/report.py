@@ -5,12 +5,12 @@ side. What it is NOT for: deciding (summary.py), gathering facts (facts.py), or 
 The report is written by a participating site, never by the coordinator, which has neither sums nor adapter.
 
 Order of calls: ``summarise(facts)`` -> ``pilot_report(facts, summary)``; the caller writes the text. ``accuracy.py``
-draws how good the result is, ``figures.py`` rounds.
+draws how good the result is, ``guarantees.py`` what each run guarantees, ``figures.py`` rounds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from .figures import (
     time_text,
 )
 from .findings import SiteFacts, SummaryInput
+from .guarantees import coalition, has_second_opinion, membership, membership_tried, more_sites, side_by_side
 from .summary import Measure, Reason, RunSummary, Summary
 
 HOUSE = (__package__ or "").rpartition(".")[0]      # the installed name of core, whatever it is nested in
@@ -70,15 +71,17 @@ def _view(facts: SummaryInput, summary: Summary, t: Words) -> dict[str, Any]:
         "each": _each_run(summary, t),
         "most_spent": _most_spent(facts, t) if facts.demo else None,
         "budget_chart": _budget_chart(facts, t),
+        "lifetime_delta": _lifetime_delta(facts, t),
         "accuracy": accuracy_rows(summary, t),
         "groups": group_rows(summary, names, t),
         "curve": None if summary.baselines is None else data_curve(summary.baselines, t),
         "methods": [known(t, "method-short", run.method) for run in summary.runs],
-        "sides": _side_by_side(summary, t),
-        "second_opinion": _has_second_opinion(summary),
-        "coalition": _coalition(summary, t),
-        "membership": _membership(summary, t),
-        "more_sites": _more_sites(summary, t),
+        "sides": side_by_side(summary, t),
+        "second_opinion": has_second_opinion(summary),
+        "coalition": coalition(summary, t),
+        "membership": membership(summary, t),
+        "membership_tried": membership_tried(summary),
+        "more_sites": more_sites(summary, t),
         "protections": _protections(summary, t),
         "cohorts": _cohorts(summary, names, t),
         "value": _value_rows(summary, t),
@@ -176,11 +179,16 @@ def _each_run(summary: Summary, t: Words) -> str:
 def _most_spent(facts: SummaryInput, t: Words) -> Svg:
     """The one bar of the first screen: the site that has the smallest part of its budget left."""
     most = max(facts.sites, key=lambda site: site.lifetime_spent / float(site.lifetime_epsilon))
-    return _budget_bars(t("budget.most-spent"), [most], t)
+    return _budget_bars(t("budget.most-spent", delta=_lifetime_delta(facts, t)), [most], t)
 
 
 def _budget_chart(facts: SummaryInput, t: Words) -> Svg:
-    return _budget_bars(t("budget.chart"), facts.sites, t)
+    return _budget_bars(t("budget.chart", delta=_lifetime_delta(facts, t)), facts.sites, t)
+
+
+def _lifetime_delta(facts: SummaryInput, t: Words) -> str:
+    """The δ of the sites' lifetime budgets; where they differ, each."""
+    return listed([delta_text(delta) for delta in sorted({site.lifetime_delta for site in facts.sites})], t.language)
 
 
 def _budget_bars(title: str, sites: Sequence[SiteFacts], t: Words) -> Svg:
@@ -194,64 +202,6 @@ def _budget_bars(title: str, sites: Sequence[SiteFacts], t: Words) -> Svg:
 
 
 # -- the runs side by side ----------------------------------------------------------------------------------------
-
-def _side_by_side(summary: Summary, t: Words) -> list[tuple[str, list[str]]]:
-    """A row a property, a column a run."""
-    absent = t("sides.absent")
-    rows: list[tuple[str, Callable[[RunSummary], str]]] = [
-        ("sides.epsilon", lambda run: epsilon_text(run.worst)),
-        ("sides.target", lambda run: epsilon_text(run.epsilon_target)),
-        ("sides.delta", lambda run: delta_text(run.delta)),
-        ("sides.steps", lambda run: t("sides.steps-done", done=run.steps.completed, planned=run.steps.planned)),
-        ("sides.parameters", lambda run: f"{run.parameters:,}"),
-    ]
-    if _has_second_opinion(summary):
-        rows.insert(2, ("sides.cross-check",
-                        lambda run: absent if run.cross_check is None else epsilon_text(run.cross_check)))
-    shown = [(t(key), [tell(run) for run in summary.runs]) for key, tell in rows]
-    settings = [dict(run.settings) for run in summary.runs]
-    for name in dict.fromkeys(name for own in settings for name in own):
-        shown.append((known(t, "setting", name), [own.get(name, absent) for own in settings]))
-    return shown
-
-
-def _has_second_opinion(summary: Summary) -> bool:
-    return any(run.cross_check is not None for run in summary.runs)
-
-
-def _coalition(summary: Summary, t: Words) -> list[tuple[str, list[str], bool]]:
-    """ε for every size of a coalition, a column a run; the row that the guarantee rests on is marked."""
-    tables = [dict(run.coalition) for run in summary.runs]
-    rows = []
-    for size in sorted({size for table in tables for size in table}):
-        label = t("coalition.row-outsider") if size == 0 else t("coalition.row", size=size)
-        cells = [epsilon_text(table[size]) if size in table else t("sides.absent") for table in tables]
-        rows.append((label, cells, size == summary.observers))
-    return rows
-
-
-def _membership(summary: Summary, t: Words) -> list[tuple[str, str, str, str]]:
-    """A run, whom it was tried on, and the figure with its bounds; nothing where customers' records are private."""
-    return [
-        (
-            known(t, "method-short", run.method),
-            t("membership.tried", customers=f"{test.customers:,}", others=f"{test.others:,}"),
-            score_text(test.auc),
-            bounds_text(test.auc_low, test.auc_high),
-        )
-        for run in summary.runs
-        if (test := run.membership) is not None
-    ]
-
-
-def _more_sites(summary: Summary, t: Words) -> str | None:
-    """What holds for a person at one site more than declared; None where there is no figure."""
-    if not (figures := [(run, *run.more_sites) for run in summary.runs if run.more_sites is not None]):
-        return None
-    each = [t("budget.of-run", method=known(t, "method-short", run.method), epsilon=epsilon_text(epsilon),
-              delta=delta_text(run.delta)) for run, _, epsilon in figures]
-    return t("coalition.more-sites", sites=figures[0][1], each=listed(each, t.language))
-
 
 def _protections(summary: Summary, t: Words) -> list[tuple[str, list[tuple[str, str, str]]]]:
     """Each protection with one verdict a run, or with a single one where all runs agree."""

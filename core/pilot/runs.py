@@ -24,7 +24,7 @@ from ..site.joining import Considered
 from ..site.publish import Published
 from ..study import Study
 from .federation import Federation
-from .findings import RunFacts, StepRecord, Steps
+from .findings import NotTried, RunFacts, StepRecord, Steps
 from .protections import protections_held, protections_of_failed
 from .scores import Evaluated
 from .site_report import SiteRun
@@ -123,6 +123,7 @@ def failed_run_facts(
         seconds=shown(federation, clocked.seconds),
         adapter=adapter,
         result=None,
+        membership=NotTried.UNFINISHED,
         failure=code,
     )
 

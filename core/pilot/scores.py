@@ -17,7 +17,7 @@ from ..data.dataset import TestSet
 from ..site.publish import Published
 from ..study import Study
 from .federation import Federation
-from .findings import GroupResult, MembershipFacts, MethodResult
+from .findings import GroupResult, MembershipFacts, MethodResult, NotTried
 from .membership import membership_facts
 
 
@@ -28,11 +28,11 @@ def read_test_set(study_folder: Path, study: Study) -> TestSet:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A published adapter on the public test set; ``membership`` where the customers' records are public, too."""
+    """A published adapter on the public test set; ``membership`` where the customers' records are at hand, too."""
 
     result: MethodResult
     groups: tuple[GroupResult, ...]
-    membership: MembershipFacts | None
+    membership: MembershipFacts | NotTried
 
 
 def evaluate_method(federation: Federation, method: str, published: Published, test: TestSet) -> Evaluated:

@@ -90,6 +90,8 @@ class SiteReportInput(Strict):
     runs: Annotated[tuple[SiteRun, ...], Field(min_length=1)]       # of this pilot, in order
     lifetime_epsilon: Annotated[Decimal, Field(gt=0)]
     lifetime_delta: Annotated[Decimal, Field(gt=0, lt=1)]
+    observers: Annotated[int, Field(ge=1)]
+    spent_by_all_runs: Amount           # epsilon of somebody who was in every run; decides whether the site joins one
     spent_most: Amount                  # epsilon of the subject who spent most, after the last run
     spent_least: Amount
     ledger_subjects: Count
@@ -129,9 +131,11 @@ def _view(facts: SiteReportInput, t: Words) -> dict[str, Any]:
         "excluded": _excluded(facts, t),
         "ledger_chart": bars(t("site.ledger-chart"), [spent], maximum=1.0),
         "relation": t(f"budget.relation-{facts.unit}"),
+        "all_runs": epsilon_text(facts.spent_by_all_runs),
         "most": epsilon_text(facts.spent_most),
         "least": epsilon_text(facts.spent_least),
         "cap": f"({plain_text(facts.lifetime_epsilon)}, {delta_text(facts.lifetime_delta)})",
+        "lifetime_delta": delta_text(facts.lifetime_delta),
         "ledger": [(run, known(t, "ledger-state", run.state)) for run in facts.ledger],
         "personal": None if facts.personal is None else _personal(facts.personal, t),
         "disclaimer": t.say(facts.disclaimer) if facts.disclaimer else t("disclaimer.default") if facts.demo else "",

@@ -103,6 +103,7 @@ class Summary(Strict):
     unit: str
     adjacency: str
     observers: int
+    max_sites_per_subject: int                              # declared by the sites, verified by nobody
     runs: tuple[RunSummary, ...]
     not_begun: tuple[str, ...]                              # methods of the study that no run was begun for
     together: Together
@@ -132,7 +133,8 @@ def summarise(facts: SummaryInput) -> Summary:
     decision, reasons = go_rule(measures, failed, money, unfinished=_unfinished(runs, not_begun))
     return Summary(
         decision=decision, reasons=reasons, root=facts.root, study=facts.study, unit=facts.unit,
-        adjacency=Adjacency.ADD_OR_REMOVE_ONE.value, observers=facts.observers, runs=runs, not_begun=not_begun,
+        adjacency=Adjacency.ADD_OR_REMOVE_ONE.value, observers=facts.observers,
+        max_sites_per_subject=facts.max_sites_per_subject, runs=runs, not_begun=not_begun,
         together=Together(epsilon=sum(run.worst for run in runs), delta=sum((run.delta for run in runs), Decimal(0))),
         measures=measures, protections=_over_all(runs, failed),
         # a ledger's balance stays at its site, but for the example, whose data are public

@@ -10,7 +10,7 @@ Order of calls: ``open_previous`` once per outcome message; the caller saves the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,19 +76,22 @@ def open_previous(
     # 3. every header is signed by its site, for this run, step, transcript and key
     frames = _signed_frames(message, body.signers, state, roster=roster)
     manifest = _seed_manifest(message, frames)
-    # 4. the sum has the form of a sum
+    # 4. behind the signers stand enough organisations: who holds two of the sites subtracts both
+    if not enough_controllers(body.signers, plan, roster):
+        raise ProtocolError("CONTROLLERS_TOO_FEW", f"too few organisations stand behind the signers of step {step}")
+    # 5. the sum has the form of a sum
     preset = PRESETS[plan.preset]
     data = message.part("sum")
     c0_sum = frame.decode_sum(data, preset=preset, dimension=plan.dimension)
     remember({signer: signed.body.head for signer, signed in frames.items()})
-    # 5. open, under the key of this transcript; once, whatever comes of it: a second sum would be the sender's choice
+    # 6. open, under the key of this transcript; once, whatever comes of it: a second sum would be the sender's choice
     if state.opened_step == step:
         raise ProtocolError("OPENED_ALREADY", f"a sum of step {step} was opened before; there is one sum a step")
     state.opened_step = step
     secret = StepSecret.derive(state.secret(), state.step_transcript)
     opened = open_sum(c0_sum, manifest, preset, plan.dimension, secret=secret)
     secret.wipe()
-    # 6. a public bound: a wrong key or an overflow would otherwise be applied as an update
+    # 7. a public bound: a wrong key or an overflow would otherwise be applied as an update
     if _rms(opened) > rms_bound(plan, len(body.signers)):
         raise ProtocolError("SUM_OUT_OF_BOUNDS", f"the sum of step {step} is larger than the plan allows")
     total = digest_bytes(data)
@@ -97,6 +100,11 @@ def open_previous(
     state.completed += 1
     state.history.append(StepPart(step=step, cohort=state.step_cohort, outcome="completed", sum=total))
     return opened
+
+
+def enough_controllers(cohort: Sequence[str], plan: Plan, roster: Roster) -> bool:
+    """Whether ``cohort`` (site ids) counts as the plan's minimum when sites under one controller count once."""
+    return roster.distinct_controllers(cohort) >= plan.minimum_sites
 
 
 def rms_bound(plan: Plan, cohort: int) -> float:

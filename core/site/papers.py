@@ -116,7 +116,7 @@ def read_papers(study_folder: Path, site: str, *, base_model: BaseModelFacts, no
 
 
 def check_parties(study: Study, roster: Roster) -> None:
-    """The operator is never a site, and no controller holds more sites than the noise has observers for (T)."""
+    """The operator is never a site; no controller holds more than T sites; controllers are as many as sites must be."""
     operator = roster.coordinator.controller
     held: dict[str, int] = {}
     for site in study.sites:
@@ -135,6 +135,12 @@ def check_parties(study: Study, roster: Roster) -> None:
             "CONTROLLER_HOLDS_TOO_MANY",
             f"'{controller}' controls {most} sites and the study's noise allows for {study.observers} observing",
             hint="raise observers in study.yaml to the number of sites under one controller, or leave sites out",
+        )
+    if len(held) < study.minimum_sites:
+        raise Refused(
+            "CONTROLLERS_TOO_FEW",
+            f"{len(held)} organisations stand behind the study's sites and minimum_sites is {study.minimum_sites}",
+            hint="sites under one controller count once; lower minimum_sites in study.yaml, or find more organisations",
         )
 
 

@@ -28,7 +28,7 @@ from ..training.training import TrainingData, train_step
 from .folder import SiteFolder
 from .joining import Considered
 from .life import check
-from .opening import open_previous
+from .opening import enough_controllers, open_previous
 from .state import RunState
 
 
@@ -94,6 +94,7 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
     if kept is not None:
         return tools.gate.resend(kept)
     tools.plan.check_sealing_rule(len(state.step_cohort))
+    _check_controllers(state.step_cohort, tools)
     # 4. enough noise in this cohort; then the cost moves from reserved to started, durably, before data are touched
     folder.ledger.start(state.run, state.step)
     state.step_started = True
@@ -201,6 +202,18 @@ def _cohort(body: Step, state: RunState, folder: SiteFolder) -> tuple[str, ...]:
             clause="study/on_drop",
         )
     return cohort
+
+
+def _check_controllers(cohort: tuple[str, ...], tools: StepTools) -> None:
+    folder = tools.folder
+    if not enough_controllers(cohort, tools.plan, folder.roster):
+        raise Refused(
+            "CONTROLLERS_TOO_FEW",
+            f"{folder.site}: fewer organisations than the study's minimum stand behind the sites that are left",
+            hint="sites under one controller count once; wait for the others, or lower minimum_sites in study.yaml",
+            site=folder.site,
+            clause="study/minimum_sites",
+        )
 
 
 def _check_ready(message: SignedMessage, site: str, state: RunState, folder: SiteFolder) -> None:

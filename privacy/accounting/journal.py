@@ -16,8 +16,7 @@ import hmac
 import json
 import os
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,10 @@ from ..errors import LedgerError
 BUSY_SECONDS = 30.0  # how long a second process waits for the first
 
 STARTED, DISCLOSED, SETTLED = 1, 2, 3  # states of a step; they only rise
+
+FINGERPRINT_BYTES = 32  # of a subject; a run's lie in order, one behind the other, as one value
+
+TABLES_FORMAT = 2  # 1 had a row for every subject of every run
 
 SCHEMA = """
 create table if not exists life(
@@ -39,7 +42,8 @@ create table if not exists run(
   state text not null check(state in ('open', 'closed')),
   check(0 <= disclosed and disclosed <= started and started <= charged and charged <= steps)) without rowid;
 create table if not exists admitted(
-  subject blob not null, run text not null references run, primary key(subject, run)) without rowid;
+  run text primary key references run, subjects blob not null
+  check(length(subjects) > 0 and length(subjects) % 32 = 0)) without rowid;
 create table if not exists step(
   run text not null references run, step integer not null, state integer not null, sealed blob,
   primary key(run, step), check(state in (1, 2, 3) and (state = 2) = (sealed is not null))) without rowid;
@@ -206,26 +210,42 @@ def _apply(history: History, body: dict[str, Any]) -> None:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection whose commits are on disk when they return, with tables that only go forward."""
+    """A connection whose commits are on disk when they return, with tables that only go forward.
+
+    Raises:
+        LedgerError: ``LEDGER_FORMAT``, ``LEDGER_DAMAGED``, ``LEDGER_UNWRITABLE``.
+    """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise refusal(error) from error
     try:
-        for setting in (
-            "journal_mode = wal",
-            "synchronous = full",
-            "foreign_keys = on",
-            "temp_store = memory",
-        ):
-            db.execute(f"pragma {setting}")
-        db.execute("create temp table asked(subject blob primary key) without rowid")
-        db.executescript(f"begin immediate; {SCHEMA} commit;")
+        _make_tables(db)
     except sqlite3.Error as error:
         db.close()
         raise refusal(error) from error
+    except LedgerError:
+        db.close()
+        raise
     return db
+
+
+def _make_tables(db: sqlite3.Connection) -> None:
+    """As they are made by this version; those of another are left alone."""
+    # One statement, one state of the file: another process may be making its tables just now.
+    tables, written = db.execute(
+        "select (select count(*) from sqlite_master), user_version from pragma_user_version"
+    ).fetchone()
+    if tables and written != TABLES_FORMAT:
+        raise LedgerError(
+            "LEDGER_FORMAT",
+            "this ledger was written by another version, whose tables this one does not know",
+            "use the version that wrote it; a new ledger would forget what was spent",
+        )
+    for setting in ("journal_mode = wal", "synchronous = full", "foreign_keys = on"):
+        db.execute(f"pragma {setting}")
+    db.executescript(f"begin immediate; {SCHEMA} pragma user_version = {TABLES_FORMAT}; commit;")
 
 
 def check_tables(db: sqlite3.Connection, history: History) -> None:
@@ -253,21 +273,12 @@ def check_tables(db: sqlite3.Connection, history: History) -> None:
     }
     if list(stored_life) != life or set(stored_runs) != runs or stored_steps != steps:
         raise damaged("the ledger's tables do not say what its entries say")
-    if _admitted_digests(db) != {name: run.admitted for name, run in history.runs.items()}:
+    stored_admitted = {
+        run: hashlib.sha256(subjects).hexdigest()
+        for run, subjects in db.execute("select run, cast(subjects as blob) from admitted")
+    }
+    if stored_admitted != {name: run.admitted for name, run in history.runs.items()}:
         raise damaged("the ledger's subjects are not those that its entries admitted")
-
-
-def _admitted_digests(db: sqlite3.Connection) -> dict[str, str]:
-    """By run, as ``fingerprints_digest``; the table lies in order of subjects, so one reading of it serves all runs."""
-    digests: defaultdict[str, Any] = defaultdict(hashlib.sha256)
-    for run, subject in db.execute("select run, cast(subject as blob) from admitted order by subject, run"):
-        digests[run].update(subject)
-    return {run: digest.hexdigest() for run, digest in digests.items()}
-
-
-def fingerprints_digest(ordered: Sequence[bytes]) -> str:
-    """SHA-256 (hex) over fingerprints in order."""
-    return hashlib.sha256(b"".join(ordered)).hexdigest()
 
 
 def damaged(sentence: str) -> LedgerError:

@@ -10,16 +10,14 @@ in the data set, and so must decide nothing outside the ledger.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from .journal import BUSY_SECONDS, damaged
+from .journal import BUSY_SECONDS, FINGERPRINT_BYTES, damaged
 
-_SPENT = """
-select count(*), coalesce(max(spent), 0), coalesce(min(spent), 0) from (
-  select sum(run.step_cost * run.charged) as spent from admitted join run using (run) group by subject)
-"""
+_BY_RUN = "select cast(subjects as blob), step_cost * charged from admitted join run using (run)"
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,26 @@ class Balance:
 def balance_of(db: sqlite3.Connection, cap: int) -> Balance:
     """What the tables say; the caller holds the transaction."""
     (order,) = db.execute("select renyi_order from life").fetchone()
-    subjects, most, least = db.execute(_SPENT).fetchone()
+    spends = spent_by_subject(db).values()
     rows = db.execute("select run, step_cost, steps, charged, started, disclosed, state from run order by run")
-    return Balance(cap, order, subjects, most, least, tuple(RunRow(*row) for row in rows))
+    most, least = max(spends, default=0), min(spends, default=0)
+    return Balance(cap, order, len(spends), most, least, tuple(RunRow(*row) for row in rows))
+
+
+def spent_by_subject(db: sqlite3.Connection) -> Counter[bytes]:
+    """Ledger units that each subject has spent: the sum over the runs that admitted it.
+
+    The caller holds the transaction. Runs of one data set mostly admit the same subjects; theirs are added up before
+    anybody's are looked at.
+    """
+    together: Counter[bytes] = Counter()
+    for subjects, cost in db.execute(_BY_RUN):
+        together[subjects] += cost
+    spent: Counter[bytes] = Counter()
+    for subjects, cost in together.items():
+        for start in range(0, len(subjects), FINGERPRINT_BYTES):
+            spent[subjects[start : start + FINGERPRINT_BYTES]] += cost
+    return spent
 
 
 def read_balance(path: Path, *, cap: int) -> Balance:

@@ -24,7 +24,6 @@ ENCRYPT: Final = 1
 OPEN: Final = 2
 _DONE: Final = 0
 _REFUSED: Final = 1
-_NAME_BYTES: Final = 16  # of a preset, zeros after it
 _PIECE: Final = struct.Struct("<BII")  # kind, words, seed lists
 _ANSWER: Final = struct.Struct("<BI")  # done or refused, bytes of what follows
 
@@ -47,13 +46,15 @@ class Pipe:
 
     def introduce(self, preset: Preset, seed: bytearray) -> None:
         """Tell a new worker preset and key."""
-        self._sink.write(preset.name.encode().ljust(_NAME_BYTES, b"\0"))
+        name = preset.name.encode()
+        self._sink.write(bytes([len(name)]) + name)
         self._sink.write(seed)
         self._sink.flush()
 
     def meet(self) -> tuple[Preset, bytearray]:
         """What ``introduce`` said; whoever takes the seed overwrites it."""
-        name = bytes(self._exactly(_NAME_BYTES)).rstrip(b"\0").decode()
+        (length,) = self._exactly(1)
+        name = self._exactly(length).decode()
         return PRESETS[name], self._exactly(SEED_BYTES)
 
     def ask(self, kind: int, words: Words, seeds: Sequence[bytes] = ()) -> None:

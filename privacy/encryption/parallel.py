@@ -35,8 +35,8 @@ from .exchange import ENCRYPT, OPEN, Pipe
 from .presets import SEED_BYTES, Preset
 
 PIECE_BLOCKS: Final = 64  # blocks handed to a worker at a time (2 MB): small beside a vector, large beside a message
-# Polynomials of 0.15 ms each that one more worker must have to do, so that its start (0.2 s) is repaid twice
-# over. Below, everything stays in this process.
+# Polynomials of 0.16 ms each that every worker must have to do: half a second, so that its start (0.2 s of CPU)
+# is repaid twice over. With less work, everything stays in this process.
 WORTH_A_WORKER: Final = 3000
 POLYNOMIALS_TO_ENCRYPT: Final = 5  # what encrypting a block costs, in expansions of one seed (benchmarks)
 POLYNOMIALS_TO_DECRYPT: Final = 3  # the same for a block's decryption, besides one expansion a site
@@ -113,7 +113,8 @@ def cores() -> int:
 
 def _workers(wanted: int | None, blocks: int, polynomials: int) -> int:
     if wanted is None:
-        wanted = min(cores(), blocks * polynomials // WORTH_A_WORKER)
+        started = cores() if sys.executable else 1  # a program that Python is embedded in may not name one
+        wanted = min(started, blocks * polynomials // WORTH_A_WORKER)
     return max(1, min(wanted, blocks))
 
 

@@ -58,14 +58,19 @@ def step_mask(
     peers = sorted(set(cohort) - {site})
     if any(len(pair_keys.get(peer, b"")) != KEY_BYTES for peer in peers):
         raise KeyAgreementError("PAIR_KEY_MISSING", "there is no pair key with one of the cohort's sites")
-    everybody = sorted(cohort)
     mask = np.zeros(words, np.uint64)
     for peer in peers:
-        # The cohort stands in H_t already; naming it here too costs nothing and survives a caller's mistake.
-        key = derive(pair_keys[peer], h, MASK_LABEL, min(site, peer), max(site, peer), *everybody)
-        _add_keystream(mask, key, subtract=site > peer)
+        add_pair(mask, site, peer, pair_keys[peer], cohort, h)
     mask &= np.uint64(preset.plain_mask)
     return mask
+
+
+def add_pair(mask: Words, site: str, peer: str, pair_key: bytes, cohort: Sequence[str], h: bytes) -> None:
+    """Add to ``mask`` in place, modulo 2^64, what one pair contributes to the mask of ``site``: all that ``peer``
+    could take off again."""
+    # The cohort stands in H_t already; naming it here too costs nothing and survives a caller's mistake.
+    key = derive(pair_key, h, MASK_LABEL, min(site, peer), max(site, peer), *sorted(cohort))
+    _add_keystream(mask, key, subtract=site > peer)
 
 
 def _add_keystream(mask: Words, key: bytes, *, subtract: bool) -> None:

@@ -30,7 +30,7 @@ def test_what_equal_seeds_would_give_away(step):
     ]
     halves = []
     for one in words:
-        encryptor = seal.Encryptor(context, step.secret().use())
+        encryptor = seal.Encryptor(context, step.secret().use().seal)
         with bfv._Stream() as stream:
             body = stream.save(encryptor.encrypt_symmetric(stream.plaintext(ring, step.preset, one)))
         halves.append(bfv._split_ciphertext(ring, step.preset, body))

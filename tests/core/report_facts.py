@@ -13,6 +13,7 @@ from sekisho.core.pilot.findings import (
     MeasureInput,
     MembershipFacts,
     MethodResult,
+    NotTried,
     Protection,
     RunFacts,
     SiteFacts,
@@ -108,7 +109,7 @@ def failed_run(method: str = "lora", **changes: object) -> RunFacts:
                          for n in (1, 2, 3)),
         "protections": {"budget": True, "noise": True, "log": True},
         "uplink_bytes_per_parameter": 0.0, "step_bytes": 0, "adapter": None, "result": None, "groups": (),
-        "membership": None, "cross_check": None, "failure": "COHORT_TOO_SMALL",
+        "membership": NotTried.UNFINISHED, "cross_check": None, "failure": "COHORT_TOO_SMALL",
     }
     return run(method, **{**values, **changes})
 
@@ -241,7 +242,8 @@ def site_facts(**changes: object) -> SiteReportInput:
                     delta=DELTA)
             for method, epsilon in (("probe", 2.9971), ("lora", 2.9988))
         ),
-        "lifetime_epsilon": Decimal("9.5"), "lifetime_delta": DELTA, "spent_most": 9.02, "spent_least": 0.0,
+        "lifetime_epsilon": Decimal("9.5"), "lifetime_delta": DELTA, "observers": 1,
+        "spent_by_all_runs": 9.31, "spent_most": 9.02, "spent_least": 0.0,
         "ledger_subjects": 344,
         "ledger": (LedgerRun(run="probe-1b7a90c2d3e4f506", steps=65, started=61, disclosed=61, state="closed"),
                    LedgerRun(run=run("probe").run, steps=65, started=61, disclosed=60, state="closed"),

@@ -6,19 +6,27 @@ The audits run at a smaller size here than on a user's machine; at full size the
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from types import MappingProxyType
+from typing import Any
 
+import numpy as np
 import pytest
 
-from sekisho.core.pilot import deep
+from sekisho.core.pilot import blindness, deep, made_up_step
 from sekisho.core.pilot.canary_study import Design
 from sekisho.core.pilot.doctor import run_checks
+from sekisho.privacy.encryption.ciphertext import Ciphertext
+from sekisho.privacy.encryption.packing import pack
+from sekisho.privacy.encryption.presets import Preset
+from sekisho.privacy.keys.runkeys import RunSecret
 
 from ..federation import broken_mechanisms as broken
 from ..federation.command import Ended, one_line, sekisho_here
 
 Capture = pytest.CaptureFixture[str]
-QUICK = 10  # checks without --deep
+QUICK = 17  # checks without --deep
 LEAKS = "no more leaks of one canary than is claimed, as far as this test can tell, in a run of ε = 8"
 
 
@@ -111,3 +119,92 @@ def test_a_mechanism_that_refuses_to_run_is_broken_too(capsys: Capture, monkeypa
     assert any("NORM_ABOVE_BOUND" in line for line in lines)
     assert "sekisho: hint: do not run a study on this machine" in ended.err
     assert "audits: " in ended.err
+
+
+# --- the coordinator's view: each protection taken away where the product has it, and the doctor must say so
+
+OPENS_EXACTLY = "the sum of all shares opens exactly (so the attempts below test something)"
+SHOWS_NOTHING = "nothing that reaches the coordinator shows an update or the sum"
+AS_LONG = "what is sent is as long for zeros as for any update"
+COALITION = "the coordinator and all sites but two see noise in a third's share"
+CONTROLLED = (
+    "control: with one site more on its side, nothing hides the last (so the coalition's attempt can succeed)"
+)
+STATE = "the state that sites compare does not confirm a model that the coordinator guesses"
+
+
+@pytest.fixture
+def afresh() -> Iterator[None]:
+    made_up_step.exchange.cache_clear()
+    yield
+    made_up_step.exchange.cache_clear()
+
+
+def not_held() -> set[str]:
+    return {check.name for attempt in blindness.ATTEMPTS + blindness.CONTROLS if not (check := attempt()).held}
+
+
+def no_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    # small ones that cancel: all zeros would be refused
+    def step_mask(site: str, pairs: object, cohort: Any, h: bytes, words: int, preset: Preset) -> np.ndarray:
+        half = 1 << (preset.plain_bits - 1)
+        return np.full(words, {cohort[0]: 1, cohort[1]: half - 1}.get(site, half), np.uint64)
+
+    monkeypatch.setattr(made_up_step, "step_mask", step_mask)
+
+
+def no_encryption(monkeypatch: pytest.MonkeyPatch) -> None:
+    def encrypt(values: np.ndarray, preset: Preset, *, masks: np.ndarray, **_: object) -> Ciphertext:
+        words = (pack(values, preset) + masks) & np.uint64(preset.plain_mask)
+        return Ciphertext(preset, values.size, words, np.random.default_rng().bytes(64 * preset.blocks(values.size)))
+
+    monkeypatch.setattr(made_up_step, "encrypt", encrypt)
+
+
+def no_protection(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_masks(monkeypatch)
+    no_encryption(monkeypatch)
+
+
+def a_plain_state_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = hashlib.sha256
+    monkeypatch.setattr(RunSecret, "state_mac", lambda secret, digest, h: plain(digest.encode()).hexdigest())
+
+
+def frames_as_long_as_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = made_up_step.frame.encode
+    monkeypatch.setattr(
+        made_up_step.frame, "encode", lambda share: encode(share) + bytes(int(share.c0[0] % 97) + 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("break_it", "named"),
+    [
+        (no_masks, {COALITION, CONTROLLED}),
+        (no_encryption, {OPENS_EXACTLY, SHOWS_NOTHING}),
+        (no_protection, {OPENS_EXACTLY, SHOWS_NOTHING}),
+        (a_plain_state_digest, {STATE}),
+        (frames_as_long_as_their_values, {AS_LONG}),
+    ],
+)
+def test_a_protection_that_is_missing_is_missed(
+    break_it: broken.Break, named: set[str], afresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_it(monkeypatch)
+    assert not_held() >= named
+
+
+def test_an_attempt_that_could_not_succeed_is_told(afresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    # were the coalition's attempt wrong, its finding nothing would say nothing
+    monkeypatch.setattr(blindness, "add_pair", lambda *arguments: None)
+    monkeypatch.setattr(blindness, "_correlation", lambda left, right: 0.0)
+    monkeypatch.setattr(blindness, "WORDS_BY_CHANCE", 1 << 60)
+    assert not_held() == {check().name for check in blindness.CONTROLS}
+
+
+def test_the_view_is_whole(afresh: None) -> None:
+    """Keys, ML-KEM ciphertexts, wrapped secrets, a state's MAC, frames and their sum: as many as five sites send."""
+    view = made_up_step.exchange().view
+    assert len(view.received) == 2 * 5 + 10 + 4 + 1 + 5 + 1
+    assert len(view.words) == 5

@@ -14,7 +14,7 @@ from report_facts import SITES, baselines, facts, failed_run, groups, one_method
 from sekisho.core.pilot import report
 from sekisho.core.pilot.baselines import Baselines, CurveSeries, Point
 from sekisho.core.pilot.figures import delta_text, epsilon_text, money_text, plain_text
-from sekisho.core.pilot.findings import SummaryInput
+from sekisho.core.pilot.findings import NotTried, SummaryInput
 from sekisho.core.pilot.report import pilot_report
 from sekisho.core.pilot.site_report import ClauseWords, SiteReportInput, SiteRun, site_report
 from sekisho.core.pilot.summary import summarise
@@ -206,6 +206,36 @@ def test_what_holds_at_one_site_more_than_declared_stands_beside_the_coalitions(
     assert "6.71, 1e-5)" in after and "6.72, 1e-5)" in after  # rounded up, as every epsilon is
     assert "申告より多い 2 社に一人の記録がある場合" in told_of
     assert "more than was declared" not in told(facts())  # where there is no figure nothing is said
+
+
+@pytest.mark.parametrize(("why", "says", "in_japanese"), [
+    (NotTried.PRIVATE, "which nobody approved", "その利用は承認されていない"),
+    (NotTried.DROPPED, "each site dropped the rows as soon as the run was over", "各社は実行の終了と同時に"),
+    (NotTried.UNFINISHED, "there is no adapter to try", "試すアダプターがありません"),
+])
+def test_a_membership_test_that_was_not_tried_says_why(why: NotTried, says: str, in_japanese: str) -> None:
+    html = told(one_method(runs=(run("probe", membership=why),)))
+    assert "Not tried: " in html and says in html and "実施していません" in html and in_japanese in html
+    assert "0.5 is a guess" not in html and "0.5 is a guess" in told(facts())
+    assert summarise(one_method(runs=(run("probe", membership=why),))).runs[0].membership == why
+
+
+def test_every_lifetime_figure_names_its_delta_and_the_coalition_that_it_holds_against() -> None:
+    first, *others = facts().sites
+    other = first.model_copy(update={"lifetime_delta": Decimal("0.000002")})
+    for html, delta in ((told(facts()), "1e-5"), (told(facts(sites=(other, *others))), "2e-6, 1e-5")):
+        for said in (f"Lifetime ε spent (δ = {delta})", f"Lifetime ε by site (δ = {delta})",
+                     f"ε at δ = {delta}, against", "in this pilot at most 1"):
+            assert said in html, said
+    site = VARIANTS["a site"]
+    assert "including observing sites (at most 1 acting together)" in site and "結託は最大 1 社" in site
+    assert "Each ε here is at δ = 1e-5" in site and "いずれも δ = 1e-5 での値" in site
+
+
+def test_a_site_shows_what_somebody_spent_who_was_in_every_run() -> None:
+    site = VARIANTS["a site"]
+    assert "Spent by somebody who was in every run" in site and "全実行に参加した人の消費" in site
+    assert site.count("ε = 9.31") == 2 and site.count("ε = 9.02") == 2
 
 
 def test_the_report_names_the_neighbouring_relation_and_whose_it_is() -> None:

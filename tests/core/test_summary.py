@@ -169,7 +169,8 @@ def test_summary_json_has_what_programs_read() -> None:
     value = json.loads(summarise(facts()).to_bytes())
     assert value["schema"] == "sekisho-summary/2"
     assert value["decision"] == "go"
-    assert value["unit"] == "subject" and value["observers"] == 1 and value["root"].startswith("sha256:")
+    assert value["unit"] == "subject" and value["observers"] == value["max_sites_per_subject"] == 1
+    assert value["root"].startswith("sha256:")
     probe, lora = value["runs"]
     assert (probe["method"], lora["method"]) == ("probe", "lora")
     assert probe["epsilon"]["kohi"] == 2.9971 and len(probe["epsilon"]) == 5
@@ -183,6 +184,10 @@ def test_summary_json_has_what_programs_read() -> None:
     assert probe["cohorts"][0] == {"first": 1, "last": 23, "cohort": probe["cohorts"][0]["cohort"],
                                    "outcome": "completed"}
     assert "history" not in probe
+    assert probe["membership"]["weak"] is True
+    assert json.loads(summarise(facts(runs=(run("probe"), failed_run()))).to_bytes())["runs"][1]["membership"] == (
+        "unfinished"
+    )
     assert value["together"] == {"epsilon": pytest.approx(2.9971 + 2.9988), "delta": "0.00002"}
     assert value["roi"]["ratio"] == "1.06"
     assert value["budgets"]["kohi"]["lifetime_epsilon"] == "9.5"

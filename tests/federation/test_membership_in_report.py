@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sekisho.core.pilot.findings import MembershipFacts, NotTried
 from sekisho.core.pilot.membership import membership_facts
 from sekisho.core.pilot.scores import evaluate_method, read_test_set
 from sekisho.core.pilot.summary import RunSummary, Summary
@@ -23,7 +24,7 @@ def test_a_figure_with_bounds_for_public_data_and_none_for_private_ones(study: P
         published = publish(federation.sites["ame"], tmp_path / "adapter")
         test = read_test_set(study, federation.study)
         found = evaluate_method(federation, "probe", published, test).membership
-        assert found is not None
+        assert isinstance(found, MembershipFacts) and found.weak
         assert (found.customers, found.others) == (5 * 30, len(test.texts))
         assert found.auc_low <= found.auc <= found.auc_high
         # the direction: whoever was learned from and has the lower losses is told apart
@@ -31,11 +32,15 @@ def test_a_figure_with_bounds_for_public_data_and_none_for_private_ones(study: P
         worse = np.where(positive, -1000.0, 1000.0)
         told = membership_facts(federation, published, worse, test)
         better = membership_facts(federation, published, -worse, test)
-        assert told is not None and told.auc == 1.0
-        assert better is not None and better.auc == 0.0
+        assert isinstance(told, MembershipFacts) and told.auc == 1.0
+        assert isinstance(better, MembershipFacts) and better.auc == 0.0
+        # what sites do whose study has no personal heads: then the report says why there is no figure
+        for site in federation.sites.values():
+            site.data = None
+        assert membership_facts(federation, published, worse, test) is NotTried.DROPPED
         # private records were not approved for this use
         federation.roster = replace(federation.roster, demo=False)
-        assert evaluate_method(federation, "probe", published, test).membership is None
+        assert evaluate_method(federation, "probe", published, test).membership is NotTried.PRIVATE
         assert result.state.completed == 4
     finally:
         federation.close()

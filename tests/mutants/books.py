@@ -10,6 +10,7 @@ JOINING = "core/site/joining.py"
 JOURNAL = "privacy/accounting/journal.py"
 LEDGER = "privacy/accounting/ledger.py"
 PLAN = "privacy/accounting/plan.py"
+READING = "privacy/accounting/reading.py"
 STEP = "core/site/step.py"
 
 LEDGER_TESTS = "tests/privacy/test_ledger.py"
@@ -137,13 +138,22 @@ CHARGES = (
     ),
     Mutant(
         "reserved steps of open runs counted as free",
-        (Edit(LEDGER, "run.step_cost * run.charged), 0)", "run.step_cost * run.started), 0)"),),
+        (
+            Edit(LEDGER, "select step_cost * charged from run", "select step_cost * started from run"),
+            Edit(READING, "step_cost * charged from admitted", "step_cost * started from admitted"),
+        ),
         (CAN_PAY,),
         "== {C}",
     ),
     Mutant(
+        "runs that admitted the same subjects count once",
+        (Edit(READING, "together[subjects] += cost", "together[subjects] = cost"),),
+        (f"{LEDGER_TESTS}::test_who_is_left_out_is_the_same_however_many_runs_there_were",),
+        "== (610, 204)",
+    ),
+    Mutant(
         "the ledger admits at cap + 1",
-        (Edit(LEDGER, "where :cost > :cap - (", "where :cost > 1 + :cap - ("),),
+        (Edit(LEDGER, "room = self._lowest_cap() - cost", "room = self._lowest_cap() + 1 - cost"),),
         (CAN_PAY,),
         "== {C}",
     ),

@@ -65,6 +65,25 @@ def test_in_the_far_tail_many_entries_tie_and_all_are_told_apart() -> None:
         assert abs(distribution.sample(stream, 1)[0]) == top[0] + entry.sum()
 
 
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 100])
+def test_the_pieces_in_which_noise_is_drawn_do_not_show(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    distribution = DiscreteGaussian(2025)
+    table = distribution._table
+    # the second and the last draw tie, so that two words of lower halves are read after all draws
+    draws = [int(word) for word in SecretStream(bytes(32)).uint64(count)]
+    for place in {min(1, count - 1), count - 1}:
+        draws[place] = int(table.upper[50])
+    low = [int(table.lower[50]) - 1, int(table.lower[50]) + 1][: len({min(1, count - 1), count - 1})]
+    drawn = []
+    for piece in (1 << 16, 8):
+        monkeypatch.setattr(gaussian, "_PIECE", piece)
+        stream = _Given(draws + low)
+        monkeypatch.setattr(stream, "bytes", SecretStream(bytes(32)).bytes)
+        drawn.append(distribution.sample(stream, count))
+    assert (drawn[0] == drawn[1]).all()
+    assert abs(drawn[1][min(1, count - 1)]) == 50
+
+
 @pytest.mark.parametrize("variance", [1, 16, 2500])
 def test_frequencies_are_those_of_the_exact_distribution(variance: int) -> None:
     count = 200_000

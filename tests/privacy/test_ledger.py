@@ -67,6 +67,17 @@ def test_only_subjects_who_can_pay_for_all_of_it_are_admitted(ledger: Ledger) ->
     assert [row.run for row in ledger.balance().runs] == ["r1", "r2", "r3"]
 
 
+def test_who_is_left_out_is_the_same_however_many_runs_there_were(ledger: Ledger) -> None:
+    """All runs together leave no room, so each spend is looked at, by its own runs."""
+    for number, who in enumerate(([A, B], [A], [B, C], [A, B])):
+        ledger.reserve(f"r{number}", step_cost=100 + number, steps=2, subjects=who)
+    assert ledger.balance().spent_by_all_runs == 812
+    spent = {A: 200 + 202 + 206, B: 200 + 204 + 206, C: 204}
+    assert (ledger.balance().spent_max, ledger.balance().spent_min) == (610, 204)
+    assert ledger.reserve("exact", step_cost=CAP - spent[B], steps=1, subjects=[A, B, C]) == {A, B, C}
+    assert ledger.reserve("last", step_cost=2, steps=1, subjects=[A, B, C]) == {A, C}
+
+
 def test_a_reservation_that_says_nothing_is_refused(ledger: Ledger) -> None:
     for run, cost, steps, subjects in (
         ("", 1, 1, [A]), ("r", 0, 1, [A]), ("r", -5, 1, [A]), ("r", 1, 0, [A]), ("r", 1, 1, []),
@@ -259,7 +270,8 @@ EDITS = [
     "update run set state = 'closed'",
     "delete from run",
     "delete from admitted",
-    "update admitted set subject = zeroblob(32) where hex(subject) like '61%'",
+    "update admitted set subjects = zeroblob(64)",
+    "update admitted set subjects = substr(subjects, 1, 32)",
     "update step set state = 1, sealed = null where step = 2",
     "update step set sealed = x'00' where step = 2",
     "update step set state = 1 where step = 1",
@@ -307,6 +319,17 @@ def test_the_database_itself_refuses_to_go_back(path: Path, edit: str) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         db.execute(edit)
     db.close()
+
+
+@pytest.mark.parametrize("version", [0, 1, 3])
+def test_tables_of_another_version_are_refused_and_left_as_they_are(path: Path, version: int) -> None:
+    _used(path)
+    with sqlite3.connect(path) as db:
+        db.execute(f"pragma user_version = {version}")
+    db.close()
+    before = path.read_bytes()
+    assert _code(lambda: _open(path)) == "LEDGER_FORMAT"
+    assert path.read_bytes() == before
 
 
 def test_a_file_that_is_no_ledger_is_refused(path: Path) -> None:

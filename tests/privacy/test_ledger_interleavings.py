@@ -9,7 +9,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from decimal import Decimal
@@ -22,9 +22,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from sekisho.privacy.accounting import ledger as product
 from sekisho.privacy.accounting.journal import STARTED, LedgerHead
 from sekisho.privacy.accounting.ledger import Ledger
+from sekisho.privacy.accounting.reading import spent_by_subject
 from sekisho.privacy.budget import Adjacency, Budget, Unit
 from sekisho.privacy.errors import BudgetExceededError, LedgerError
 
@@ -37,7 +37,6 @@ HANDLES = st.integers(0, 1)
 RUNS = st.integers(0, 3)  # which of the runs, the last first; beyond them one that was never reserved
 STEPS = st.integers(-2, 2)  # around the last step that was started
 COSTS = st.integers(1, 60)
-SPENDS = "select subject, sum(step_cost * charged) from admitted join run using (run) group by subject"
 SUBJECTS = st.lists(st.sampled_from([A, B, C]), min_size=1, unique=True)
 
 
@@ -287,7 +286,7 @@ class Interleavings(RuleBasedStateMachine):
     @invariant()
     def the_books_agree(self) -> None:
         spends = {subject: self.spent(subject) for subject in frozenset().union(*self.admitted.values())}
-        assert dict(self.handles[0]._db.execute(SPENDS)) == spends
+        assert spent_by_subject(self.handles[0]._db) == spends
         balance = self.handles[1].balance()
         assert (balance.subjects, balance.spent_max, balance.spent_min) == (
             len(spends), max(spends.values(), default=0), min(spends.values(), default=0)
@@ -404,10 +403,24 @@ class KeepsWhatWasSettled(Unguarded):
 class HoldsNoReservation(Ledger):
     """Charges as it goes: what is reserved and not started is anybody's."""
 
-    def reserve(self, run: str, *, step_cost: int, steps: int, subjects: Sequence[bytes]) -> frozenset[bytes]:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(product, "_LEAVE_OUT", product._LEAVE_OUT.replace("run.charged", "run.started"))
-            return super().reserve(run, step_cost=step_cost, steps=steps, subjects=subjects)
+    def _who_can_pay(self, cost: int, asked: frozenset[bytes]) -> frozenset[bytes]:
+        (started,) = self._db.execute("select coalesce(sum(step_cost * started), 0) from run").fetchone()
+        return asked if started + cost <= self._lowest_cap() else frozenset()
+
+
+class KnowsNobody(Ledger):
+    """Counts what all runs spent against everybody, whoever was in them."""
+
+    def _who_can_pay(self, cost: int, asked: frozenset[bytes]) -> frozenset[bytes]:
+        return asked if self.balance().spent_by_all_runs + cost <= self._lowest_cap() else frozenset()
+
+
+class ForgetsEqualRuns(Ledger):
+    """Looks at single spends, and counts runs that admitted the same subjects once."""
+
+    def _who_can_pay(self, cost: int, asked: frozenset[bytes]) -> frozenset[bytes]:
+        (most,) = self._db.execute("select coalesce(max(step_cost * charged), 0) from run").fetchone()
+        return asked if most + cost <= self._lowest_cap() else frozenset()
 
 
 class FitsAnyHistory(Ledger):
@@ -422,6 +435,7 @@ class FitsAnyHistory(Ledger):
 
 Call = tuple[str, dict[str, object]]
 RUN: Call = ("reserve", {"which": 0, "again": False, "cost": 60, "steps": 4, "subjects": [A, B]})
+OTHER_RUN: Call = ("reserve", {"which": 0, "again": False, "cost": 60, "steps": 4, "subjects": [B, C]})
 STEP: Call = ("one_step", {"which": 0, "number": 0, "data": b"frame"})
 STARTED_ONLY: Call = ("one_step", {"which": 0, "number": 0, "data": None})
 CLOSE: Call = ("close", {"which": 1, "number": 0})
@@ -436,6 +450,8 @@ STORIES: dict[type[Ledger], list[Call]] = {
     RaisedFromOutside: [("reopen", {"which": 1, "cap": 1400}), RUN, RUN, RUN, RUN, RUN],
     KeepsWhatWasSettled: [RUN, STEP, ("settle", {"which": 0, **LAST})],
     HoldsNoReservation: [RUN, RUN, RUN, RUN, RUN],
+    KnowsNobody: [RUN, RUN, RUN, RUN, OTHER_RUN],
+    ForgetsEqualRuns: [RUN, RUN, RUN, RUN, RUN],
     FitsAnyHistory: [RUN, ("back_up", {}), RUN, ("put_back", {})],
 }
 REFUND_OR_SEAL = [RefundsDisclosedSteps, RefundsWhatWasNotDisclosed, SealsAgain]

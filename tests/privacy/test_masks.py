@@ -5,6 +5,8 @@ import itertools
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,6 +87,13 @@ def test_no_site_can_compute_anothers_mask():
     # Knowing one of b's two pair keys is not enough either: the other stream is missing.
     guess = {"a": keys["b"]["a"], "c": bytes(32)}
     assert (step_mask("b", guess, "abc", H, 100, PRESET) != step_mask("b", keys["b"], "abc", H, 100, PRESET)).all()
+
+
+def test_the_keystream_goes_on_from_piece_to_piece():
+    words = np.zeros(2 * masks._PIECE_WORDS + 5, np.uint64)
+    masks._add_keystream(words, bytes(range(32)), subtract=False)
+    whole = Cipher(ChaCha20(bytes(range(32)), bytes(16)), mode=None).encryptor().update(bytes(8 * words.size))
+    assert words.tobytes() == whole
 
 
 def test_keystream_is_chacha20():

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sekisho.privacy.encryption import packing
 from sekisho.privacy.encryption.packing import pack, unpack
 from sekisho.privacy.encryption.presets import PRESETS
 from sekisho.privacy.errors import BadParametersError
@@ -30,6 +31,17 @@ def test_every_vector_comes_back(case):
     assert words.size == preset.words(values.size)
     assert int(words.max()) <= preset.plain_mask
     assert (unpack(words, preset, values.size) == values).all()
+
+
+@settings(max_examples=80, deadline=None)
+@given(packed_vectors(), st.integers(1, 9))
+def test_the_pieces_in_which_a_vector_is_packed_do_not_show(case, piece):
+    preset, [values] = case
+    whole = pack(values, preset)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "_PIECE", piece)
+        assert (pack(values, preset) == whole).all()
+        assert (unpack(whole, preset, values.size) == values).all()
 
 
 @settings(max_examples=80)
