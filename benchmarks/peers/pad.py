@@ -82,10 +82,25 @@ class Pad(BlindSum):
 
 
 def _to_bytes(words: Words) -> bytes:
-    return words.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :WORD_BYTES].tobytes()
+    out = bytearray(WORD_BYTES * words.size)
+    low, high = _halves(out)
+    np.copyto(low, words, casting="unsafe")  # the lowest 32 bits
+    np.copyto(high, words >> np.uint64(32), casting="unsafe")
+    return bytes(out)
 
 
 def _from_bytes(data: bytes) -> Words:
-    words = np.zeros((len(data) // WORD_BYTES, 8), np.uint8)
-    words[:, :WORD_BYTES] = np.frombuffer(data, np.uint8).reshape(-1, WORD_BYTES)
-    return words.view("<u8")[:, 0]
+    low, high = _halves(data)
+    words = high.astype(np.uint64)
+    words <<= np.uint64(32)
+    words |= low
+    return words
+
+
+def _halves(data: bytes | bytearray) -> tuple[NDArray[np.uint32], NDArray[np.uint16]]:
+    """Bits 0 to 31 and 32 to 47 of every word, in place."""
+    count = len(data) // WORD_BYTES
+    return (
+        np.ndarray((count,), "<u4", data, 0, (WORD_BYTES,)),
+        np.ndarray((count,), "<u2", data, 4, (WORD_BYTES,)),
+    )
