@@ -139,9 +139,9 @@ def overflow_probability(
     """Upper bound on the probability that any field of one opened sum overflows.
 
     ``largest_sum``: bound on the absolute exact sum in any coordinate, in grid units; ``missed``: the probability that
-    it does not hold, which is not zero of a rotated sum (``rounding.largest_sum``). ``noise_deviation``: standard deviation
-    parameter of everything random in the sum, in grid units: the shares and, where it can leave that bound, rounding.
-    A sum of discrete Gaussians is sub-Gaussian with the summed variance (Canonne, Kamath, Steinke, 2020), so
+    it does not hold, which is not zero of a rotated sum (``rounding.largest_sum``). ``noise_deviation``: standard
+    deviation parameter of everything random in the sum, in grid units: the shares and, where it can leave that bound,
+    rounding. A sum of discrete Gaussians is sub-Gaussian with the summed variance (Canonne, Kamath, Steinke, 2020), so
     P(noise > m) ≤ exp(-m²/2σ²); the rest is a union bound over both signs and all coordinates. An overflow costs
     utility, never privacy: it happens after the noise.
     """
