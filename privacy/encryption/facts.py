@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..accounting.plan import Plan
+from ..mechanism.rotation import MISSES_ONE_IN
 from ..mechanism.rounding import largest_sum
 from .frame import HEADER, packed_length
 from .presets import PRESETS, SEED_BYTES, overflow_probability
@@ -86,4 +87,5 @@ def _overflow(plan: Plan) -> float:
         dimension=plan.dimension,
         largest_sum=largest,
         noise_deviation=math.sqrt(noise + rounding),
+        missed=1 / MISSES_ONE_IN if plan.rotated else 0.0,
     )

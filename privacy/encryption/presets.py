@@ -26,7 +26,6 @@ from types import MappingProxyType
 from typing import Final
 
 from ..errors import BadParametersError
-from ..mechanism.rotation import MISSES_ONE_IN
 
 RING_DEGREE: Final = 4096  # N: smallest ring that holds a 60-bit prime at 192-bit security
 PRIME: Final = 1152921504606830593  # q = 2^60 - 16383, the largest 60-bit prime with q = 1 mod 2N
@@ -135,21 +134,20 @@ def preset(name: str) -> Preset:
 
 
 def overflow_probability(
-    preset: Preset, *, dimension: int, largest_sum: float, noise_deviation: float
+    preset: Preset, *, dimension: int, largest_sum: float, noise_deviation: float, missed: float = 0.0
 ) -> float:
     """Upper bound on the probability that any field of one opened sum overflows.
 
-    ``largest_sum``: bound on the absolute exact sum in any coordinate, in grid units; of a rotated preset one that a
-    step misses with probability 10⁻⁶ at most (``rounding.largest_sum``). ``noise_deviation``: standard deviation
-    parameter of everything random in the sum, in grid units: the shares and, where it can leave that bound, rounding.
-    A sum of discrete Gaussians is sub-Gaussian with the summed variance (Canonne, Kamath, Steinke, 2020), so
+    ``largest_sum``: bound on the absolute exact sum in any coordinate, in grid units; ``missed``: the probability that
+    it does not hold, which is not zero of a rotated sum (``rounding.largest_sum``). ``noise_deviation``: standard
+    deviation parameter of everything random in the sum, in grid units: the shares and, where it can leave that bound,
+    rounding. A sum of discrete Gaussians is sub-Gaussian with the summed variance (Canonne, Kamath, Steinke, 2020), so
     P(noise > m) ≤ exp(-m²/2σ²); the rest is a union bound over both signs and all coordinates. An overflow costs
     utility, never privacy: it happens after the noise.
     """
     room = (1 << (preset.width - 1)) - 1 - largest_sum
     if room <= 0:
         return 1.0
-    missed = 1 / MISSES_ONE_IN if preset.rotated else 0.0
     if noise_deviation <= 0:
         return missed
     return min(1.0, missed + 2.0 * dimension * math.exp(-((room / noise_deviation) ** 2) / 2))

@@ -161,9 +161,9 @@ def test_the_facts_are_a_value_that_can_be_recorded(adapter):
     assert set(facts.to_json()) == {field.name for field in dataclasses.fields(facts)}
 
 
-def test_a_rotated_preset_misses_its_bound_once_in_a_million_steps():
+def test_a_bound_that_may_be_missed_is_part_of_the_overflow():
     figures = {"dimension": 1000, "largest_sum": 10, "noise_deviation": 0}
-    assert overflow_probability(preset("3x16-rotated"), **figures) == 1e-6
+    assert overflow_probability(preset("3x16-rotated"), **figures, missed=1e-6) == 1e-6
     assert overflow_probability(preset("3x16"), **figures) == 0.0
 
 
