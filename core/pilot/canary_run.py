@@ -33,9 +33,9 @@ READ_EXACTLY = 1e-3  # how far from an integer a sum may lie after its way throu
 class Opened:
     """What the observer had at the end of a run.
 
-    ``sums`` int64 [steps, d] in grid units; those of a rotated plan are rotated back, and then rounded to whole units,
-    which adds a variance of 1/12 to that of millions; ``member`` bool [canaries]: whether each took part; ``charged``: whether
-    every site's ledger holds every step as started and disclosed.
+    ``sums`` int64 [steps, d] in grid units; those of a rotated plan are rotated back and then rounded to whole units,
+    which adds a variance of 1/12 to one of many thousands. ``member`` bool [canaries]: whether each took part;
+    ``charged``: whether every site's ledger holds every step as started and disclosed.
     """
 
     plan: Plan

@@ -91,16 +91,16 @@ def more_sites(summary: Summary, t: Words) -> str | None:
     return t("coalition.more-sites", sites=figures[0][1], each=listed(each, t.language))
 
 
-def packing(summary: Summary, t: Words) -> list[tuple[str, list[str]]]:
-    """How updates were packed, noised and sent: a row a property, a column a run."""
-    rows: list[tuple[str, Callable[[RunSummary], str]]] = [
+def packing(summary: Summary, t: Words) -> list[tuple[str, list[tuple[str, str]]]]:
+    """How updates were packed, noised and sent: a row a property, a column a run; each cell a figure and a note."""
+    rows: list[tuple[str, Callable[[RunSummary], tuple[str, str]]]] = [
         ("packing.preset", lambda run: _preset(run, t)),
-        ("packing.inflation", lambda run: factor_text(run.packing.inflation)),
-        ("packing.share", lambda run: score_text(run.packing.share_deviation)),
-        ("packing.sum", lambda run: score_text(run.packing.sum_deviation)),
-        ("packing.overflow-step", lambda run: chance_text(run.packing.overflow_step)),
-        ("packing.overflow-run", lambda run: chance_text(run.packing.overflow_run)),
-        ("packing.exact", lambda run: t("packing.sites", count=run.packing.exact_sites)),
+        ("packing.inflation", lambda run: (factor_text(run.packing.inflation), "")),
+        ("packing.share", lambda run: (score_text(run.packing.share_deviation), "")),
+        ("packing.sum", lambda run: (score_text(run.packing.sum_deviation), "")),
+        ("packing.overflow-step", lambda run: (chance_text(run.packing.overflow_step), "")),
+        ("packing.overflow-run", lambda run: (chance_text(run.packing.overflow_run), "")),
+        ("packing.exact", lambda run: (t("packing.sites", count=run.packing.exact_sites), "")),
         ("packing.up", lambda run: _bytes(run, run.step_bytes, t)),
         ("packing.up-former", lambda run: _bytes(run, run.packing.former_up_computed, t)),
         ("packing.down", lambda run: _bytes(run, run.packing.down_step_bytes, t)),
@@ -110,15 +110,15 @@ def packing(summary: Summary, t: Words) -> list[tuple[str, list[str]]]:
     return [(t(key, former=former), [tell(run) for run in summary.runs]) for key, tell in rows]
 
 
-def _preset(run: RunSummary, t: Words) -> str:
+def _preset(run: RunSummary, t: Words) -> tuple[str, str]:
     own = run.packing
-    kind = "packing.rotated" if own.rotated else "packing.plain"
-    return t(kind, preset=own.preset, fields=own.fields, bits=own.width)
+    return own.preset, t("packing.rotated" if own.rotated else "packing.plain", fields=own.fields, bits=own.width)
 
 
-def _bytes(run: RunSummary, count: int, t: Words) -> str:
-    """Bytes of a step, of a parameter, and as a share of plain floats, rounded up."""
+def _bytes(run: RunSummary, count: int, t: Words) -> tuple[str, str]:
+    """Bytes of a step; of a parameter, and as a share of plain floats, rounded up."""
     if not count:
-        return t("sides.absent")
+        return t("sides.absent"), ""
     share = Decimal(-(-count * 100 // (FLOAT32_BYTES * run.parameters))) / 100
-    return t("packing.bytes", bytes=f"{count:,}", each=f"{count / run.parameters:.2f}", share=percent_text(share))
+    note = t("packing.each", each=f"{count / run.parameters:.2f}", share=percent_text(share))
+    return t("packing.bytes", bytes=f"{count:,}"), note

@@ -73,7 +73,7 @@ def spread(dimension: int) -> Fraction:
 class Rotation:
     """One step's rotation of ``dimension`` coordinates, from a public ``seed``: the step's transcript hash H_t.
 
-    Both directions take and give float64[d] and hold, beside these, one bit a coordinate and a few blocks.
+    Both directions take and give float64[d] and hold, beside these, one byte a coordinate and two blocks.
     """
 
     dimension: int
@@ -88,10 +88,12 @@ class Rotation:
         Raises:
             BadParametersError: ``BAD_ROTATION`` when the vector is not float64[d].
         """
-        rotated = self._own(vector)
-        for start, flips in self._blocks:
+        rotated, scratch = self._own(vector), self._scratch()
+        for start, signs in self._blocks:
             block = rotated[start : start + self._size]
-            block[:] = _hadamard(_flipped(block, flips) * self._scale)
+            block *= self._scale
+            block *= signs
+            _hadamard(block, scratch)
         return rotated
 
     def back(self, rotated: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,10 +102,12 @@ class Rotation:
         Raises:
             BadParametersError: ``BAD_ROTATION`` when the vector is not float64[d].
         """
-        vector = self._own(rotated)
-        for start, flips in reversed(self._blocks):
+        vector, scratch = self._own(rotated), self._scratch()
+        for start, signs in reversed(self._blocks):
             block = vector[start : start + self._size]
-            block[:] = _flipped(_hadamard(block * self._scale), flips)
+            block *= self._scale
+            _hadamard(block, scratch)
+            block *= signs
         return vector
 
     def _own(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -120,44 +124,52 @@ class Rotation:
         # applied before the transform: nothing in it can then exceed the norm, so nothing overflows
         return 1.0 / math.sqrt(self._size)
 
+    def _scratch(self) -> NDArray[np.float64]:
+        # made once a vector: fresh memory for every stage costs more than the stages
+        return np.empty((2, self._size))
+
     @cached_property
-    def _blocks(self) -> tuple[tuple[int, NDArray[np.uint8]], ...]:
-        """(first coordinate, one bit a coordinate: whether its sign flips) of each block, in order."""
+    def _blocks(self) -> tuple[tuple[int, NDArray[np.int8]], ...]:
+        """(first coordinate, int8[b] of signs) of each block, in order; a coin of 1 is a minus."""
         size, overlaps = self._size, self.dimension % self._size != 0
         starts = [*range(0, self.dimension - size + 1, size), *([self.dimension - size] if overlaps else [])]
         key = hashlib.sha256(_LABEL + self.dimension.to_bytes(8, "little") + self.seed).digest()
         stream = Cipher(ChaCha20(key, _COUNTER_AND_NONCE), mode=None).encryptor()
         each = -(-size // 8)
-        return tuple((start, np.frombuffer(stream.update(bytes(each)), dtype=np.uint8)) for start in starts)
+        return tuple((start, _signs(stream.update(bytes(each)), size)) for start in starts)
 
 
-def _flipped(block: NDArray[np.float64], flips: NDArray[np.uint8]) -> NDArray[np.float64]:
-    bits = np.unpackbits(flips, count=block.size, bitorder="little")
-    flipped: NDArray[np.float64] = block * (1.0 - 2.0 * bits)
-    return flipped
+def _signs(coins: bytes, size: int) -> NDArray[np.int8]:
+    bits = np.unpackbits(np.frombuffer(coins, dtype=np.uint8), count=size, bitorder="little")
+    signs: NDArray[np.int8] = 1 - 2 * bits.astype(np.int8)
+    return signs
 
 
-def _hadamard(block: NDArray[np.float64]) -> NDArray[np.float64]:
-    """H·block, unscaled; float64[b] with b a power of two.
+def _hadamard(block: NDArray[np.float64], scratch: NDArray[np.float64]) -> None:
+    """block ← H·block, unscaled; float64[b] with b a power of two, and float64[2, b] to work in.
 
     As a square, H of b is H of the rows times H of the columns; turned in between, so that every stage adds long runs.
     """
-    stages = block.size.bit_length() - 1
-    rows = 1 << (stages + 1) // 2
-    square = _butterflies(block.reshape(rows, -1))
-    turned = _butterflies(np.ascontiguousarray(square.T))
-    return turned.T.reshape(-1)
+    rows = 1 << block.size.bit_length() // 2
+    columns = block.size // rows
+    here, there = _butterflies(block.reshape(rows, columns), scratch[0], scratch[1])
+    turned = there.reshape(columns, rows)
+    turned[:] = here.reshape(rows, columns).T
+    done, _ = _butterflies(turned, here, there)
+    block[:] = done.reshape(columns, rows).T.reshape(-1)
 
 
-def _butterflies(square: NDArray[np.float64]) -> NDArray[np.float64]:
-    """H over the rows of float64[r, c]."""
+def _butterflies(
+    square: NDArray[np.float64], here: NDArray[np.float64], there: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """H over the rows of float64[r, c], from one of two float64[r·c] into the other: (with the result, the other)."""
     rows, columns = square.shape
+    here[:] = square.reshape(-1)
     half = rows // 2
     while half:
-        pairs = square.reshape(-1, 2, half, columns)
-        mixed = np.empty_like(pairs)
+        pairs, mixed = here.reshape(-1, 2, half, columns), there.reshape(-1, 2, half, columns)
         np.add(pairs[:, 0], pairs[:, 1], out=mixed[:, 0])
         np.subtract(pairs[:, 0], pairs[:, 1], out=mixed[:, 1])
-        square = mixed.reshape(rows, columns)
+        here, there = there, here
         half //= 2
-    return square
+    return here, there

@@ -169,10 +169,18 @@ def test_what_a_causal_model_learns_passes_the_gate_of_every_site_and_is_applied
     secret = RunSecret.generate()
     for step in range(1, STEPS + 1):
         exact, sealed = np.zeros(task.dimension, dtype=np.int64), {}
+        rotation = plan.rotation(context("ame", step, secret).transcript)
+        assert rotation is not None  # few people and a long vector: the rule takes narrow fields
         for site, desk in desks.items():
             desk.folder.ledger.start(RUN, step)
             update = train_step(
-                desk.data, desk.data.rows_of, state.vector, plan=plan, step=step, stream=SecretStream()
+                desk.data,
+                desk.data.rows_of,
+                state.vector,
+                plan=plan,
+                step=step,
+                stream=SecretStream(),
+                rotation=rotation,
             )
             # everybody is sampled and moves the sum, nobody by more than the bound
             assert update.clipped.subjects == study_folder.SUBJECTS_PER_SITE and update.clipped.total.any()
@@ -185,7 +193,8 @@ def test_what_a_causal_model_learns_passes_the_gate_of_every_site_and_is_applied
         # the sum of all updates with the noise of five shares on it: 448 squares, so 0.5 is seven deviations away
         noise = (found - exact).astype(np.float64)
         assert 0.5 < float(np.mean(noise * noise)) / (len(SITES) * plan.share_variance(len(SITES))) < 1.5
-        after = momentum.step(state, found.astype(np.float64) * (float(plan.clipping_norm) / plan.grid))
+        own = rotation.back(found.astype(np.float64))
+        after = momentum.step(state, own * (float(plan.clipping_norm) / plan.grid))
         assert (after.vector != state.vector).all()
         state = after
     rows = desks["ame"].data.rows

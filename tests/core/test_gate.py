@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -24,6 +24,7 @@ from sekisho.core.data.intake import inspect, locate
 from sekisho.core.engines.channel import carry
 from sekisho.core.engines.embedded import EmbeddedChannel
 from sekisho.core.errors import CoreError, ProtocolError, Refused
+from sekisho.core.gate import gate
 from sekisho.core.gate.gate import TELLABLE, TELLABLE_WITHOUT_DECISION, Gate, StepContext
 from sekisho.core.gate.sealed import Sealed
 from sekisho.core.messages import (
@@ -59,7 +60,7 @@ from sekisho.privacy.accounting.plan import Plan
 from sekisho.privacy.encryption import bfv, frame
 from sekisho.privacy.encryption.packing import unpack
 from sekisho.privacy.encryption.presets import PRESETS
-from sekisho.privacy.errors import LedgerError, PrivacyError
+from sekisho.privacy.errors import BadParametersError, LedgerError, PrivacyError
 from sekisho.privacy.event import NoiseEvent
 from sekisho.privacy.gradients.clipping import ClippedSum
 from sekisho.privacy.keys.masks import step_mask
@@ -342,6 +343,30 @@ def test_a_step_that_was_settled(desk: Desk) -> None:
     desk.ledger.settle(desk.run, 1)
     with desk.refuses("ALREADY_SEALED"):
         desk.disclose()
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["sealed", "refused"])
+def test_masks_and_key_are_gone_whether_or_not_the_step_was_sealed(
+    fails: bool, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as a process can clear its own buffers: the masks' words and the key's seed."""
+    masks: list[np.ndarray] = []
+    secrets: list[StepSecret] = []
+    encrypt = gate.encrypt
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        masks.append(named["masks"])
+        secrets.append(named["secret"])
+        assert masks[0].any() and any(secrets[0].use().seed)
+        if fails:
+            raise BadParametersError("WORKER_LOST", "a worker ended before its work did")
+        return encrypt(*arguments, **named)
+
+    monkeypatch.setattr(gate, "encrypt", noted)
+    with pytest.raises(BadParametersError) if fails else nullcontext():
+        desk.disclose()
+    assert not any(mask.any() for mask in masks) and len(masks) == 1
+    assert all(secret._key is None for secret in secrets)
 
 
 def test_a_step_sealed_twice(desk: Desk) -> None:

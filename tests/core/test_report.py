@@ -213,27 +213,27 @@ def test_the_report_says_how_updates_were_packed_noised_and_sent_and_what_was_co
     part = told(facts()).split('<main class="ja"')[0]
     part = part[part.index("How an update is packed") : part.index("Who took part")]
     rows = {
-        re.sub(r"<[^>]*>", "", label): cells
+        label: [re.sub(r"<[^>]*>", "", cell.replace("<br>", " ")) for cell in cells]
         for label, *cells in re.findall(
-            r'<th scope="row">(.*?)</th><td class="number">(.*?)</td><td class="number">(.*?)</td>', part
+            r'<th scope="row">(.*?)</th><td class="number loose">(.*?)</td><td class="number loose">(.*?)</td>', part
         )
     }
-    assert rows["Packing"] == ["2x24: 2 fields of 24 bits", "3x16-rotated: 3 fields of 16 bits, rotated"]
-    assert rows["Noise, compared with none lost to rounding (f)"] == ["× 1.001", "× 1.009"]  # rounded up
-    assert rows["Chance that some field overflows, in one step"] == ["≤ 4e-10", "≤ 2e-6"]
-    assert rows["Chance that some field overflows, in the whole run"] == ["≤ 3e-8", "≤ 5e-5"]
+    assert rows["Packing: fields in one coefficient"] == ["2x24 2 × 24 bits", "3x16-rotated 3 × 16 bits, rotated"]
+    assert rows["More noise because of whole numbers (factor f)"] == ["× 1.001", "× 1.009"]  # rounded up
+    assert rows["Chance that a field overflows in a step"] == ["≤ 4e-10", "≤ 2e-6"]
+    assert rows["Chance that a field overflows in the run"] == ["≤ 3e-8", "≤ 5e-5"]
     assert rows["Sums decrypt exactly, for certain, up to"] == ["95 sites", "95 sites"]
-    sent = rows["Sent by one site in a step (measured)"][1]
-    assert sent == "208,004 bytes; 2.79 a parameter; 70 % of float32"
-    for label, count in (("by", "299,482"), ("to", "306,002")):
-        former = rows[f"Sent {label} one site, had it been packed as 2x24 as before (computed)"]
-        assert former[1].startswith(f"{count} bytes; 4."), former
+    sent = rows["Sent by one site in a step, measured"][1]
+    assert sent == "208,004 bytes 2.79 a parameter, 70 % of float32"
+    for label, count in (("", "299,482"), (" to open", "306,002")):
+        former = rows[f"The same{label}, packed as 2x24 as before, computed"]
+        assert former[1].startswith(f"{count} bytes 4."), former
     assert "Overflow costs accuracy, never privacy" in part
 
 
 def test_a_run_that_did_not_finish_counts_no_bytes_and_still_says_how_it_was_packed() -> None:
     html = told(one_method(runs=(failed_run("probe"),)))
-    assert "2x24: 2 fields of 24 bits" in html and "a parameter;" not in html
+    assert "2 × 24 bits" in html and "a parameter, " not in html
 
 
 @pytest.mark.parametrize(("value", "shown"), [

@@ -1,7 +1,7 @@
-"""A whole run under a rotated preset: the same rotation at every site, another each step, and undone where it is applied.
+"""A whole run under a rotated preset: one rotation for every site, another each step, undone where it is applied.
 
-What every site adds up is noted where it is computed, once as the run has it and once more without rotation and packing;
-what is opened where it is opened; and what moves the state where it moves it.
+What every site adds up is noted where it is computed, as the run has it and once more without rotation; what is opened
+where it is opened; and what moves the state where it moves it.
 """
 
 from __future__ import annotations

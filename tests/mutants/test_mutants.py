@@ -19,12 +19,14 @@ from .mutant import Edit, Mutant, sources
 from .noise import NOISE
 from .records import RECORD_MUTANTS
 from .rotation import ROTATION_MUTANTS
+from .sealing import SEALING
 from .training import TRAINING_MUTANTS
 from .workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
 TABLES = (
-    *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES
+    *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
+    *SEALING,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 

@@ -162,6 +162,19 @@ def test_without_memory_files_results_are_the_same_and_nothing_stays(without_mem
     assert list(without_memory_files.iterdir()) == []
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_sum_of_four_sites_over_several_blocks_opens(in_memory, key, request):
+    if not in_memory:
+        request.getfixturevalue("without_memory_files")
+    count = 2 * 4096 + 5
+    total, words, seeds = np.zeros(count, np.uint64), np.zeros(count, np.uint64), []
+    for number in range(4):
+        own = some_words(count, number)
+        c0, its_seeds = bfv.encrypt_words(own, PRESET, key)
+        total, words, seeds = add(total, c0), words + own, [*seeds, its_seeds]
+    assert (bfv.open_words(total, seeds, PRESET, key) == words % np.uint64(T)).all()
+
+
 def test_the_file_is_private_and_overwritten_before_it_goes(without_memory_files):
     ring = bfv._ring(PRESET.degree, PRESET.modulus, PRESET.plain_bits)
     link = without_memory_files / "second-name"

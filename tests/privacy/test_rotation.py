@@ -82,16 +82,15 @@ def test_it_is_the_product_of_the_blocks_that_are_written_down(dimension: int) -
     starts = [*range(0, dimension - 7, 8), *([dimension - 8] if dimension % 8 else [])]
     assert [start for start, _ in step._blocks] == starts
     whole = np.eye(dimension)
-    for start, flips in step._blocks:
+    for start, signs in step._blocks:
         block = np.eye(dimension)
-        signs = 1.0 - 2.0 * np.unpackbits(flips, count=8, bitorder="little")
         block[start : start + 8, start : start + 8] = sylvester(8) * signs / np.sqrt(8)
         whole = block @ whole
     columns = np.stack([step.forward(row) for row in np.eye(dimension)], axis=1)
     assert np.abs(columns - whole).max() < 1e-15
     assert np.abs(whole @ whole.T - np.eye(dimension)).max() < 1e-14
     # an overlapping block has signs of its own
-    assert len({flips.tobytes() for _, flips in step._blocks}) == len(starts)
+    assert len({signs.tobytes() for _, signs in step._blocks}) == len(starts)
 
 
 def test_the_largest_block_is_sylvesters_too() -> None:
@@ -99,10 +98,9 @@ def test_the_largest_block_is_sylvesters_too() -> None:
     step, place = Rotation(LARGEST_BLOCK, SEED), 40_961
     unit = np.zeros(LARGEST_BLOCK)
     unit[place] = 1.0
-    ((_, flips),) = step._blocks
-    sign = 1.0 - 2.0 * np.unpackbits(flips, bitorder="little")[place]
+    ((_, signs),) = step._blocks
     ones = np.array([(row & place).bit_count() for row in range(LARGEST_BLOCK)])
-    assert np.array_equal(step.forward(unit), sign * (1.0 - 2.0 * (ones % 2)) / 256)
+    assert np.array_equal(step.forward(unit), signs[place] * (1.0 - 2.0 * (ones % 2)) / 256)
 
 
 def written_out(vector: NDArray[np.float64], seed: bytes) -> NDArray[np.float64]:
@@ -179,9 +177,9 @@ def test_each_step_has_signs_of_its_own_and_every_site_the_same() -> None:
 
 
 def test_signs_are_even_coins() -> None:
-    flips = np.concatenate([flips for _, flips in Rotation(10**6, SEED)._blocks])
-    bits = np.unpackbits(flips)
-    assert bits.size == 16 * 65_536 and abs(bits.mean() - 0.5) < 5 * 0.5 / np.sqrt(bits.size)
+    signs = np.concatenate([signs for _, signs in Rotation(10**6, SEED)._blocks])
+    assert signs.size == 16 * 65_536 and set(signs.tolist()) == {-1, 1}
+    assert abs(signs.mean()) < 5 / np.sqrt(signs.size)
 
 
 # -- how far it spreads
@@ -266,6 +264,6 @@ def test_ten_million_coordinates_pass_in_bounded_memory() -> None:
     rotated = step.forward(vector)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 8 * dimension * 1.1 + 2**23  # the result, one bit a coordinate, a few blocks
+    assert peak < (8 + 1.1) * dimension + 2**23  # the result, one byte a coordinate, two blocks
     assert abs(norm(rotated) / norm(vector) - 1) < 1e-12
     assert np.abs(step.back(rotated) - vector).max() < 1e-12
