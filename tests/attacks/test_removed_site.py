@@ -58,6 +58,7 @@ def test_a_study_with_a_site_that_was_taken_out_of_the_roster_runs_nowhere(earli
     assert refusals(earlier.study) == dict.fromkeys(SITES, "PARTY_UNKNOWN")
 
 
+@pytest.mark.proof
 def test_a_site_that_holds_only_its_exchanged_key_does_not_take_part(earlier: Earlier) -> None:
     exchange_key(earlier.study)
     assert refusals(earlier.study) == {GONE: "KEY_NOT_IN_ROSTER"}
@@ -82,6 +83,7 @@ def test_a_removed_key_signs_no_join(study: Path) -> None:
         assert not any(ongoing.started().values())
 
 
+@pytest.mark.proof
 def test_control_while_it_is_in_the_roster_it_does(study: Path) -> None:
     with attack(study, signed_with_the_old_key) as ongoing:
         assert ongoing.result is not None and ongoing.result.state_macs_agree

@@ -129,7 +129,7 @@ def a_share_of_another_dimension(own: SignedMessage, shares: dict[str, SignedMes
 NOT_DELIVERED = (
     another_sites_share,
     another_sites_ciphertext_as_its_own,
-    a_share_of_another_dimension,
+    pytest.param(a_share_of_another_dimension, marks=pytest.mark.proof),
     pytest.param(its_own_share_of_the_step_before, marks=pytest.mark.proof),
     pytest.param(a_share_packed_under_another_preset, marks=pytest.mark.proof),
     pytest.param(a_share_of_a_rotated_vector, marks=pytest.mark.proof),
@@ -149,12 +149,14 @@ def test_something_else_in_place_of_a_share_is_no_delivery(study: Path, lie: Lie
         lost_without_the_liar(ended)
 
 
+@pytest.mark.proof
 def test_a_share_of_an_earlier_run_of_the_same_study_is_no_delivery(earlier: Earlier) -> None:
     old = earlier.sent_by(LIAR, "frame")[1]  # step 2, well signed, and by whom it says
     with run_with(earlier.study, lambda own, shares: old.to_bytes()) as ended:
         lost_without_the_liar(ended)
 
 
+@pytest.mark.proof
 def test_control_the_liars_own_share_is_one(study: Path) -> None:
     with run_with(study, lambda own, shares: own.to_bytes()) as ended:
         assert ended.result is not None and ended.result.state.cohort == SITES

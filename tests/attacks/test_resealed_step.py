@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sekisho.core.errors import CoreError
 from sekisho.core.messages import SignedMessage
 from sekisho.core.site import step
 from sekisho.core.site.site import Site
+from sekisho.core.training.training import TrainingData
 from sekisho.privacy.accounting.ledger import Ledger
+from sekisho.privacy.accounting.plan import Plan
 from sekisho.privacy.encryption import bfv, frame
 from sekisho.privacy.encryption.packing import unpack
 from sekisho.privacy.encryption.presets import PRESETS
@@ -33,6 +36,8 @@ from .hostile import Answer, Attack, attack, parts_of, resigned
 
 VICTIM = "hana"
 SMALLER = tuple(site for site in SITES if site != "yuki")
+
+Integers = NDArray[np.int64]
 
 
 @pytest.fixture
@@ -103,54 +108,58 @@ def forget(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Ledger, "disclose", lambda ledger, run, number, sealed: None)
 
 
-def test_a_ledger_put_back_under_a_living_site_lets_no_second_share_out(
-    study: Path,
-) -> None:
-    noted: list[Answer] = []
+@dataclass
+class Tried:
+    """What was tried on one living site, in one run: its answers, and the difference of two frames of one step."""
 
-    def change(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
-        if site == VICTIM and message.body.kind == "step" and message.body.step == 3:
+    answers: dict[str, Answer] = field(default_factory=dict)
+    differences: list[tuple[Integers, Integers]] = field(default_factory=list)
+
+    def change(self, site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
+        if site != VICTIM or message.body.kind not in {"step", "readies"}:
+            return None
+        if (message.body.kind, message.body.step) == ("readies", 2):  # begun with all, nothing sealed
+            begun = ongoing.sent_to(VICTIM, "step")[-1]
+            self.answers["step again, before it is sealed"] = ongoing.aside(VICTIM, smaller(begun))
+            self.answers["readies, before it is sealed"] = ongoing.aside(VICTIM, smaller(message))
+        if (message.body.kind, message.body.step) == ("step", 3):  # sealed with all
+            begun, readies = (ongoing.sent_to(VICTIM, kind)[-1] for kind in ("step", "readies"))
+            self.answers["step again, after it was sealed"] = ongoing.aside(VICTIM, smaller(begun))
+            self.answers["readies, after it was sealed"] = ongoing.aside(VICTIM, smaller(readies))
+            absent = {name: None for name in parts_of(message) if name.endswith(":yuki")}
+            fewer = resigned(message, body={"signers": SMALLER}, parts=absent)
+            self.answers["its sum, of fewer"] = ongoing.aside(VICTIM, fewer)
             with pytest.MonkeyPatch.context() as patch:
                 forget(patch)
-                noted.append(ongoing.aside(VICTIM, ongoing.sent_to(VICTIM, "readies")[-1].to_bytes()))
+                self.answers["readies, after the ledger was put back"] = ongoing.aside(VICTIM, readies.to_bytes())
+                self.differences.append(sealed_again(readies, ongoing, patch))
         return None
 
-    with attack(study, change) as ongoing:
-        assert noted[0].code == "TRANSCRIPT_SEALED" and noted[0].kind is None
-        assert ongoing.frames() == 3 * len(SITES)
+
+def smaller(message: SignedMessage) -> bytes:
+    """The same step for a smaller cohort."""
+    absent = {"ready:yuki": None} if message.body.kind == "readies" else {}
+    return resigned(message, body={"cohort": SMALLER}, parts=absent)
 
 
-def test_control_two_frames_of_one_step_show_a_key_holder_their_difference(study: Path) -> None:
-    """With ledger and gate both forgetting, masks cancel; encryption alone still keeps the coordinator out."""
-    differences: list[tuple[np.ndarray, np.ndarray]] = []
+def sealed_again(readies: SignedMessage, ongoing: Attack, patch: pytest.MonkeyPatch) -> tuple[Integers, Integers]:
+    """The last step once more, with the gate forgetting as the ledger does: the difference of both frames."""
+    there = ongoing.federation.sites[VICTIM]
+    assert there.state is not None and there.tools is not None
+    patch.setattr(there.tools.gate, "_transcripts", set())
 
-    def change(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
-        if site == VICTIM and message.body.kind == "step" and message.body.step == 3:
-            there = ongoing.federation.sites[VICTIM]
-            assert there.state is not None and there.tools is not None
-            first = ongoing.sent_by(VICTIM, "frame")[-1]
-            with pytest.MonkeyPatch.context() as patch:
-                forget(patch)
-                gate: Any = there.tools.gate
-                patch.setattr(gate, "_transcripts", set())
-                readies = ongoing.sent_to(VICTIM, "readies")[-1]
-                second = step.take(readies, replace(there.state), there.tools, lambda: there.data).message  # type: ignore[arg-type, return-value]  # trained in step 2, so it is there
-            differences.append(
-                subtracted(first, second, there.state.secret(), there.state.step_transcript, there.tools.plan)
-            )
-        return None
+    def load() -> TrainingData:
+        assert there.data is not None  # trained in this step, so it is there
+        return there.data
 
-    with attack(study, change) as ongoing:
-        assert ongoing.fired == []
-    (without_key, with_key) = differences[0]
-    # both frames hold one sum of gradients and a share of noise each: what is left is noise, far below a whole field
-    assert np.abs(with_key).max() < 1 << 19
-    assert np.abs(without_key).max() > 1 << 20
+    first = ongoing.sent_by(VICTIM, "frame")[-1]
+    second = step.take(readies, replace(there.state), there.tools, load).message
+    return subtracted(first, second, there.state.secret(), there.state.step_transcript, there.tools.plan)
 
 
 def subtracted(
-    first: SignedMessage, second: SignedMessage, secret: RunSecret, transcript: bytes, plan: Any
-) -> tuple[np.ndarray, np.ndarray]:
+    first: SignedMessage, second: SignedMessage, secret: RunSecret, transcript: bytes, plan: Plan
+) -> tuple[Integers, Integers]:
     """The difference of two frames as the coordinator sees it, and as a site that holds the step's key does."""
     preset = PRESETS[plan.preset]
     one, other = (
@@ -166,41 +175,44 @@ def subtracted(
     return unpack(seen, preset, plan.dimension), unpack(bare, preset, plan.dimension)
 
 
-def test_the_same_step_under_two_cohorts(study: Path) -> None:
-    noted: dict[str, Answer] = {}
+@pytest.fixture(scope="module")
+def tried(signed_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Tried:
+    study = Path(shutil.copytree(signed_study, tmp_path_factory.mktemp("tried") / "study"))
     study_folder.change(study / "study.yaml", "on_drop: stop", "on_drop: continue")
     study_folder.sign_study(study)
-
-    def smaller(message: SignedMessage) -> bytes:
-        absent = {"ready:yuki": None} if message.body.kind == "readies" else {}
-        return resigned(message, body={"cohort": SMALLER}, parts=absent)
-
-    def change(site: str, message: SignedMessage, ongoing: Attack) -> bytes | None:
-        if site != VICTIM or message.body.kind not in {"step", "readies"}:
-            return None
-        if (message.body.kind, message.body.step) == ("readies", 2):  # begun with all, nothing sealed
-            begun = ongoing.sent_to(VICTIM, "step")[-1]
-            noted["step again, before it is sealed"] = ongoing.aside(VICTIM, smaller(begun))
-            noted["readies, before it is sealed"] = ongoing.aside(VICTIM, smaller(message))
-        if (message.body.kind, message.body.step) == ("step", 3):  # sealed with all
-            begun, readies = (ongoing.sent_to(VICTIM, kind)[-1] for kind in ("step", "readies"))
-            noted["step again, after it was sealed"] = ongoing.aside(VICTIM, smaller(begun))
-            noted["readies, after it was sealed"] = ongoing.aside(VICTIM, smaller(readies))
-            absent = {name: None for name in parts_of(message) if name.endswith(":yuki")}
-            fewer = resigned(message, body={"signers": SMALLER}, parts=absent)
-            noted["its sum, of fewer"] = ongoing.aside(VICTIM, fewer)
-        return None
-
-    with attack(study, change) as ongoing:
-        assert noted == {
-            "step again, before it is sealed": Answer("STEP_OUT_OF_ORDER", None),
-            "readies, before it is sealed": Answer("READIES_FOREIGN", None),
-            "step again, after it was sealed": Answer("STEP_OUT_OF_ORDER", None),
-            "readies, after it was sealed": Answer("READIES_FOREIGN", None),
-            "its sum, of fewer": Answer("COHORT_DIFFERS", None),
-        }
+    found = Tried()
+    with attack(study, found.change) as ongoing:
         assert ongoing.result is not None and ongoing.result.state_macs_agree
         assert books(ongoing.federation) == {site: Spent(3, 3, "closed", 3) for site in SITES}
+        assert ongoing.frames() == 3 * len(SITES)
+    return found
+
+
+def test_a_ledger_put_back_under_a_living_site_lets_no_second_share_out(tried: Tried) -> None:
+    answer = tried.answers["readies, after the ledger was put back"]
+    assert (answer.code, answer.kind) == ("TRANSCRIPT_SEALED", None)
+
+
+def test_control_two_frames_of_one_step_show_a_key_holder_their_difference(tried: Tried) -> None:
+    """With ledger and gate both forgetting, masks cancel; encryption alone still keeps the coordinator out."""
+    ((without_key, with_key),) = tried.differences
+    # both frames hold one sum of gradients and a share of noise each: what is left is noise, far below a whole field
+    assert np.abs(with_key).max() < 1 << 19
+    assert np.abs(without_key).max() > 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("step again, before it is sealed", "STEP_OUT_OF_ORDER"),
+        ("readies, before it is sealed", "READIES_FOREIGN"),
+        ("step again, after it was sealed", "STEP_OUT_OF_ORDER"),
+        ("readies, after it was sealed", "READIES_FOREIGN"),
+        ("its sum, of fewer", "COHORT_DIFFERS"),
+    ],
+)
+def test_the_same_step_under_two_cohorts(tried: Tried, name: str, code: str) -> None:
+    assert tried.answers[name] == Answer(code, kind=None, moved=())
 
 
 def test_control_a_step_opened_under_two_cohorts_shows_who_is_in_one_of_them(step: Any) -> None:

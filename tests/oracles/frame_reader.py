@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -125,6 +126,50 @@ def unpack(words: Sequence[int], preset: Preset, dimension: int) -> list[int]:
             values[field * len(words) + place] = value
             rest = (rest - value) >> preset.width
     return values[:dimension]
+
+
+def rotated(vector: Sequence[float], transcript: bytes) -> list[float]:
+    values = list(vector)
+    for start, size, signs in _blocks(len(values), transcript):
+        scale = 1.0 / math.sqrt(size)
+        block = [sign * value * scale for sign, value in zip(signs, values[start : start + size], strict=True)]
+        values[start : start + size] = _hadamard(block)
+    return values
+
+
+def unrotated(vector: Sequence[float], transcript: bytes) -> list[float]:
+    values = list(vector)
+    for start, size, signs in reversed(_blocks(len(values), transcript)):
+        scale = 1.0 / math.sqrt(size)
+        block = _hadamard([value * scale for value in values[start : start + size]])
+        values[start : start + size] = [sign * value for sign, value in zip(signs, block, strict=True)]
+    return values
+
+
+def _blocks(dimension: int, transcript: bytes) -> list[tuple[int, int, list[float]]]:
+    size = 1
+    while 2 * size <= min(dimension, 65536):
+        size *= 2
+    starts = list(range(0, dimension - size + 1, size)) + ([dimension - size] if dimension % size else [])
+    key = hashlib.sha256(b"sekisho/rotation/v1\0" + dimension.to_bytes(8, "little") + transcript).digest()
+    each = (size + 7) // 8
+    stream = keystream(key, each * len(starts))
+    found = []
+    for place, start in enumerate(starts):
+        bits = int.from_bytes(stream[each * place : each * (place + 1)], "little")
+        found.append((start, size, [-1.0 if bits >> bit & 1 else 1.0 for bit in range(size)]))
+    return found
+
+
+def _hadamard(block: list[float]) -> list[float]:
+    half = len(block) // 2
+    while half:
+        for first in range(0, len(block), 2 * half):
+            for place in range(first, first + half):
+                x, y = block[place], block[place + half]
+                block[place], block[place + half] = x + y, x - y
+        half //= 2
+    return block
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------

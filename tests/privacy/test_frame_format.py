@@ -25,6 +25,7 @@ from sekisho.privacy.errors import CiphertextError
 from sekisho.privacy.keys.masks import step_mask
 from sekisho.privacy.keys.runkeys import PAIR_LABEL, RunSecret, derive
 from sekisho.privacy.keys.secretkey import GOLDEN_DIGEST, STEP_KEY_LABEL, golden_vector_holds
+from sekisho.privacy.mechanism.rotation import Rotation
 
 from ..oracles import frame_reader as other
 
@@ -147,6 +148,26 @@ def test_packing(vector: dict[str, Any]) -> None:
     assert vector["sum"] == [str(value) for value in other.unpack(total, theirs(preset), dimension)]
     assert vector["sum"] == [str(value) for value in unpack(np.array(total, np.uint64), preset, dimension).tolist()]
     assert vector["sum"] == [str(sum(map(int, column))) for column in zip(*vector["values"], strict=True)]
+
+
+@pytest.mark.parametrize("vector", VECTORS["rotation"], ids=lambda vector: str(vector["dimension"]))
+def test_rotation(vector: dict[str, Any]) -> None:
+    seed, dimension = bytes.fromhex(vector["transcript"]), vector["dimension"]
+    values = [float.fromhex(text) for text in vector["vector"]]
+    here = Rotation(dimension, seed)
+    forward, back = here.forward(np.array(values)), here.back(np.array(values))
+    for name, found, there in (("forward", forward, other.rotated), ("back", back, other.unrotated)):
+        assert vector[name] == [value.hex() for value in found.tolist()] == [v.hex() for v in there(values, seed)]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 300), st.integers(0, 2**32))
+def test_two_programs_rotate_to_the_same_bits(dimension: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vector, transcript = rng.normal(size=dimension), rng.bytes(32)
+    here = Rotation(dimension, transcript)
+    assert here.forward(vector).tolist() == other.rotated(vector.tolist(), transcript)
+    assert here.back(vector).tolist() == other.unrotated(vector.tolist(), transcript)
 
 
 def test_keys_of_a_run_and_a_step() -> None:
