@@ -25,7 +25,12 @@ def packing_of(plan: Plan, *, cohort: int, traffic: Traffic | None) -> Packing:
     facts = packing_facts(plan)
     deviation = math.sqrt(plan.share_variance(cohort)) / plan.grid
     own, former = _lengths(plan.preset, plan.dimension, cohort), _lengths(FORMER, plan.dimension, cohort)
-    up, down = (0, 0) if traffic is None else (traffic.frame_bytes, traffic.sum_bytes)
+    if traffic is None:
+        down = former_up = former_down = 0
+    else:
+        down = traffic.sum_bytes
+        former_up = traffic.frame_bytes - own[0] + former[0]
+        former_down = down - own[1] + former[1]
     return Packing(
         preset=facts.preset,
         fields=facts.fields,
@@ -39,8 +44,8 @@ def packing_of(plan: Plan, *, cohort: int, traffic: Traffic | None) -> Packing:
         exact_sites=facts.maximum_sites,
         down_step_bytes=down,
         former=FORMER,
-        former_up_computed=up and up - own[0] + former[0],
-        former_down_computed=down and down - own[1] + former[1],
+        former_up_computed=former_up,
+        former_down_computed=former_down,
     )
 
 
