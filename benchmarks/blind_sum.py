@@ -85,7 +85,7 @@ class BlindSum(Scheme):
             c0=frame.c0_digest(ciphertext),
             head=HEAD,
         )
-        return self._signed(body, name, {"frame": frame.encode(ciphertext)})
+        return self.signed(body, name, {"frame": frame.encode(ciphertext)})
 
     def total(self) -> Total:
         return Total(Aggregator(self.preset, self.dimension))
@@ -106,10 +106,12 @@ class BlindSum(Scheme):
 
     def down(self, total: Total) -> bytes:
         c0_sum = total.aggregator.result().c0_sum
-        parts = {**total.parts, "sum": frame.encode_sum(c0_sum, self.preset, self.dimension)}
+        return self.outcome({**total.parts, "sum": frame.encode_sum(c0_sum, self.preset, self.dimension)})
+
+    def outcome(self, parts: dict[str, bytes]) -> bytes:
+        """The message that carries a sum back to every site."""
         cohort = tuple(self.ids)
-        body = Step(step=STEP + 1, cohort=cohort, previous="summed", signers=cohort)
-        return self._signed(body, COORDINATOR, parts)
+        return self.signed(Step(step=STEP + 1, cohort=cohort, previous="summed", signers=cohort), COORDINATOR, parts)
 
     def open(self, data: bytes) -> NDArray[np.int64]:
         message = SignedMessage.from_bytes(data)
@@ -126,14 +128,20 @@ class BlindSum(Scheme):
         return mean if self.rotation is None else self.rotation.back(mean)
 
     def _seeds_of(self, message: SignedMessage, name: str) -> SeedList:
-        header = SignedMessage.from_bytes(message.part(f"header:{name}"), detached=True)
-        header.verify(self.keys[name].public)
         seeds = SeedList(name, message.part(f"seeds:{name}"))
-        body = header.body
-        if not isinstance(body, Frame) or body.seeds != frame.seeds_digest(seeds):
+        if self.header_of(message, name).seeds != frame.seeds_digest(seeds):
             raise ValueError("the seeds are not those that were signed")
         return seeds
 
-    def _signed(self, body: Frame | Step, sender: str, parts: dict[str, bytes]) -> bytes:
+    def header_of(self, message: SignedMessage, name: str) -> Frame:
+        """What one site signed of its frame, verified, from the message that carries the sum."""
+        header = SignedMessage.from_bytes(message.part(f"header:{name}"), detached=True)
+        header.verify(self.keys[name].public)
+        if not isinstance(header.body, Frame):
+            raise TypeError("what is listed for a site is not its frame")
+        return header.body
+
+    def signed(self, body: Frame | Step, sender: str, parts: dict[str, bytes]) -> bytes:
+        """One message on the wire."""
         key = self.keys[sender]
         return sign_message(body, study=STUDY, run=RUN, sender=sender, key=key, parts=parts).to_bytes()

@@ -276,9 +276,7 @@ class SignedMessage:
 
     def to_bytes(self) -> bytes:
         """The wire form."""
-        return b"".join(
-            (MAGIC, struct.pack("<I", len(self.header_bytes)), self.header_bytes, self.signature, self.payload)
-        )
+        return b"".join((self.detached(), self.payload))
 
     def detached(self) -> bytes:
         """The wire form without payload: what a manifest forwards, header and signature only."""
@@ -347,8 +345,6 @@ def sign_message(
         Part(name=name, length=len(data), digest="sha256:" + hashlib.sha256(data).hexdigest())
         for name, data in pieces.items()
     )
-    header = Header.model_validate(
-        {"study": study, "run": run, "sender": sender, "body": body, "parts": listed}
-    )
+    header = Header.model_validate({"study": study, "run": run, "sender": sender, "body": body, "parts": listed})
     header_bytes = canonical_bytes(header.model_dump(mode="json"))
     return SignedMessage(header_bytes, key.sign(SIGNATURE_CONTEXT + header_bytes), b"".join(pieces.values()), header)

@@ -6,8 +6,8 @@ that it can reach. Each rule is a function from a tree of sources to a list of v
 is also shown to fail: a violation is planted in a copy of the sources (``PLANTED``) that it must name.
 
 What reading cannot see: computed imports (refused by ``only_written_imports``), the two FLARE classes, which
-are loaded by class path, and ``core/cli/cli.py``, which imports a role when it is asked for. Hence the fresh
-interpreters at the end.
+are loaded by class path, the worker process, which ``privacy/encryption/parallel.py`` starts by name, and
+``core/cli/cli.py``, which imports a role when it is asked for. Hence the fresh interpreters at the end.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ standard input, so the key touches no disk and no list of arguments, and draws i
 operating system. It ends when its input does, also when this process is killed.
 
 Memory: beyond input and output, ``PIECE_BLOCKS`` blocks a worker, and the worker's own interpreter (about
-40 MB).
+55 MB, half of it shared).
 """
 
 from __future__ import annotations
