@@ -247,7 +247,7 @@ class SignedMessage:
     MAGIC: ClassVar[bytes] = MAGIC
     header_bytes: bytes
     signature: bytes
-    payload: bytes
+    payload: bytes | memoryview  # of what was received it is a view: a sum of ten million parameters is not copied
     header: Header
 
     @property
@@ -265,15 +265,18 @@ class SignedMessage:
         start = 0
         for part in self.header.parts:
             if part.name == name:
-                return self.payload[start : start + part.length]
+                return bytes(self.payload[start : start + part.length])
             start += part.length
         raise ProtocolError("PART_MISSING", f"the {self.header.body.kind} message has no part '{name}'")
 
+    @property
+    def length(self) -> int:
+        """Bytes of the wire form."""
+        return len(MAGIC) + 4 + len(self.header_bytes) + SIGNATURE_BYTES + len(self.payload)
+
     def to_bytes(self) -> bytes:
         """The wire form."""
-        return b"".join(
-            (MAGIC, struct.pack("<I", len(self.header_bytes)), self.header_bytes, self.signature, self.payload)
-        )
+        return b"".join((self.detached(), self.payload))
 
     def detached(self) -> bytes:
         """The wire form without payload: what a manifest forwards, header and signature only."""
@@ -290,7 +293,7 @@ class SignedMessage:
             raise ProtocolError("MESSAGE_MALFORMED", "the message is shorter than its header says")
         header_bytes = data[8 : 8 + length]
         signature = data[8 + length : 8 + length + SIGNATURE_BYTES]
-        payload = data[8 + length + SIGNATURE_BYTES :]
+        payload = memoryview(data)[8 + length + SIGNATURE_BYTES :]
         # 2. closed schema
         try:
             header = Header.model_validate_json(header_bytes, strict=True)
@@ -319,7 +322,7 @@ class SignedMessage:
             ) from None
 
 
-def _check_parts(header: Header, payload: bytes) -> None:
+def _check_parts(header: Header, payload: memoryview) -> None:
     start = 0
     names = {part.name for part in header.parts}
     if len(names) != len(header.parts):
@@ -342,8 +345,6 @@ def sign_message(
         Part(name=name, length=len(data), digest="sha256:" + hashlib.sha256(data).hexdigest())
         for name, data in pieces.items()
     )
-    header = Header.model_validate(
-        {"study": study, "run": run, "sender": sender, "body": body, "parts": listed}
-    )
+    header = Header.model_validate({"study": study, "run": run, "sender": sender, "body": body, "parts": listed})
     header_bytes = canonical_bytes(header.model_dump(mode="json"))
     return SignedMessage(header_bytes, key.sign(SIGNATURE_CONTEXT + header_bytes), b"".join(pieces.values()), header)

@@ -39,8 +39,10 @@ TORCH = (
     "safetensors.torch",
 )
 COORDINATOR_SIDE = (
+    "core.coordinator.collecting",
     "core.coordinator.coordinator",
     "core.coordinator.state",
+    "core.coordinator.summing",
     "core.engines.channel",
     "core.engines.embedded",
     "core.flare.controller",
@@ -84,7 +86,7 @@ DOORWAYS = {
         "privacy.encryption.worker",
     },
     "privacy.encryption.parallel": {"privacy.keys.encrypt", "privacy.keys.decrypt"},
-    "privacy.encryption.aggregation": {"core.coordinator.coordinator", "core.pilot.made_up_step"},
+    "privacy.encryption.aggregation": {"core.coordinator.summing", "core.pilot.made_up_step"},
 }
 HOME_OF = {
     "tenseal": {"privacy.encryption.bfv"},

@@ -27,6 +27,7 @@ from ..errors import ProtocolError
 from ..messages import Finish, Frame, LedgerHeadSeen, SignedMessage, Step
 from .state import RunState
 
+PIECE = 1 << 16  # coordinates looked at a time: the sum is not doubled in memory to be measured
 NOISE_DEVIATIONS = 7  # the bound's slack for the noise; a wrong key gives rms near 2^(w-1)/sqrt(3), far above
 
 
@@ -89,8 +90,10 @@ def open_previous(
         raise ProtocolError("OPENED_ALREADY", f"a sum of step {step} was opened before; there is one sum a step")
     state.opened_step = step
     secret = StepSecret.derive(state.secret(), state.step_transcript)
-    opened = open_sum(c0_sum, manifest, preset, plan.dimension, secret=secret)
-    secret.wipe()
+    try:
+        opened = open_sum(c0_sum, manifest, preset, plan.dimension, secret=secret)
+    finally:
+        secret.wipe()
     # 7. a public bound: a wrong key or an overflow would otherwise be applied as an update
     if _rms(opened) > rms_bound(plan, len(body.signers)):
         raise ProtocolError("SUM_OUT_OF_BOUNDS", f"the sum of step {step} is larger than the plan allows")
@@ -117,7 +120,8 @@ def rms_bound(plan: Plan, cohort: int) -> float:
 
 
 def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(values.astype(np.float64)))))
+    pieces = (values[start : start + PIECE].astype(np.float64) for start in range(0, values.size, PIECE))
+    return math.sqrt(sum(float(np.add.reduce(piece * piece)) for piece in pieces) / values.size)
 
 
 def _signed_frames(

@@ -1,23 +1,23 @@
 """A site's durable state of one run: where it stands, what it opened, and the transcript it has seen.
 
-One file per run, ``state/runs/<run>.json``, replaced atomically before the step goes on. It holds no key: run keys live
-in memory and end with the process, so a site that restarts cannot re-seal a step (the ledger re-sends sealed bytes).
-The adapter state in it is the one every site of the cohort holds; it never leaves except as a MAC under the run secret.
+Two files per run: ``state/runs/<run>.json``, replaced atomically before the step goes on, and the arrays that it names,
+``<run>.<updates>.arrays``: vector, velocity and reference one after the other, float64, little endian. They hold no
+key: run keys live in memory and end with the process, so a site that restarts can neither re-seal a step (the ledger
+re-sends sealed bytes) nor open one. The adapter state is the one every site of the cohort holds; it never leaves except
+as a MAC under the run secret.
 
 ``Transcript`` is the chain that binds masks and step keys: sites with different views do not cancel and do not open.
 """
 
 from __future__ import annotations
 
-import base64
+import glob
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-
-import numpy as np
 
 from ...governance.canonical import canonical_bytes
 from ...governance.provenance.provenance import SitePart, StepPart
@@ -127,6 +127,10 @@ class RunState:
     def save(self, folder: Path) -> None:
         """Write the durable part atomically. Raises ``BadInputError`` (disk full): the step must not go on."""
         make_private_folder(folder)
+        # the arrays first: what the document names is there whenever it is read
+        arrays = folder / f"{self.run}.{self.optimizer.updates}.arrays"
+        if not arrays.exists():  # an abandoned step moves nothing
+            replace_file(arrays, self.optimizer.array_bytes())
         document = {
             "run": self.run,
             "running": self.transcript.running.hex(),
@@ -134,13 +138,12 @@ class RunState:
             "completed": self.completed,
             "abandoned": self.abandoned,
             "history": [part.model_dump() for part in self.history],
-            "vector": _array_text(self.optimizer.vector),
-            "velocity": _array_text(self.optimizer.velocity),
-            "reference": _array_text(self.optimizer.reference),
             "updates": self.optimizer.updates,
+            "dimension": self.optimizer.vector.size,
+            "arrays": arrays.name,
+            "digest": self.optimizer.digest(),
         }
         replace_file(folder / f"{self.run}.json", json.dumps(document).encode("utf-8"))
-
-
-def _array_text(array: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(array, dtype="<f8").tobytes()).decode("ascii")
+        for older in folder.glob(f"{glob.escape(self.run)}.*.arrays"):
+            if older != arrays:
+                older.unlink(missing_ok=True)

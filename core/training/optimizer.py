@@ -62,9 +62,16 @@ class OptimizerState:
         """ "sha256:<hex>" of all of it, bit for bit. It leaves a site only as a MAC under the run secret."""
         counts = (len(self.vector), self.updates)
         state = hashlib.sha256(DIGEST_LABEL + b"".join(count.to_bytes(8, "little") for count in counts))
-        for array in (self.vector, self.velocity, self.reference):
-            state.update(array.astype("<f8").tobytes())
+        for piece in self.array_bytes():
+            state.update(piece)
         return "sha256:" + state.hexdigest()
+
+    def array_bytes(self) -> tuple[memoryview, memoryview, memoryview]:
+        """Vector, velocity and reference, each as the bytes of little-endian float64; views, not copies."""
+        vector, velocity, reference = (
+            np.ascontiguousarray(array, "<f8").data.cast("B") for array in (self.vector, self.velocity, self.reference)
+        )
+        return vector, velocity, reference
 
 
 @dataclass(frozen=True)
