@@ -274,6 +274,10 @@ class SignedMessage:
         """Bytes of the wire form."""
         return len(MAGIC) + 4 + len(self.header_bytes) + SIGNATURE_BYTES + len(self.payload)
 
+    def is_from(self, sender: str, *, study: str, run: str) -> bool:
+        """Whether its header names this sender, study and run; whose signature it is, ``verify`` says."""
+        return (self.header.sender, self.header.study, self.header.run) == (sender, study, run)
+
     def to_bytes(self) -> bytes:
         """The wire form."""
         return b"".join((self.detached(), self.payload))
