@@ -18,7 +18,7 @@ import hashlib
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -244,7 +244,6 @@ class Header(BaseModel):
 class SignedMessage:
     """A message as it travels; ``parts`` maps each part's name to its bytes. Not verified until ``verify``."""
 
-    MAGIC: ClassVar[bytes] = MAGIC
     header_bytes: bytes
     signature: bytes
     payload: bytes | memoryview  # of what was received it is a view: a sum of ten million parameters is not copied
@@ -273,6 +272,10 @@ class SignedMessage:
     def length(self) -> int:
         """Bytes of the wire form."""
         return len(MAGIC) + 4 + len(self.header_bytes) + SIGNATURE_BYTES + len(self.payload)
+
+    def is_from(self, sender: str, *, study: str, run: str) -> bool:
+        """Whether its header names this sender, study and run; whose signature it is, ``verify`` says."""
+        return (self.header.sender, self.header.study, self.header.run) == (sender, study, run)
 
     def to_bytes(self) -> bytes:
         """The wire form."""
@@ -305,10 +308,9 @@ class SignedMessage:
         if canonical_bytes(header.model_dump(mode="json")) != header_bytes:
             raise ProtocolError("MESSAGE_NOT_CANONICAL", "the message's header is not in canonical form")
         # 4. the payload is what the header says
-        if detached:
-            if payload:
-                raise ProtocolError("MESSAGE_MALFORMED", "a detached header carries a payload")
-        else:
+        if detached and payload:
+            raise ProtocolError("MESSAGE_MALFORMED", "a detached header carries a payload")
+        if not detached:
             _check_parts(header, payload)
         return cls(header_bytes, signature, payload, header)
 
@@ -317,15 +319,13 @@ class SignedMessage:
         try:
             key.verify(self.signature, SIGNATURE_CONTEXT + self.header_bytes)
         except GovernanceError:
-            raise ProtocolError(
-                "MESSAGE_FORGED", f"the {self.header.body.kind} message is not signed by '{self.header.sender}'"
-            ) from None
+            told = f"the {self.header.body.kind} message is not signed by '{self.header.sender}'"
+            raise ProtocolError("MESSAGE_FORGED", told) from None
 
 
 def _check_parts(header: Header, payload: memoryview) -> None:
     start = 0
-    names = {part.name for part in header.parts}
-    if len(names) != len(header.parts):
+    if len({part.name for part in header.parts}) != len(header.parts):
         raise ProtocolError("PART_TWICE", "the message names one part twice")
     for part in header.parts:
         piece = payload[start : start + part.length]

@@ -166,7 +166,7 @@ class Collector:
             message.verify(self._roster.party(site).key)
         except CODED:
             return None
-        if message.header.sender != site or message.header.run != run:
+        if not message.is_from(site, study=self._study, run=run):
             return None
         if isinstance(message.body, Decline):
             raise Refused(

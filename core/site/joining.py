@@ -181,7 +181,7 @@ def meet(
         received = SignedMessage.from_bytes(message.part(f"join:{site}"))
         received.verify(folder.roster.party(site).key)
         body = received.body
-        if not isinstance(body, Join) or received.header.sender != site or received.header.run != state.run:
+        if not isinstance(body, Join) or not received.is_from(site, study=folder.study.id, run=state.run):
             raise ProtocolError("JOIN_FOREIGN", f"what is listed for '{site}' is not its join of this run")
         if body.offer != offer.digest or body.plan != considered.plan.digest():
             raise ProtocolError("JOIN_FOREIGN", f"'{site}' joined another offer or plan")
@@ -308,7 +308,7 @@ def _from_peer(
     received = SignedMessage.from_bytes(message.part(part))
     received.verify(folder.roster.party(peer).key)
     body = received.body
-    if not isinstance(body, model) or received.header.sender != peer or received.header.run != state.run:
+    if not isinstance(body, model) or not received.is_from(peer, study=folder.study.id, run=state.run):
         raise ProtocolError("PEER_FOREIGN", f"what is listed for '{peer}' is not its message of this run")
     return body
 

@@ -132,7 +132,7 @@ def _signed_frames(
         header = SignedMessage.from_bytes(message.part(f"header:{signer}"), detached=True)
         header.verify(roster.party(signer).key)
         body = header.body
-        if header.header.sender != signer or header.header.run != state.run or not isinstance(body, Frame):
+        if not isinstance(body, Frame) or not header.is_from(signer, study=message.header.study, run=state.run):
             raise ProtocolError("MANIFEST_FOREIGN", f"the header listed for '{signer}' is not its frame of this run")
         if body.step != state.step or body.transcript != state.step_transcript.hex():
             raise ProtocolError("MANIFEST_REPLAYED", f"the frame of '{signer}' belongs to another step or view")

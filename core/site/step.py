@@ -220,7 +220,7 @@ def _check_ready(message: SignedMessage, site: str, state: RunState, folder: Sit
     received = SignedMessage.from_bytes(message.part(f"ready:{site}"))
     received.verify(folder.roster.party(site).key)
     body = received.body
-    if received.header.sender != site or received.header.run != state.run or not isinstance(body, Ready):
+    if not isinstance(body, Ready) or not received.is_from(site, study=folder.study.id, run=state.run):
         raise ProtocolError("READY_FOREIGN", f"what is listed for '{site}' is not its ready of this run")
     if body.step != state.step or body.transcript != state.step_transcript.hex():
         raise ProtocolError("TRANSCRIPTS_DIFFER", f"'{site}' stands at another transcript; nothing was charged")

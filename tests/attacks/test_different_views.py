@@ -155,6 +155,11 @@ def another_message_of_that_site(ongoing: Attack, message: SignedMessage) -> byt
     return ongoing.sent_by("yuki", "keyed")[0].to_bytes()
 
 
+def a_ready_for_another_study(ongoing: Attack, message: SignedMessage) -> bytes | None:
+    own = SignedMessage.from_bytes(message.part("ready:yuki"))
+    return resigned(own, study="other", key=demo_key("yuki"))
+
+
 def no_ready_at_all(ongoing: Attack, message: SignedMessage) -> bytes | None:
     return None
 
@@ -171,6 +176,7 @@ SUBSTITUTES: dict[Substitute, str] = {
     another_sites_ready: "MESSAGE_FORGED",
     another_message_of_that_site: "READY_FOREIGN",
     a_ready_for_another_run: "READY_FOREIGN",
+    a_ready_for_another_study: "READY_FOREIGN",
     no_ready_at_all: "PART_MISSING",
 }
 

@@ -63,13 +63,13 @@ def own_keys(signer: str, sender: str) -> Forge:
     return forge
 
 
-def friends_join(*, run: str = "", sender: str = FRIEND, **changes: object) -> Forge:
+def friends_join(*, run: str = "", study: str = "", sender: str = FRIEND, **changes: object) -> Forge:
     """The friend's own join with other fields, signed with the friend's key."""
 
     def forge(ongoing: Attack, message: SignedMessage, earlier: Earlier) -> bytes:
         own = SignedMessage.from_bytes(message.part(f"join:{FRIEND}"))
         body = own.body.model_copy(update=changes)
-        names = {"study": message.header.study, "run": run or message.header.run, "sender": sender}
+        names = {"study": study or message.header.study, "run": run or message.header.run, "sender": sender}
         return sign_message(body, **names, key=demo_key(FRIEND)).to_bytes()
 
     return forge
@@ -82,6 +82,15 @@ def of_a_lowest_site_that_leaves_the_victim_out(field: str) -> Forge:
         own = ongoing.sent_by(LOWEST, {"ciphertexts": "kem", "wrapped": "secret"}[field])[0]
         left = {site: text for site, text in getattr(own.body, field).items() if site != VICTIM}
         return resigned(own, body={field: left}, key=demo_key(LOWEST))
+
+    return forge
+
+
+def of_another_study(kind: str, sender: str) -> Forge:
+    """What the site sent, as it would sign it in another study under the same run id."""
+
+    def forge(ongoing: Attack, message: SignedMessage, earlier: Earlier) -> bytes:
+        return resigned(ongoing.sent_by(sender, kind)[0], study="other", key=demo_key(sender))
 
     return forge
 
@@ -108,6 +117,11 @@ RELAYED: dict[str, tuple[str, str, Forge, str]] = {
     "own join of an earlier run": ("cohort", f"join:{VICTIM}", of_the_earlier_run(VICTIM, "join"), "JOIN_FOREIGN"),
     "another site's join": ("cohort", f"join:{LOWEST}", another_message("join:kaze"), "MESSAGE_FORGED"),
     "friend's join for another run": ("cohort", f"join:{FRIEND}", friends_join(run="other"), "JOIN_FOREIGN"),
+    "friend's join for another study": ("cohort", f"join:{FRIEND}", friends_join(study="other"), "JOIN_FOREIGN"),
+    "friend's encapsulations for another study": (
+        "kems", f"kem:{FRIEND}", of_another_study("kem", FRIEND), "PEER_FOREIGN"),
+    "run secret for another study": (
+        "secrets", f"secret:{LOWEST}", of_another_study("secret", LOWEST), "PEER_FOREIGN"),
     "friend's join in another's name": ("cohort", f"join:{FRIEND}", friends_join(sender="kaze"), "JOIN_FOREIGN"),
     "friend's join to another offer": (
         "cohort", f"join:{FRIEND}", friends_join(offer="sha256:" + "0" * 64), "JOIN_FOREIGN"),

@@ -120,6 +120,11 @@ def a_friends_header_of_another_step(ongoing: Attack, message: SignedMessage) ->
     return friends_header(ongoing, message, step=1)
 
 
+def a_friends_header_of_another_study(ongoing: Attack, message: SignedMessage) -> bytes:
+    signed = resigned(ongoing.sent_by("yuki", "frame")[1], study="other", key=demo_key("yuki"))
+    return resigned(message, parts={"header:yuki": SignedMessage.from_bytes(signed).detached()})
+
+
 def two_seed_lists_swapped(ongoing: Attack, message: SignedMessage) -> bytes:
     swapped = {"seeds:mori": message.part("seeds:yuki"), "seeds:yuki": message.part("seeds:mori")}
     return resigned(message, parts=swapped)
@@ -181,6 +186,7 @@ FORGED: dict[Outcome, str] = {
     a_friends_header_under_another_key: "KEY_CHECK_DIFFERS",
     a_friends_header_of_another_view: "MANIFEST_REPLAYED",
     a_friends_header_of_another_step: "MANIFEST_REPLAYED",
+    a_friends_header_of_another_study: "MANIFEST_FOREIGN",
     two_seed_lists_swapped: "SEEDS_SWAPPED",
     the_victims_own_seeds_swapped: "SEEDS_SWAPPED",
     fresh_seeds: "SEEDS_SWAPPED",

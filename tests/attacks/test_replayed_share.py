@@ -126,10 +126,15 @@ def a_share_of_another_dimension(own: SignedMessage, shares: dict[str, SignedMes
     return repacked(own, "2x24", DIMENSION + 1)
 
 
+def its_own_share_for_another_study(own: SignedMessage, shares: dict[str, SignedMessage]) -> bytes:
+    return resigned(own, study="other", key=demo_key(LIAR))
+
+
 NOT_DELIVERED = (
     another_sites_share,
     another_sites_ciphertext_as_its_own,
     pytest.param(a_share_of_another_dimension, marks=pytest.mark.proof),
+    pytest.param(its_own_share_for_another_study, marks=pytest.mark.proof),
     pytest.param(its_own_share_of_the_step_before, marks=pytest.mark.proof),
     pytest.param(a_share_packed_under_another_preset, marks=pytest.mark.proof),
     pytest.param(a_share_of_a_rotated_vector, marks=pytest.mark.proof),
