@@ -247,7 +247,7 @@ class SignedMessage:
     MAGIC: ClassVar[bytes] = MAGIC
     header_bytes: bytes
     signature: bytes
-    payload: bytes
+    payload: bytes | memoryview  # of what was received it is a view: a sum of ten million parameters is not copied
     header: Header
 
     @property
@@ -265,7 +265,7 @@ class SignedMessage:
         start = 0
         for part in self.header.parts:
             if part.name == name:
-                return self.payload[start : start + part.length]
+                return bytes(self.payload[start : start + part.length])
             start += part.length
         raise ProtocolError("PART_MISSING", f"the {self.header.body.kind} message has no part '{name}'")
 
@@ -290,7 +290,7 @@ class SignedMessage:
             raise ProtocolError("MESSAGE_MALFORMED", "the message is shorter than its header says")
         header_bytes = data[8 : 8 + length]
         signature = data[8 + length : 8 + length + SIGNATURE_BYTES]
-        payload = data[8 + length + SIGNATURE_BYTES :]
+        payload = memoryview(data)[8 + length + SIGNATURE_BYTES :]
         # 2. closed schema
         try:
             header = Header.model_validate_json(header_bytes, strict=True)
@@ -319,7 +319,7 @@ class SignedMessage:
             ) from None
 
 
-def _check_parts(header: Header, payload: bytes) -> None:
+def _check_parts(header: Header, payload: memoryview) -> None:
     start = 0
     names = {part.name for part in header.parts}
     if len(names) != len(header.parts):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..governance.signing.keys import SigningKey
@@ -93,8 +94,12 @@ class StateLock:
 PRIVATE, READABLE = 0o600, 0o644
 
 
-def write_whole(path: Path, data: bytes, mode: int, *, draft_in: Path | None = None) -> None:
-    """Replace a small file atomically and durably, whatever lay at its place or at the draft's. Raises ``OSError``.
+def write_whole(
+    path: Path, data: bytes | Iterable[bytes], mode: int, *, draft_in: Path | None = None
+) -> None:
+    """Replace a file atomically and durably, whatever lay at its place or at the draft's. Raises ``OSError``.
+
+    ``data`` may come in pieces, so that a large file need not be in memory as a whole.
 
     ``draft_in`` is another folder of the same disk, for a place where half a file would be taken for a whole one. The
     draft is always a new file: a link that somebody left there, in a folder that is shared or came from a
@@ -105,7 +110,7 @@ def write_whole(path: Path, data: bytes, mode: int, *, draft_in: Path | None = N
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -114,8 +119,8 @@ def write_whole(path: Path, data: bytes, mode: int, *, draft_in: Path | None = N
         raise
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Replace a small private file atomically and durably. Raises ``BadInputError`` (disk full, read-only)."""
+def replace_file(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Replace a private file atomically and durably. Raises ``BadInputError`` (disk full, read-only)."""
     try:
         write_whole(path, data, PRIVATE)
     except OSError as error:

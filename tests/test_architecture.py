@@ -39,8 +39,10 @@ TORCH = (
     "safetensors.torch",
 )
 COORDINATOR_SIDE = (
+    "core.coordinator.collecting",
     "core.coordinator.coordinator",
     "core.coordinator.state",
+    "core.coordinator.summing",
     "core.engines.channel",
     "core.engines.embedded",
     "core.flare.controller",
@@ -77,7 +79,7 @@ DOORWAYS = {
     "privacy.keys.encrypt": {"core.gate.gate", "core.pilot.doctor"},
     "privacy.keys.decrypt": {"core.site.opening", "core.pilot.doctor"},
     "privacy.keys.secretkey": {"privacy.keys.encrypt", "privacy.keys.decrypt"},
-    "privacy.encryption.aggregation": {"core.coordinator.coordinator", "core.pilot.doctor"},
+    "privacy.encryption.aggregation": {"core.coordinator.summing", "core.pilot.doctor"},
 }
 HOME_OF = {
     "tenseal": {"privacy.encryption.bfv"},

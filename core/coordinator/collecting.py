@@ -1,21 +1,24 @@
 """Ask every site of a cohort one thing, and take only what its key signed as the answer.
 
-A reply that is late, forged, of another run or of another kind counts as none: the site did not deliver. A ``Decline``
-ends the run by name. Not here: what a missing reply means for a step (coordinator.py), and any key but the
+A reply that is late, forged, too long, of another run or of another kind counts as none: the site did not deliver. A
+``Decline`` ends the run by name. Not here: what a missing reply means for a step (coordinator.py), and any key but the
 coordinator's own signing key.
+
+Order of calls: ``gather`` where the answers are small and all needed at once; ``each`` where they are large: it hands
+over one at a time and keeps none, so that memory does not grow with the number of sites.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...governance.errors import GovernanceError
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ...privacy.errors import PrivacyError
-from ..engines.channel import Channel
+from ..engines.channel import Channel, Reply
 from ..errors import CoreError, Refused
 from ..messages import Body, Decline, SignedMessage, sign_message
 
@@ -23,6 +26,8 @@ REPLY_SECONDS = 3600.0  # a local step may take long on a small machine; an engi
 # What reading a hostile reply may raise: all of it means that this site did not deliver.
 CODED = (CoreError, GovernanceError, PrivacyError)
 POLL_SECONDS = 0.01  # only slept where replies are still out
+# A reply without its parts. The longest honest one carries 94 ML-KEM ciphertexts in hex, about 220 KiB.
+LONGEST_REPLY = 512 * 1024
 
 
 @dataclass
@@ -43,6 +48,23 @@ class Gathered:
     missing: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What may come back: a body of type ``body`` with ``parts``, each by name and exact length, and nothing else."""
+
+    body: type[Body]
+    parts: Mapping[str, int] = field(default_factory=dict)
+
+    def fits(self, length: int) -> bool:
+        """Whether a reply of so many bytes can be one; asked before any of it is read."""
+        return length <= LONGEST_REPLY + sum(self.parts.values())
+
+    def matches(self, message: SignedMessage) -> bool:
+        """Whether ``message`` is one."""
+        carried = tuple((part.name, part.length) for part in message.header.parts)
+        return isinstance(message.body, self.body) and carried == tuple(self.parts.items())
+
+
 class Collector:
     """Signs the coordinator's messages, posts them, and collects answers; counts the bytes."""
 
@@ -61,42 +83,78 @@ class Collector:
         expected: type[Body],
         parts: Mapping[str, bytes] | None = None,
     ) -> Gathered:
-        """Post ``body`` to ``sites`` and wait for a body of type ``expected`` from each.
+        """Post ``body`` to ``sites`` and wait for a body of type ``expected`` from each; for answers without parts.
 
         Raises ``Refused`` with the site's own code and clause when a site declines.
+        """
+        answers: dict[str, SignedMessage] = {}
+        missing = self.each(run, sites, body, Expected(expected), answers.__setitem__, parts)
+        return Gathered(answers, missing)
+
+    def each(
+        self,
+        run: str,
+        sites: Sequence[str],
+        body: Body,
+        expected: Expected,
+        use: Callable[[str, SignedMessage], None],
+        parts: Mapping[str, bytes] | None = None,
+    ) -> tuple[str, ...]:
+        """As ``gather``, but every answer goes to ``use`` as it arrives and is let go; returns who gave none.
+
+        All sites are posted the same bytes object. At most one reply is in hand at a time.
         """
         message = self._sign(run, body, parts)
         tickets = {self._channel.post(site, message, REPLY_SECONDS): site for site in sites}
         self.traffic.down += len(message) * len(tickets)
-        answers: dict[str, SignedMessage] = {}
+        del message  # the engine has it until the last site has heard it
+        missing = set(sites)
         deadline = time.monotonic() + REPLY_SECONDS
         while tickets and time.monotonic() < deadline:
-            for reply in self._channel.poll():
-                site = tickets.pop(reply.ticket, None)
-                if site is not None and reply.data is not None:
-                    self.traffic.up += len(reply.data)
-                    answer = self._accept(reply.data, site, run, expected)
-                    if answer is not None:
-                        answers[site] = answer
-            if tickets:
+            # what a turn held is gone when it returns: before the next reply comes
+            if not self._turn(tickets, missing, run, expected, use) and tickets:
                 time.sleep(POLL_SECONDS)
-        return Gathered(answers, tuple(site for site in sites if site not in answers))
+        return tuple(site for site in sites if site in missing)
 
     def tell_all(self, run: str, body: Body) -> None:
         """Post ``body`` to every site that can be reached, and wait for nobody."""
         message = self._sign(run, body, None)
         for site in self._channel.sites():
             self._channel.post(site, message, REPLY_SECONDS)
-        self._channel.poll()
+        while self._channel.poll():  # what is still on its way is heard by nobody; each poll lets go of it
+            continue
+
+    def _turn(
+        self,
+        tickets: dict[int, str],
+        missing: set[str],
+        run: str,
+        expected: Expected,
+        use: Callable[[str, SignedMessage], None],
+    ) -> bool:
+        """One poll; whether anything came."""
+        replies = self._channel.poll()
+        for reply in replies:
+            site = tickets.pop(reply.ticket, None)
+            answer = None if site is None else self._accept(reply, site, run, expected)
+            if site is not None and answer is not None:
+                missing.discard(site)
+                use(site, answer)
+        return bool(replies)
 
     def _sign(self, run: str, body: Body, parts: Mapping[str, bytes] | None) -> bytes:
         sender = self._roster.coordinator.id
         return sign_message(body, study=self._study, run=run, sender=sender, key=self._key, parts=parts).to_bytes()
 
-    def _accept(self, data: bytes, site: str, run: str, expected: type[Body]) -> SignedMessage | None:
+    def _accept(self, reply: Reply, site: str, run: str, expected: Expected) -> SignedMessage | None:
         # a reply that is not exactly what was asked for counts as none: the site did not deliver
+        if reply.data is None:
+            return None
+        self.traffic.up += len(reply.data)
+        if not expected.fits(len(reply.data)):
+            return None
         try:
-            message = SignedMessage.from_bytes(data)
+            message = SignedMessage.from_bytes(reply.data)
             message.verify(self._roster.party(site).key)
         except CODED:
             return None
@@ -110,4 +168,4 @@ class Collector:
                 site=site,
                 clause=message.body.clause,
             )
-        return message if isinstance(message.body, expected) else None
+        return message if expected.matches(message) else None

@@ -23,10 +23,8 @@ from ...governance.log.entries import Entry, Value
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ...privacy.accounting.plan import Plan
-from ...privacy.encryption import frame
-from ...privacy.encryption.aggregation import Aggregator
 from ...privacy.encryption.presets import PRESETS
-from ...privacy.errors import CiphertextError, PrivacyError
+from ...privacy.errors import PrivacyError
 from ..engines.channel import Channel
 from ..errors import CoreError, ProtocolError, Refused
 from ..messages import (
@@ -49,11 +47,15 @@ from ..messages import (
     Stop,
 )
 from ..study import Study
-from .collecting import Collector, Traffic
+from .collecting import Collector, Expected, Traffic
 from .state import CoordinatorState, Outcome
 from .stop_list import StopListKeeper
+from .summing import PART, StepSum
 
 Progress = Callable[[str, int, int], None]
+
+RESENDS = 1  # a lost frame is asked for once more: a second loss is a site that is gone, and waiting has a price
+SLOW_SECONDS = 10.0  # a step that takes longer shows how many sites have been heard; sixty short ones show one line
 
 
 @dataclass(frozen=True)
@@ -175,52 +177,53 @@ class Coordinator:
             previous="none" if last is None else last.status,
             signers=last.cohort if last is not None and last.status == "summed" else (),
         )
-        # 1. every site says where it stands; nothing is charged before all have
+        # 1. every site opens the step before and says where it stands; nothing is charged before all have
         ready = self._collector.gather(state.run, cohort, begin, Ready, parts=parts)
         if ready.missing:
             return self._abandon(state, step, ready.missing), {}
-        # 2. every site sees every ready, and sends its share
-        readies = Readies(step=step, cohort=cohort)
-        gathered = self._collector.gather(
-            state.run, cohort, readies, Frame, parts=_whole("ready", ready.messages)
-        )
-        if gathered.missing:
-            return self._abandon(state, step, gathered.missing), {}
-        # 3. add the ciphertext halves; the seeds are forwarded, signed, for the sites to expand themselves
-        liars = _not_of_this_step(gathered.messages, ready.messages, step)
-        if liars:
-            return self._abandon(state, step, liars), {}
-        return self._sum(state, plan, step, gathered.messages)
-
-    def _sum(
-        self, state: CoordinatorState, plan: Plan, step: int, frames: Mapping[str, SignedMessage]
-    ) -> tuple[Outcome, dict[str, bytes]]:
-        preset = PRESETS[plan.preset]
-        aggregator = Aggregator(preset, plan.dimension)
-        parts: dict[str, bytes] = {}
-        for site in state.cohort:
-            message = frames[site]
-            try:
-                ciphertext = frame.decode(message.part("frame"), preset=preset, dimension=plan.dimension)
-                aggregator.add(site, ciphertext)
-            except (CiphertextError, ProtocolError):
-                return self._abandon(state, step, (site,)), {}
-            halves = frame.seeds_digest(ciphertext), frame.c0_digest(ciphertext)
-            body = message.body
-            if not isinstance(body, Frame) or (body.seeds, body.c0) != halves:
-                return self._abandon(state, step, (site,)), {}
-            self._collector.traffic.frame_bytes = len(message.to_bytes())
-            self._collector.traffic.frame_payload = len(message.payload)
-            parts[f"header:{site}"] = message.detached()
-            parts[f"seeds:{site}"] = ciphertext.seeds
-        total = frame.encode_sum(aggregator.result().c0_sum, preset=preset, dimension=plan.dimension)
-        parts["sum"] = total
-        outcome = Outcome(step, "summed", state.cohort, total=digest_bytes(total))
+        parts.clear()  # heard by everybody: let go before frames come
+        # 2. every site sees every ready, and sends its share, which is added and let go as it arrives; the seeds are
+        # forwarded, signed, for the sites to expand themselves
+        total = StepSum(PRESETS[plan.preset], plan.dimension, step=step, readies=ready.messages)
+        missing = self._collect_frames(state, plan, step, _whole("ready", ready.messages), total)
+        failed = tuple(site for site in cohort if site in {*missing, *total.wrong()})
+        if failed:
+            return self._abandon(state, step, failed), {}
+        forwarded = total.parts()
+        outcome = Outcome(step, "summed", cohort, total=digest_bytes(forwarded["sum"]))
         state.outcomes.append(outcome)
-        self._record(
-            "step.summed", state, refs={"sum": outcome.total}, data={"step": step, "cohort": len(state.cohort)}
-        )
-        return outcome, parts
+        self._record("step.summed", state, refs={"sum": outcome.total}, data={"step": step, "cohort": len(cohort)})
+        return outcome, forwarded
+
+    def _collect_frames(
+        self, state: CoordinatorState, plan: Plan, step: int, readies: Mapping[str, bytes], total: StepSum
+    ) -> tuple[str, ...]:
+        """Every frame into ``total``; returns who did not deliver, after having been asked once more.
+
+        A site that has sealed the step sends the same bytes again and charges nothing. One whose signed frame is wrong
+        is not asked: it would send the same. Where there is one the step is lost, and nobody is asked.
+        """
+        body = Readies(step=step, cohort=state.cohort)
+        length = StepSum.frame_length(PRESETS[plan.preset], plan.dimension)
+        expected = Expected(Frame, {PART: length})
+        arrived, began = 0, time.monotonic()
+
+        def take(site: str, message: SignedMessage) -> None:
+            nonlocal arrived
+            total.add(site, message)
+            self._collector.traffic.frame_bytes = len(message.detached()) + length
+            self._collector.traffic.frame_payload = length
+            arrived += 1
+            # the last one is the end of the step, which is shown as such
+            if arrived < len(state.cohort) and time.monotonic() - began > SLOW_SECONDS:
+                self._progress(f"sites heard in step {step}", arrived, len(state.cohort))
+
+        missing = state.cohort
+        for _ in range(1 + RESENDS):
+            if not missing or total.wrong():
+                break
+            missing = self._collector.each(state.run, missing, body, expected, take, parts=readies)
+        return missing
 
     def _abandon(self, state: CoordinatorState, step: int, missing: Sequence[str]) -> Outcome:
         outcome = Outcome(step, "abandoned", state.cohort, missing=tuple(missing))
@@ -291,21 +294,6 @@ class Coordinator:
             data=data or {},
         )
         self._log.append(entry)
-
-
-def _not_of_this_step(
-    frames: Mapping[str, SignedMessage], readies: Mapping[str, SignedMessage], step: int
-) -> tuple[str, ...]:
-    """Sites whose frame is not of the step and transcript that they were ready for, or under a key of their own."""
-    checks = [frame_.body.key_check for frame_ in frames.values() if isinstance(frame_.body, Frame)]
-    common = max(set(checks), key=checks.count)
-    wrong = []
-    for site, message in frames.items():
-        body, ready = message.body, readies[site].body
-        right = isinstance(body, Frame) and isinstance(ready, Ready) and body.transcript == ready.transcript
-        if not right or not isinstance(body, Frame) or (body.step, body.key_check) != (step, common):
-            wrong.append(site)
-    return tuple(wrong)
 
 
 def _whole(name: str, messages: Mapping[str, SignedMessage]) -> dict[str, bytes]:

@@ -37,7 +37,11 @@ class Channel(Protocol):
         """Send one signed message; returns a ticket. ``ttl`` in seconds: later answers are lost."""
 
     def poll(self) -> tuple[Reply, ...]:
-        """Replies that have arrived since the last poll; each ticket is answered at most once."""
+        """Replies that have arrived since the last poll; each ticket is answered at most once.
+
+        At most one of them carries data, however many have arrived: what a poll returns is all that the coordinator
+        holds of replies. An engine that receives from a network bounds what it takes in before it has all of it.
+        """
 
 
 class SiteEnd(Protocol):

@@ -9,6 +9,7 @@ Only this engine accepts a roster with ``demo: true``.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
 
 from ...governance.errors import GovernanceError
@@ -18,11 +19,11 @@ from .channel import Reply, SiteEnd, carry
 
 
 class EmbeddedChannel:
-    """``Channel`` over objects in this process; a post is answered at the next poll."""
+    """``Channel`` over objects in this process; posts are answered in their order, one at each poll."""
 
     def __init__(self, sites: Mapping[str, SiteEnd]) -> None:
         self._sites = dict(sites)
-        self._waiting: list[tuple[int, str, bytes, float]] = []
+        self._waiting: deque[tuple[int, str, bytes, float]] = deque()
         self._next_ticket = 1
         self.failures: dict[str, CoreError | GovernanceError | PrivacyError] = {}
 
@@ -40,9 +41,8 @@ class EmbeddedChannel:
         return ticket
 
     def poll(self) -> tuple[Reply, ...]:
-        """Let every addressed site answer, one after the other."""
-        waiting, self._waiting = self._waiting, []
-        return tuple(self._answer(*entry) for entry in waiting)
+        """Let the site that was addressed first answer; nothing where all have."""
+        return (self._answer(*self._waiting.popleft()),) if self._waiting else ()
 
     def _answer(self, ticket: int, site: str, message: bytes, deadline: float) -> Reply:
         if time.monotonic() > deadline:

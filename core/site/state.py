@@ -1,7 +1,8 @@
 """A site's durable state of one run: where it stands, what it opened, and the transcript it has seen.
 
-One file per run, ``state/runs/<run>.json``, replaced atomically before the step goes on. It holds no key: run keys live
-in memory and end with the process, so a site that restarts cannot re-seal a step (the ledger re-sends sealed bytes).
+One file per run, ``state/runs/<run>.safetensors`` (saved.py), replaced atomically before the step goes on. It holds no
+key: run keys live in memory and end with the process, so a site that restarts cannot re-seal a step (the ledger
+re-sends sealed bytes).
 The adapter state in it is the one every site of the cohort holds; it never leaves except as a MAC under the run secret.
 
 ``Transcript`` is the chain that binds masks and step keys: sites with different views do not cancel and do not open.
@@ -9,15 +10,11 @@ The adapter state in it is the one every site of the cohort holds; it never leav
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-
-import numpy as np
 
 from ...governance.canonical import canonical_bytes
 from ...governance.provenance.provenance import SitePart, StepPart
@@ -26,6 +23,7 @@ from ..errors import ProtocolError
 from ..messages import Join
 from ..parties import make_private_folder, replace_file
 from ..training.optimizer import OptimizerState
+from .saved import pieces
 
 TRANSCRIPT_LABEL = b"sekisho-transcript-v1\x00"
 AGREEMENT = ("cohort", "kems", "secrets")  # each once and in this order: one run has one H0 and one run secret
@@ -127,20 +125,15 @@ class RunState:
     def save(self, folder: Path) -> None:
         """Write the durable part atomically. Raises ``BadInputError`` (disk full): the step must not go on."""
         make_private_folder(folder)
-        document = {
+        about = {
             "run": self.run,
             "running": self.transcript.running.hex(),
             "next_step": self.transcript.next_step,
             "completed": self.completed,
             "abandoned": self.abandoned,
             "history": [part.model_dump() for part in self.history],
-            "vector": _array_text(self.optimizer.vector),
-            "velocity": _array_text(self.optimizer.velocity),
-            "reference": _array_text(self.optimizer.reference),
             "updates": self.optimizer.updates,
         }
-        replace_file(folder / f"{self.run}.json", json.dumps(document).encode("utf-8"))
-
-
-def _array_text(array: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(array, dtype="<f8").tobytes()).decode("ascii")
+        state = self.optimizer
+        arrays = {"vector": state.vector, "velocity": state.velocity, "reference": state.reference}
+        replace_file(folder / f"{self.run}.safetensors", pieces(arrays, about))
