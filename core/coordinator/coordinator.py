@@ -55,6 +55,7 @@ from .summing import PART, StepSum
 Progress = Callable[[str, int, int], None]
 
 RESENDS = 1  # a lost frame is asked for once more: a second loss is a site that is gone, and waiting has a price
+SLOW_SECONDS = 10.0  # a step that takes longer shows how many sites have been heard; sixty short ones show one line
 
 
 @dataclass(frozen=True)
@@ -205,15 +206,17 @@ class Coordinator:
         body = Readies(step=step, cohort=state.cohort)
         length = StepSum.frame_length(PRESETS[plan.preset], plan.dimension)
         expected = Expected(Frame, {PART: length})
-        arrived = 0
+        arrived, began = 0, time.monotonic()
 
         def take(site: str, message: SignedMessage) -> None:
             nonlocal arrived
             total.add(site, message)
-            self._collector.traffic.frame_bytes = message.length
+            self._collector.traffic.frame_bytes = len(message.detached()) + length
             self._collector.traffic.frame_payload = length
             arrived += 1
-            self._progress(f"step {step}", arrived, len(state.cohort))
+            # the last one is the end of the step, which is shown as such
+            if arrived < len(state.cohort) and time.monotonic() - began > SLOW_SECONDS:
+                self._progress(f"sites heard in step {step}", arrived, len(state.cohort))
 
         missing = state.cohort
         for _ in range(1 + RESENDS):

@@ -24,7 +24,7 @@ from sekisho.governance.signing.keys import demo_key
 from ..attacks.hostile import resigned
 from . import study_folder
 from .books import Spent, books, entries, open_federation, spent, steps_of
-from .channels import Dying
+from .channels import Dying, Recording
 from .study_folder import SITES
 
 STEPS, ALLOWANCE = 3, 1
@@ -343,3 +343,67 @@ def test_killed_in_the_middle_a_second_run_is_whole_and_the_first_stays_spent(st
             assert balance.spent_max == (2 + STEPS) * balance.runs[0].step_cost
     finally:
         second.close()
+
+
+@dataclass
+class LosesFrames(Recording):
+    """Loses, or damages on the way, the first frames that ``DEAD`` sends; the site itself is well."""
+
+    losses: int = 1
+    damage: Callable[[SignedMessage], bytes | None] = lambda answer: None
+    sealed: list[bytes] = field(default_factory=list)
+
+    def poll(self) -> tuple[Reply, ...]:
+        return tuple(self._lose(reply) for reply in super().poll())
+
+    def _lose(self, reply: Reply) -> Reply:
+        answer = None if reply.data is None or reply.site != DEAD else SignedMessage.from_bytes(reply.data)
+        if answer is None or answer.body.kind != "frame":
+            return reply
+        self.sealed.append(answer.to_bytes())
+        if len(self.sealed) > self.losses:
+            return reply
+        return Reply(reply.ticket, reply.site, self.damage(answer))
+
+
+@pytest.mark.parametrize("damage", [lambda answer: None, one_bit_changed], ids=["lost", "damaged"])
+def test_a_frame_lost_once_is_sent_again_unchanged_and_nothing_is_charged_twice(
+    study: Path, damage: Callable[[SignedMessage], bytes | None]
+) -> None:
+    channels: list[LosesFrames] = []
+
+    def wrap(channel: EmbeddedChannel) -> LosesFrames:
+        channels.append(LosesFrames(channel, damage=damage))
+        return channels[0]
+
+    federation = open_federation(study, wrap)
+    try:
+        result = federation.run("probe")
+        assert [(one.step, one.status, one.missing) for one in result.state.outcomes] == [
+            (step, "summed", ()) for step in range(1, STEPS + 1)
+        ]
+        # asked twice for step 1, it sent the very same bytes; it had started and charged the step once
+        first, again, *others = channels[0].sealed
+        assert first == again and len(others) == STEPS - 1 and first not in others
+        assert steps_of(federation, DEAD, "step.started") == list(range(1, STEPS + 1))
+        assert books(federation) == {site: Spent(STEPS, STEPS, "closed", STEPS) for site in SITES}
+        assert result.state_macs_agree
+    finally:
+        federation.close()
+
+
+def test_a_frame_lost_twice_is_not_asked_for_a_third_time(study: Path) -> None:
+    channels: list[LosesFrames] = []
+
+    def wrap(channel: EmbeddedChannel) -> LosesFrames:
+        channels.append(LosesFrames(channel, losses=2))
+        return channels[0]
+
+    federation = open_federation(study, wrap)
+    try:
+        result = federation.run("probe")
+    finally:
+        federation.close()
+    first = result.state.outcomes[0]
+    assert (first.status, first.missing) == ("abandoned", (DEAD,)) and len(channels[0].sealed) == 2
+    assert result.state.cohort == LEFT and result.state.completed == STEPS
