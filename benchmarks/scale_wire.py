@@ -19,6 +19,7 @@ LENGTHS = struct.Struct("<QQ")  # of the note, of the message
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 FORGET_PEAK = "5"  # what Linux takes there for: the peak begins anew at what is held now (proc(5))
 LOOK_SECONDS = 0.05
+WORKER = b"encryption.worker"  # as it stands in a worker's command line (privacy/encryption/parallel.py)
 
 
 class Wire:
@@ -67,7 +68,10 @@ def cpu_seconds() -> float:
 
 
 class Workers:
-    """The most that all worker processes of this one held together, looked at every 50 ms; shared pages count twice."""
+    """The most that all worker processes of this one held together, looked at every 50 ms; shared pages count twice.
+
+    A worker counts once it is one: until it has loaded its program, what it holds is its parent's memory.
+    """
 
     def __init__(self) -> None:
         self.peak = 0
@@ -98,8 +102,10 @@ def _children() -> set[int]:
 
 
 def _resident_of(process: int) -> int:
+    place = Path(f"/proc/{process}")
     try:
-        return _status("VmRSS", Path(f"/proc/{process}/status"))
+        is_worker = WORKER in (place / "cmdline").read_bytes()
+        return _status("VmRSS", place / "status") if is_worker else 0
     except (OSError, LookupError):
         return 0  # ended since
 

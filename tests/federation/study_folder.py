@@ -1,6 +1,7 @@
 """A small whole study in a folder: five sites, generated records and consents, policies, roster, signatures.
 
-``build`` takes other sites, and other numbers of subjects: benchmarks/scale.py has 64. Everything is real but its size. ``sign`` signs what stands in the folder, so a test can change a file and sign it
+``build`` takes other sites, and other numbers of subjects: benchmarks/scale.py has 64. Everything is real but its
+size. ``sign`` signs what stands in the folder, so a test can change a file and sign it
 again, or leave it unsigned. Keys are the published demo keys.
 """
 
@@ -66,8 +67,12 @@ def build(
     adapters: bool = False,
     sites: Sequence[str] = SITES,
     subjects: int = SUBJECTS_PER_SITE,
+    declared: int = SUBJECTS_PER_SITE,
 ) -> Path:
-    """A whole signed study below ``folder``; with ``adapters`` it has the method lora, too."""
+    """A whole signed study below ``folder``; with ``adapters`` it has the method lora, too.
+
+    ``subjects`` have records at each site; the study speaks of ``declared``, from which the plan follows.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "keys").mkdir()
     for name in (*sites, "coordinator", *PEOPLE.values()):
@@ -81,7 +86,7 @@ def build(
         write_records(home / "records.jsonl.gz", site, subjects)
         write_consents(home / "consent.jsonl", site)
     test = write_test(folder / "test.jsonl.gz")
-    (folder / "study.yaml").write_text(study_text(steps, allowance, test, adapters, sites), "utf-8")
+    (folder / "study.yaml").write_text(study_text(steps, allowance, test, adapters, sites, declared), "utf-8")
     sign(folder)
     return folder
 
@@ -211,14 +216,19 @@ def policy_text(site: str, lifetime: str) -> str:
 
 
 def study_text(
-    steps: int, allowance: int, test_digest: str, adapters: bool = False, sites: Sequence[str] = SITES
+    steps: int,
+    allowance: int,
+    test_digest: str,
+    adapters: bool = False,
+    sites: Sequence[str] = SITES,
+    declared: int = SUBJECTS_PER_SITE,
 ) -> str:
     lora = f"""
   lora: {{epsilon: "3.0", delta: "0.00001", steps: {steps}, allowance: {allowance}, clipping_norm: "0.4",
     sampling_rate: "1", learning_rate: "2.9", momentum: "0.9", seed: 1, adapter: {{layers: [2], targets: [intermediate],
     rank: 2, alpha: 2, freeze_a: true, head_steps: 2, linear_steps: 2}}}}"""
     too = """, {name: auc, method: lora, target: "0.60", text: {en: Order too, ja: 順序も}}"""
-    subjects = ", ".join(f"{site}: {SUBJECTS_PER_SITE}" for site in sites)
+    subjects = ", ".join(f"{site}: {declared}" for site in sites)
     return f"""schema: sekisho-study/1
 id: small-study
 title: {{en: A small study, ja: 小さな研究}}
