@@ -14,7 +14,6 @@ Order of calls: ``sign_message`` at the sender; ``SignedMessage.from_bytes`` the
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..governance.canonical import canonical_bytes
+from ..governance.canonical import canonical_bytes, digest_bytes
 from ..governance.errors import GovernanceError
 from ..governance.signing.keys import PublicKey, SigningKey
 from .errors import ProtocolError
@@ -257,14 +256,18 @@ class SignedMessage:
     @property
     def digest(self) -> str:
         """SHA-256 over the header; the payload is bound by the header's parts."""
-        return "sha256:" + hashlib.sha256(self.header_bytes).hexdigest()
+        return digest_bytes(self.header_bytes)
 
     def part(self, name: str) -> bytes:
-        """One part of the payload. Raises ``ProtocolError`` when the header does not name it."""
+        """One part of the payload, a copy. Raises ``ProtocolError`` when the header does not name it."""
+        return bytes(self.view(name))
+
+    def view(self, name: str) -> memoryview:
+        """As ``part``, and nothing is copied: for what is as long as the vector. Holds the payload while it lives."""
         start = 0
         for part in self.header.parts:
             if part.name == name:
-                return bytes(self.payload[start : start + part.length])
+                return memoryview(self.payload)[start : start + part.length]
             start += part.length
         raise ProtocolError("PART_MISSING", f"the {self.header.body.kind} message has no part '{name}'")
 
@@ -301,8 +304,7 @@ class SignedMessage:
         try:
             header = Header.model_validate_json(header_bytes, strict=True)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(step) for step in first["loc"][:4])
+            where = ".".join(str(step) for step in error.errors()[0]["loc"][:4])
             raise ProtocolError("MESSAGE_SCHEMA", f"the message's header is not of a known form at '{where}'") from None
         # 3. one canonical form, so that one meaning has one signature
         if canonical_bytes(header.model_dump(mode="json")) != header_bytes:
@@ -329,7 +331,7 @@ def _check_parts(header: Header, payload: memoryview) -> None:
         raise ProtocolError("PART_TWICE", "the message names one part twice")
     for part in header.parts:
         piece = payload[start : start + part.length]
-        if len(piece) != part.length or "sha256:" + hashlib.sha256(piece).hexdigest() != part.digest:
+        if len(piece) != part.length or digest_bytes(piece) != part.digest:
             raise ProtocolError("PART_CHANGED", f"part '{part.name}' is not what the signed header says")
         start += part.length
     if start != len(payload):
@@ -341,10 +343,7 @@ def sign_message(
 ) -> SignedMessage:
     """Sign ``body`` and its ``parts`` (in the mapping's order) as ``sender``."""
     pieces = dict(parts or {})
-    listed = tuple(
-        Part(name=name, length=len(data), digest="sha256:" + hashlib.sha256(data).hexdigest())
-        for name, data in pieces.items()
-    )
+    listed = tuple(Part(name=name, length=len(data), digest=digest_bytes(data)) for name, data in pieces.items())
     header = Header.model_validate({"study": study, "run": run, "sender": sender, "body": body, "parts": listed})
     header_bytes = canonical_bytes(header.model_dump(mode="json"))
     return SignedMessage(header_bytes, key.sign(SIGNATURE_CONTEXT + header_bytes), b"".join(pieces.values()), header)

@@ -39,7 +39,7 @@ def canonical_bytes(value: Any) -> bytes:
         ) from error
 
 
-def digest_bytes(data: bytes) -> str:
+def digest_bytes(data: bytes | memoryview) -> str:
     """SHA-256 of bytes as ``"sha256:" + 64 hex digits``."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
 

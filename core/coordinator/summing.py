@@ -76,8 +76,7 @@ class StepSum:
         for site in sorted(self._kept):
             parts[f"header:{site}"] = self._kept[site].header
             parts[f"seeds:{site}"] = self._kept[site].seeds
-        total = self._aggregator.result().c0_sum
-        parts["sum"] = frame.encode_sum(total, preset=self._preset, dimension=self._dimension)
+        parts["sum"] = frame.encode_sum(self._aggregator.running, preset=self._preset, dimension=self._dimension)
         return parts
 
     def _checked(self, site: str, message: SignedMessage) -> Kept | None:
@@ -87,7 +86,7 @@ class StepSum:
             return None
         try:
             # 2. a frame of the plan's shape, whose halves are the ones that were signed
-            ciphertext = frame.decode(message.part(PART), preset=self._preset, dimension=self._dimension)
+            ciphertext = frame.decode(message.view(PART), preset=self._preset, dimension=self._dimension)
             if (body.seeds, body.c0) != (frame.seeds_digest(ciphertext), frame.c0_digest(ciphertext)):
                 return None
             # 3. once a site, and no seed that another has used

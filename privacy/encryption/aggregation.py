@@ -42,6 +42,13 @@ class Aggregator:
         """Who has been added so far, sorted."""
         return tuple(sorted(self._lists))
 
+    @property
+    def running(self) -> Words:
+        """Σ c0 so far: a view, not to be written to, that the next ``add`` changes."""
+        view = self._sum.view()
+        view.setflags(write=False)
+        return view
+
     def add(self, site: str, ciphertext: Ciphertext) -> None:
         """Add one site's ciphertext; one that does not belong in this sum is refused and changes nothing.
 

@@ -60,7 +60,7 @@ def encode(ciphertext: Ciphertext) -> bytes:
     return header + ciphertext.seeds + pack_words(ciphertext.c0)
 
 
-def decode(data: bytes, *, preset: Preset, dimension: int) -> Ciphertext:
+def decode(data: bytes | memoryview, *, preset: Preset, dimension: int) -> Ciphertext:
     """Bytes from a peer → Ciphertext of exactly this preset and dimension, or a CiphertextError.
 
     Codes: FRAME_TRUNCATED, FRAME_MAGIC, FRAME_KIND, FRAME_PRESET, FRAME_RESERVED, FRAME_DIMENSION,
@@ -79,7 +79,7 @@ def encode_sum(c0_sum: Words, preset: Preset, dimension: int) -> bytes:
     return _header(KIND_SUM, preset, dimension) + pack_words(c0_sum)
 
 
-def decode_sum(data: bytes, preset: Preset, dimension: int) -> Words:
+def decode_sum(data: bytes | memoryview, preset: Preset, dimension: int) -> Words:
     """Bytes from the coordinator → uint64[W], each below q, or a CiphertextError as in ``decode``."""
     body = _body(data, KIND_SUM, preset, dimension, seeds_length=0)
     c0_sum = unpack_words(body, preset.words(dimension))
@@ -152,7 +152,7 @@ def _header(kind: int, preset: Preset, dimension: int) -> bytes:
     return HEADER.pack(MAGIC, kind, preset.fields, preset.width, int(preset.rotated), dimension)
 
 
-def _body(data: bytes, kind: int, preset: Preset, dimension: int, *, seeds_length: int) -> memoryview:
+def _body(data: bytes | memoryview, kind: int, preset: Preset, dimension: int, *, seeds_length: int) -> memoryview:
     """Everything after a header that is exactly the expected one, at exactly the expected length."""
     expected = HEADER.size + seeds_length + packed_length(preset.words(dimension))
     # 1. enough bytes to read a header

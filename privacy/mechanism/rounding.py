@@ -44,6 +44,7 @@ CERTIFICATE_VARIANCE = 4  # the variance that the certificate gives up for discr
 # then cut.
 _TAIL = Fraction(6_437_898_078_869, 10**12)
 _TOO_LARGE = float(2**62)
+_PIECE = 1 << 15  # coordinates at a time: what a piece needs besides input and output stays in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -159,19 +160,26 @@ def to_grid(
 def checked_rounding(
     vector: NDArray[np.float64], *, clipping_norm: float, grid: int, stream: SecretStream
 ) -> tuple[NDArray[np.int64], bool]:
-    """:func:`to_grid` and whether the vector had to be truncated (which stays at the site)."""
+    """:func:`to_grid` and whether the vector had to be truncated (which stays at the site).
+
+    Beyond the result, memory holds one more vector of its size, and a few pieces.
+    """
     bound = grid_bound_squared(grid, vector.shape[0])
-    scaled = vector * (grid / clipping_norm)
-    uniform = (stream.uint64(vector.shape[0]) >> np.uint64(11)) * 2.0**-53
-    floor = np.floor(scaled)
+    pieces = [slice(start, start + _PIECE) for start in range(0, vector.shape[0], _PIECE)]
+    whole = np.empty_like(vector)
     # 1. Stochastic rounding, kept only if the integers themselves keep the bound.
-    rounded = floor + (uniform < scaled - floor)
-    if _within(rounded, bound):
-        return rounded.astype(np.int64), False
+    for piece in pieces:
+        scaled = vector[piece] * (grid / clipping_norm)
+        uniform = (stream.uint64(scaled.size) >> np.uint64(11)) * 2.0**-53
+        floor = np.floor(scaled)
+        whole[piece] = floor + (uniform < scaled - floor)
+    if _within(whole, bound):
+        return whole.astype(np.int64), False
     # 2. Truncation toward zero cannot lengthen a vector; biased, hence the fall-back only.
-    truncated = np.trunc(scaled)
-    if _within(truncated, bound):
-        return truncated.astype(np.int64), True
+    for piece in pieces:
+        whole[piece] = np.trunc(vector[piece] * (grid / clipping_norm))
+    if _within(whole, bound):
+        return whole.astype(np.int64), True
     # 3. Longer than C: a fault of the caller; nothing may pass that is not bounded.
     raise BadParametersError(
         "NORM_ABOVE_BOUND", "a vector was not clipped before rounding", "clip it first"
@@ -180,7 +188,12 @@ def checked_rounding(
 
 def _within(whole: NDArray[np.float64], bound: int) -> bool:
     """Whether Σz² ≤ bound in int64. The float sum only rules out (NaN included) what int64 could not hold."""
-    if not np.add.reduce(whole * whole) < _TOO_LARGE:
-        return False
-    integers = whole.astype(np.int64)
-    return int(np.add.reduce(integers * integers)) <= bound
+    rough, exact = 0.0, 0
+    for start in range(0, whole.size, _PIECE):
+        piece = whole[start : start + _PIECE]
+        rough += float(np.add.reduce(piece * piece))
+        if not rough < _TOO_LARGE:
+            return False
+        integers = piece.astype(np.int64)
+        exact += int(np.add.reduce(integers * integers))
+    return exact <= bound

@@ -1,13 +1,16 @@
-"""Channels around the embedded channel: record, drop, kill, tamper. Faults enter at the engine's own interface."""
+"""Channels around the embedded channel: record, drop, kill, tamper; and one that replays what was recorded.
+
+Faults enter at the engine's own interface.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sekisho.core.engines.channel import Reply
 from sekisho.core.engines.embedded import EmbeddedChannel
-from sekisho.core.messages import SignedMessage
+from sekisho.core.messages import SIGNATURE_BYTES, Body, SignedMessage
 
 
 @dataclass
@@ -79,3 +82,67 @@ class Tampering(Recording):
 
     def post(self, site: str, message: bytes, ttl: float) -> int:
         return super().post(site, self.change(site, SignedMessage.from_bytes(message), message), ttl)
+
+
+@dataclass
+class Losing(Recording):
+    """``loses(site, kind, step)`` says which replies get lost on their way; ``lost`` are those, as they were sent."""
+
+    loses: Callable[[str, str, int], bool] = lambda site, kind, step: False
+    lost: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def poll(self) -> tuple[Reply, ...]:
+        return tuple(self._on_its_way(reply) for reply in self.inner.poll())
+
+    def _on_its_way(self, reply: Reply) -> Reply:
+        if reply.data is None:
+            return reply
+        body = body_of(reply.data)
+        if self.loses(reply.site, body.kind, getattr(body, "step", 0)):
+            self.lost.append((reply.site, reply.data))
+            return Reply(reply.ticket, reply.site, None)
+        self.received.append((reply.site, reply.data))
+        return reply
+
+
+@dataclass
+class Replaying:
+    """No sites at all: what ``answers`` holds for (site, kind asked, step) is answered, one reply a poll.
+
+    Several answers to one question are given in turn, and the last for good; none is a site that does not deliver.
+    ``order`` says in which order sites answer what they were asked together. Each reply is a copy of its own, as one
+    from a network is.
+    """
+
+    answers: Mapping[tuple[str, str, int], Sequence[bytes | None]]
+    order: Callable[[str], object] = lambda site: site
+    heard: Callable[[str], None] = lambda kind: None
+    asked: list[tuple[str, str, int]] = field(default_factory=list)
+    waiting: list[tuple[int, tuple[str, str, int]]] = field(default_factory=list)
+
+    def sites(self) -> tuple[str, ...]:
+        return tuple(sorted({site for site, _, _ in self.answers}))
+
+    def post(self, site: str, message: bytes, ttl: float) -> int:
+        body = body_of(message)
+        self.heard(body.kind)
+        question = (site, body.kind, getattr(body, "step", 0))
+        self.asked.append(question)
+        self.waiting.append((len(self.asked), question))
+        return len(self.asked)
+
+    def poll(self) -> tuple[Reply, ...]:
+        if not self.waiting:
+            return ()
+        ticket, question = min(self.waiting, key=lambda waits: (self.order(waits[1][0]), waits[0]))
+        self.waiting.remove((ticket, question))
+        known = self.answers.get(question, (None,))
+        before = self.asked[: ticket - 1].count(question)
+        answer = known[min(before, len(known) - 1)]
+        return (Reply(ticket, question[0], None if answer is None else bytes(memoryview(answer))),)
+
+
+def body_of(message: bytes) -> Body:
+    """What a message says, of its header alone: no part is read or copied."""
+    header = 8 + int.from_bytes(message[4:8], "little") + SIGNATURE_BYTES
+    return SignedMessage.from_bytes(message[:header], detached=True).body

@@ -1,6 +1,7 @@
 """A small whole study in a folder: five sites, generated records and consents, policies, roster, signatures.
 
-Everything is real but its size. ``sign`` signs what stands in the folder, so a test can change a file and sign it
+``build`` takes other sites, and other numbers of subjects: benchmarks/scale.py has 64. Everything is real but its
+size. ``sign`` signs what stands in the folder, so a test can change a file and sign it
 again, or leave it unsigned. Keys are the published demo keys.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -58,23 +59,34 @@ class HashedFeatures:
 
 
 def build(
-    folder: Path, *, steps: int = 4, allowance: int = 3, lifetime: str = "27.0", adapters: bool = False
+    folder: Path,
+    *,
+    steps: int = 4,
+    allowance: int = 3,
+    lifetime: str = "27.0",
+    adapters: bool = False,
+    sites: Sequence[str] = SITES,
+    subjects: int = SUBJECTS_PER_SITE,
+    declared: int = SUBJECTS_PER_SITE,
 ) -> Path:
-    """A whole signed study below ``folder``; with ``adapters`` it has the method lora, too."""
+    """A whole signed study below ``folder``; with ``adapters`` it has the method lora, too.
+
+    ``subjects`` have records at each site; the study speaks of ``declared``, from which the plan follows.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "keys").mkdir()
-    for name in (*SITES, "coordinator", *PEOPLE.values()):
+    for name in (*sites, "coordinator", *PEOPLE.values()):
         demo_key(name).save(folder / "keys" / f"{name}.demo.key", None)
-    (folder / "roster.yaml").write_text(roster_text(), "utf-8")
+    (folder / "roster.yaml").write_text(roster_text(sites), "utf-8")
     (folder / "base-model.yaml").write_bytes(BASE_MODEL.read_bytes())
-    for site in SITES:
+    for site in sites:
         home = folder / "sites" / site
         home.mkdir(parents=True)
         (home / "policy.yaml").write_text(policy_text(site, lifetime), "utf-8")
-        write_records(home / "records.jsonl.gz", site)
+        write_records(home / "records.jsonl.gz", site, subjects)
         write_consents(home / "consent.jsonl", site)
     test = write_test(folder / "test.jsonl.gz")
-    (folder / "study.yaml").write_text(study_text(steps, allowance, test, adapters), "utf-8")
+    (folder / "study.yaml").write_text(study_text(steps, allowance, test, adapters, sites, declared), "utf-8")
     sign(folder)
     return folder
 
@@ -91,14 +103,14 @@ def sign(folder: Path) -> None:
     sign_roster(folder)
     sign_study(folder)
     sign_base_model(folder)
-    for site in SITES:
-        sign_policy(folder, site)
+    for site in read_roster(folder).sites:
+        sign_policy(folder, site.id)
 
 
 def sign_roster(folder: Path) -> None:
     roster = read_roster(folder)
     statement = roster_statement(roster, file="roster.yaml")
-    envelopes = [sign_statement(statement, [demo_key(site)]) for site in SITES]
+    envelopes = [sign_statement(statement, [demo_key(site.id)]) for site in roster.sites]
     (folder / "roster.yaml.dsse.json").write_bytes(write_envelopes(envelopes))
 
 
@@ -170,7 +182,7 @@ def read_roster(folder: Path) -> Roster:
     return Roster.parse((folder / "roster.yaml").read_bytes(), "roster.yaml")
 
 
-def roster_text() -> str:
+def roster_text(sites: Sequence[str] = SITES) -> str:
     def party(name: str, kind: str) -> str:
         return (
             f"  - {{id: {name}, name: {{en: {name.title()}, ja: {name}}}, kind: {kind}, controller: {name}-owner, "
@@ -180,13 +192,13 @@ def roster_text() -> str:
     def person(role: str, name: str) -> str:
         return (
             f'  - {{pseudonym: {name}, roles: [{role}], keys: ["{demo_key(name).public.to_text()}"], '
-            f"acts_for: [{', '.join(SITES)}], demo: true}}\n"
+            f"acts_for: [{', '.join(sites)}], demo: true}}\n"
         )
 
     return (
         "schema: sekisho-roster/1\nversion: 1\ndemo: true\n"
         'created: "2026-11-01T00:00:00+00:00"\nexpires: "2099-12-31T00:00:00+00:00"\nparties:\n'
-        + "".join(party(site, "site") for site in SITES)
+        + "".join(party(site, "site") for site in sites)
         + party("coordinator", "coordinator")
         + "people:\n"
         + "".join(person(role, name) for role, name in PEOPLE.items())
@@ -203,14 +215,20 @@ def policy_text(site: str, lifetime: str) -> str:
     return text.replace('lifetime: {epsilon: "8.5"', f'lifetime: {{epsilon: "{lifetime}"')
 
 
-def study_text(steps: int, allowance: int, test_digest: str, adapters: bool = False) -> str:
+def study_text(
+    steps: int,
+    allowance: int,
+    test_digest: str,
+    adapters: bool = False,
+    sites: Sequence[str] = SITES,
+    declared: int = SUBJECTS_PER_SITE,
+) -> str:
     lora = f"""
   lora: {{epsilon: "3.0", delta: "0.00001", steps: {steps}, allowance: {allowance}, clipping_norm: "0.4",
     sampling_rate: "1", learning_rate: "2.9", momentum: "0.9", seed: 1, adapter: {{layers: [2], targets: [intermediate],
     rank: 2, alpha: 2, freeze_a: true, head_steps: 2, linear_steps: 2}}}}"""
     too = """, {name: auc, method: lora, target: "0.60", text: {en: Order too, ja: 順序も}}"""
-    sites = ", ".join(SITES)
-    subjects = ", ".join(f"{site}: {SUBJECTS_PER_SITE}" for site in SITES)
+    subjects = ", ".join(f"{site}: {declared}" for site in sites)
     return f"""schema: sekisho-study/1
 id: small-study
 title: {{en: A small study, ja: 小さな研究}}
@@ -222,7 +240,7 @@ task: text-classification
 stage: pilot
 labels: [dissatisfied, satisfied]
 legal_basis_scope: {SCOPE}
-sites: [{sites}]
+sites: [{", ".join(sites)}]
 minimum_sites: 3
 observers: 1
 max_sites_per_subject: 1
