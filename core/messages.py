@@ -291,7 +291,8 @@ class SignedMessage:
     @classmethod
     def from_bytes(cls, data: bytes, *, detached: bool = False) -> SignedMessage:
         """Parse the wire form. Raises ``ProtocolError`` for anything that is not exactly one message."""
-        # 1. frame
+        # 1. frame; of bytes this is no copy, and of a buffer that its owner may write to again, the only safe one
+        data = bytes(data)
         if len(data) < len(MAGIC) + 4 + SIGNATURE_BYTES or data[:4] != MAGIC:
             raise ProtocolError("MESSAGE_MALFORMED", "the bytes are not a message of this protocol")
         (length,) = struct.unpack("<I", data[4:8])

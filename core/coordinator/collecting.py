@@ -11,7 +11,8 @@ over one at a time and keeps none, so that memory does not grow with the number 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...governance.errors import GovernanceError
@@ -68,6 +69,16 @@ class Expected:
         """Whether ``message`` is one."""
         carried = tuple((part.name, part.length) for part in message.header.parts)
         return isinstance(message.body, self.body) and carried == tuple(self.parts.items())
+
+
+def apart(said: Mapping[str, Hashable]) -> tuple[str, ...]:
+    """Sites that say other than most, sorted; all of them where no more than half say the same.
+
+    For what every honest site says alike: by it a step is lost, and the one that is named must not be the honest one.
+    """
+    most, count = Counter(said.values()).most_common(1)[0] if said else (None, 0)
+    agreed = 2 * count > len(said)
+    return tuple(sorted(site for site, its in said.items() if not (agreed and its == most)))
 
 
 class Collector:

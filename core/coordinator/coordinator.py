@@ -47,7 +47,7 @@ from ..messages import (
     Stop,
 )
 from ..study import Study
-from .collecting import Collector, Expected, Traffic
+from .collecting import Collector, Expected, Traffic, apart
 from .state import CoordinatorState, Outcome
 from .stop_list import StopListKeeper
 from .summing import PART, StepSum
@@ -181,6 +181,9 @@ class Coordinator:
         ready = self._collector.gather(state.run, cohort, begin, Ready, parts=parts)
         if ready.missing:
             return self._abandon(state, step, ready.missing), {}
+        # one that stands apart would make every other refuse the step: it is the one that did not deliver
+        if strays := apart({site: _place(message) for site, message in ready.messages.items()}):
+            return self._abandon(state, step, strays), {}
         parts.clear()  # heard by everybody: let go before frames come
         # 2. every site sees every ready, and sends its share, which is added and let go as it arrives; the seeds are
         # forwarded, signed, for the sites to expand themselves
@@ -294,6 +297,11 @@ class Coordinator:
             data=data or {},
         )
         self._log.append(entry)
+
+
+def _place(ready: SignedMessage) -> tuple[int, str]:
+    body = ready.body
+    return (body.step, body.transcript) if isinstance(body, Ready) else (0, "")
 
 
 def _whole(name: str, messages: Mapping[str, SignedMessage]) -> dict[str, bytes]:

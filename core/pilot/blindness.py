@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ from .made_up_step import SITES, TRANSCRIPT, View, exchange, exchanged, plan, pr
 
 VICTIM = "a"
 COALITION = ("b", "c", "d")  # all sites but two, which is as many as may be against one
+OTHER_STEP = bytes(range(1, 33))
 WORDS_BY_CHANCE = 1  # of 48 bits, found among all bytes of a view: two by chance once in 10 billion runs
 
 
@@ -43,14 +44,13 @@ def _read(name: str, view: View, truth: Mapping[str, Integers]) -> Check:
     """Every frame, every difference of two and their sum, in each way that words can be read; and all bytes for words
     of any update. Held: nothing of ``truth`` is there."""
     readings = [reading for words in _combined(view) for reading in _readings(words, view.modulus)]
-    worst = max(_correlation(reading, wanted) for reading in readings for wanted in truth.values())
-    bound = NOISE_TOLERANCE / math.sqrt(plan().dimension)
+    worst, bound, entries = _alike(readings, truth.values())
     packed = np.unique(np.concatenate([pack(values, preset()) for values in truth.values()]))
     # words that are nearly zero stand in any list of lengths
     found = sum(int(np.isin(_windows(data), packed[packed > 1 << 32]).sum()) for data in view.received)
     return Check(
         name,
-        worst < bound and found <= WORDS_BY_CHANCE,
+        worst < bound and not entries and found <= WORDS_BY_CHANCE,
         f"{len(readings)} readings: largest correlation {worst:.3f}, chance allows {bound:.3f}; "
         f"{found} words of an update among all bytes",
     )
@@ -87,11 +87,21 @@ def _correlation(left: Integers, right: Integers) -> float:
     return abs(float(np.corrcoef(left.astype(np.float64), right.astype(np.float64))[0, 1]))
 
 
-def _looks_like_noise(name: str, *opened: Integers) -> Check:
-    truth = (*exchange().values.values(), exchange().truth())
-    worst = max(_correlation(one, wanted) for one in opened for wanted in truth)
+def _alike(found: Sequence[Integers], wanted: Collection[Integers]) -> tuple[float, float, bool]:
+    """The largest correlation of any with any, what chance allows, and whether more entries than by chance are equal:
+    where part of a vector lies open, the noise in the rest of it would hide that from a correlation."""
+    pairs = list(itertools.product(found, wanted))
+    worst = max(_correlation(one, other) for one, other in pairs)
+    equal = sum(int(np.count_nonzero(one == other)) for one, other in pairs)
+    by_chance = len(pairs) * plan().dimension / 2**preset().width
     bound = NOISE_TOLERANCE / math.sqrt(plan().dimension)
-    return Check(name, worst < bound, f"largest correlation with any update {worst:.3f}, chance allows {bound:.3f}")
+    return worst, bound, equal > by_chance + NOISE_TOLERANCE * (math.sqrt(by_chance) + 1)
+
+
+def _looks_like_noise(name: str, *opened: Integers) -> Check:
+    worst, bound, entries = _alike(opened, (*exchange().values.values(), exchange().truth()))
+    seen = f"largest correlation with any update {worst:.3f}, chance allows {bound:.3f}"
+    return Check(name, worst < bound and not entries, seen + ("; entries of it are found exactly" if entries else ""))
 
 
 def _open(c0_sum: Words, secret: StepSecret, manifest: Manifest | None = None) -> Integers:
@@ -123,6 +133,28 @@ def _view_is_as_long_for_zeros() -> Check:
     lengths = [[len(data) for data in view.received] for view in (exchange().view, zeros.view)]
     seen = f"{len(lengths[0])} pieces, {sum(lengths[0]):,} bytes"
     return Check("what is sent is as long for zeros as for any update", lengths[0] == lengths[1], seen)
+
+
+def _view_holds_no_key() -> Check:
+    step = exchange()
+    keys = {step.secret.to_bytes(), *(key for pairs in step.pairs.values() for key in pairs.values())}
+    seen = b"|".join(step.view.received)
+    found = sum(key in seen or key.hex().encode() in seen for key in keys)
+    name = "no key that sites share is among the bytes that reach the coordinator"
+    return Check(name, not found, f"{found} of {len(keys)} keys, as bytes or in hex")
+
+
+def _other_step_opens_noise() -> Check:
+    """A key and masks that stay would open, or take off, in one step what was sealed in another."""
+    step, its = exchange(), preset()
+    opened = _open(step.c0_sum, StepSecret.derive(step.secret, OTHER_STEP))
+    noise = _looks_like_noise("what was sealed in one step opens in no other", opened)
+    here, there = (
+        unpack(step_mask(VICTIM, step.pairs[VICTIM], SITES, when, its.words(plan().dimension), its), its, opened.size)
+        for when in (TRANSCRIPT, OTHER_STEP)
+    )
+    worst, bound, entries = _alike([here], [there])
+    return Check(noise.name, noise.held and worst < bound and not entries, f"{noise.seen}; masks {worst:.3f}")
 
 
 def _other_secret_opens_noise() -> Check:
@@ -219,6 +251,8 @@ ATTEMPTS: tuple[Callable[[], Check], ...] = (
     _sum_opens_exactly,
     _view_shows_nothing,
     _view_is_as_long_for_zeros,
+    _view_holds_no_key,
+    _other_step_opens_noise,
     _other_secret_opens_noise,
     _single_share_opens_noise,
     _crafted_sum_opens_noise,

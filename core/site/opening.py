@@ -28,7 +28,7 @@ from ..messages import Finish, Frame, LedgerHeadSeen, SignedMessage, Step
 from .state import RunState
 
 PIECE = 1 << 16  # coordinates looked at a time: the sum is not doubled in memory to be measured
-NOISE_DEVIATIONS = 7  # the bound's slack for the noise; a wrong key gives rms near 2^(w-1)/sqrt(3), far above
+NOISE_DEVIATIONS = 7  # how far the length of the noise may lie above its deviation times √d: below e^-24 a step
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,15 @@ def enough_controllers(cohort: Sequence[str], plan: Plan, roster: Roster) -> boo
 def rms_bound(plan: Plan, cohort: int) -> float:
     """Public bound on the root mean square of an opened sum, in grid units.
 
-    n subjects of norm at most C_grid give rms n·C_grid/√d; the shares add a standard deviation of √(cohort·s²).
+    n subjects of norm at most C_grid give rms n·C_grid/√d. The shares add √(cohort·s²)·(1 + 7/√d) at most: a sum of
+    discrete Gaussians is sub-Gaussian, and of such a vector P(‖x‖ > σ(√d + √(2t))) ≤ e^−t (Hsu, Kakade, Zhang 2012).
+
+    What opens under a wrong key has rms 2^(w−1)/√3, which is above: a field has room for 7 deviations, not for one.
+    Allowing 7 to every coordinate at once would let it pass where a field holds hardly more than noise (3x16-rotated).
     """
     clean = plan.expected_sample * math.sqrt(plan.grid_bound_squared) / math.sqrt(plan.dimension)
-    return clean + NOISE_DEVIATIONS * math.sqrt(cohort * plan.share_variance(cohort))
+    deviation = math.sqrt(cohort * plan.share_variance(cohort))
+    return clean + deviation * (1 + NOISE_DEVIATIONS / math.sqrt(plan.dimension))
 
 
 def _rms(values: np.ndarray) -> float:

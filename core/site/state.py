@@ -11,9 +11,9 @@ as a MAC under the run secret.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -144,6 +144,8 @@ class RunState:
             "digest": self.optimizer.digest(),
         }
         replace_file(folder / f"{self.run}.json", json.dumps(document).encode("utf-8"))
-        for older in folder.glob(f"{glob.escape(self.run)}.*.arrays"):
-            if older != arrays:
+        # of this very run: its name may be how another's begins, and names are the coordinator's choice
+        own = re.compile(re.escape(self.run) + r"\.[0-9]+\.arrays")
+        for older in folder.iterdir():
+            if older != arrays and own.fullmatch(older.name):
                 older.unlink(missing_ok=True)

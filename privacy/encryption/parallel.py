@@ -118,18 +118,25 @@ def _workers(wanted: int | None, blocks: int, polynomials: int) -> int:
     return max(1, min(wanted, blocks))
 
 
+def _places() -> str:
+    """Where a worker looks for modules: where this process does, but never in the current folder, which is "" here.
+
+    A name with the separator in it would be read as two, and the second may lead anywhere.
+    """
+    return os.pathsep.join(place for place in sys.path if isinstance(place, str) and place and os.pathsep not in place)
+
+
 class _Hand:
     """One worker process and the pipe to it."""
 
     def __init__(self, preset: Preset, key: SeededKey) -> None:
-        path = os.pathsep.join(place for place in sys.path if place)
         try:
             self.process = subprocess.Popen(  # noqa: S603  this interpreter, and a module of this package
                 [sys.executable, "-P", "-m", f"{__package__}.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": _places()},
             )
         except OSError as error:
             raise _lost() from error

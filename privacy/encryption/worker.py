@@ -4,12 +4,13 @@ For: ``parallel.py``, which starts ``python -m`` this module and speaks to it th
 Not for: people, and not for import.
 Order of calls: ``main``.
 
-Nothing that it holds reaches a disk or an argument. What it can wipe is the seed's buffer; SEAL clears its key
-when the process lets go of it, and the operating system takes the rest back.
+Nothing that it holds reaches a disk or an argument, not even in a crash: it leaves no core file. What it can wipe is
+the seed's buffer; SEAL clears its key when the process lets go of it, and the operating system takes the rest back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ from .exchange import ENCRYPT, Pipe
 
 def main() -> None:
     """Serve pieces until standard input ends. A mistake ends the process; whoever waits sees that it is gone."""
+    _leave_no_core_file()
     signal.signal(signal.SIGTERM, _end)
     # Answers alone may stand in what the other side reads, whatever a library prints.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
@@ -38,6 +40,14 @@ def main() -> None:
         except PrivacyError as error:
             pipe.refuse(error.code, error.sentence, error.hint)
     key.wipe()
+
+
+def _leave_no_core_file() -> None:
+    # it would be the step's key and this site's masked words, in whatever folder the command was started
+    with contextlib.suppress(ImportError):  # a system without such limits writes none of its own accord
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _end(number: int, frame: object) -> None:

@@ -14,19 +14,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sekisho.core.pilot import blindness, deep, made_up_step
+from sekisho.core.pilot import blindness, deep, doctor, made_up_step
 from sekisho.core.pilot.canary_study import Design
 from sekisho.core.pilot.doctor import run_checks
+from sekisho.privacy.accounting.ledger import Ledger
 from sekisho.privacy.encryption.ciphertext import Ciphertext
 from sekisho.privacy.encryption.packing import pack
 from sekisho.privacy.encryption.presets import Preset
+from sekisho.privacy.keys import masks
 from sekisho.privacy.keys.runkeys import RunSecret
+from sekisho.privacy.mechanism.randomness import SecretStream
 
 from ..federation import broken_mechanisms as broken
 from ..federation.command import Ended, one_line, sekisho_here
 
 Capture = pytest.CaptureFixture[str]
-QUICK = 17  # checks without --deep
+QUICK = 19  # checks without --deep
 LEAKS = "no more leaks of one canary than is claimed, as far as this test can tell, in a run of ε = 8"
 
 
@@ -130,6 +133,8 @@ COALITION = "the coordinator and all sites but two see noise in a third's share"
 CONTROLLED = (
     "control: with one site more on its side, nothing hides the last (so the coalition's attempt can succeed)"
 )
+NO_KEY = "no key that sites share is among the bytes that reach the coordinator"
+OTHER_STEP = "what was sealed in one step opens in no other"
 STATE = "the state that sites compare does not confirm a model that the coordinator guesses"
 
 
@@ -166,6 +171,28 @@ def no_protection(monkeypatch: pytest.MonkeyPatch) -> None:
     no_encryption(monkeypatch)
 
 
+def masks_on_the_first_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    # the noise in the other half would hide it from a correlation
+    add = masks._add_keystream
+    monkeypatch.setattr(masks, "_add_keystream", lambda mask, key, subtract: add(mask[:1000], key, subtract=subtract))
+
+
+def a_run_secret_in_the_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunSecret, "wrap", lambda secret, *_, **__: secret.to_bytes())
+
+
+def one_key_for_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    derive = RunSecret.derive
+    monkeypatch.setattr(
+        RunSecret, "derive", lambda secret, label, h, length=32: derive(secret, label, bytes(32), length=length)
+    )
+
+
+def one_mask_for_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    derive = masks.derive
+    monkeypatch.setattr(masks, "derive", lambda key, h, *names: derive(key, bytes(32), *names))
+
+
 def a_plain_state_digest(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = hashlib.sha256
     monkeypatch.setattr(RunSecret, "state_mac", lambda secret, digest, h: plain(digest.encode()).hexdigest())
@@ -184,6 +211,10 @@ def frames_as_long_as_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
         (no_masks, {COALITION, CONTROLLED}),
         (no_encryption, {OPENS_EXACTLY, SHOWS_NOTHING}),
         (no_protection, {OPENS_EXACTLY, SHOWS_NOTHING}),
+        (masks_on_the_first_half, {COALITION}),
+        (a_run_secret_in_the_clear, {NO_KEY}),
+        (one_key_for_all_steps, {OTHER_STEP}),
+        (one_mask_for_all_steps, {OTHER_STEP}),
         (a_plain_state_digest, {STATE}),
         (frames_as_long_as_their_values, {AS_LONG}),
     ],
@@ -195,10 +226,23 @@ def test_a_protection_that_is_missing_is_missed(
     assert not_held() >= named
 
 
+def test_noise_that_comes_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor._noise_is_on().held
+    monkeypatch.setattr(doctor, "SecretStream", lambda: SecretStream(bytes(32)))
+    assert not doctor._noise_is_on().held
+
+
+def test_a_budget_that_admits_runs_that_it_does_not_pay_for_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor._budget_is_kept().held
+    pays = Ledger._who_can_pay
+    monkeypatch.setattr(Ledger, "_who_can_pay", lambda ledger, price, asked: pays(ledger, 0, asked))
+    assert not doctor._budget_is_kept().held
+
+
 def test_an_attempt_that_could_not_succeed_is_told(afresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     # were the coalition's attempt wrong, its finding nothing would say nothing
     monkeypatch.setattr(blindness, "add_pair", lambda *arguments: None)
-    monkeypatch.setattr(blindness, "_correlation", lambda left, right: 0.0)
+    monkeypatch.setattr(blindness, "_alike", lambda found, wanted: (0.0, 1.0, False))
     monkeypatch.setattr(blindness, "WORDS_BY_CHANCE", 1 << 60)
     assert not_held() == {check().name for check in blindness.CONTROLS}
 

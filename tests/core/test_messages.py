@@ -101,3 +101,15 @@ def test_one_meaning_has_one_form() -> None:
 def test_a_header_longer_than_the_message_costs_no_memory() -> None:
     with pytest.raises(ProtocolError):
         SignedMessage.from_bytes(b"SKM1" + struct.pack("<I", 2**32 - 1) + bytes(100))
+
+
+def test_a_buffer_that_is_written_to_after_it_was_checked_changes_no_message() -> None:
+    """The payload is a view of what was received, and was checked once: an engine may use its buffer again."""
+    data = message({"sum": b"what was signed"}).to_bytes()
+    buffer = bytearray(data)
+    received = SignedMessage.from_bytes(buffer)  # type: ignore[arg-type]  # an engine that does not keep to the type
+    buffer[-6:] = b"forged"
+    assert received.part("sum") == b"what was signed" and received.to_bytes() == data
+    # and of bytes nothing is copied
+    view = SignedMessage.from_bytes(data).payload
+    assert isinstance(view, memoryview) and view.obj is data

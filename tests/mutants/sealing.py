@@ -10,6 +10,8 @@ GATE = "core/gate/gate.py"
 MASKS = "privacy/keys/masks.py"
 PACKING = "privacy/encryption/packing.py"
 PARALLEL = "privacy/encryption/parallel.py"
+OPENING = "core/site/opening.py"
+COORDINATOR = "core/coordinator/coordinator.py"
 
 SEALING = (
     Mutant(
@@ -83,5 +85,17 @@ SEALING = (
         ),
         ("tests/privacy/test_parallel.py::test_a_mistake_in_a_worker_ends_the_call",),
         "assert all(hand.process.returncode is not None",
+    ),
+    Mutant(
+        "a bound on an opened sum that allows every coordinate seven deviations at once",
+        (Edit(OPENING, "(1 + NOISE_DEVIATIONS / math.sqrt(plan.dimension))", "NOISE_DEVIATIONS"),),
+        ("tests/attacks/test_garbage_within_bounds.py::test_what_a_wrong_key_opens_is_outside_and_the_largest_honest_sum_is_not[3x16-rotated]",),
+        "> (1.2 *",
+    ),
+    Mutant(
+        "a site that stands apart is not told from those that refuse because of it",
+        (Edit(COORDINATOR, "apart({site: _place(message)", "apart({site: 0"),),
+        ("tests/attacks/test_blamed_for_another.py::test_the_site_that_stands_apart_is_named_and_nobody_else[at_another_transcript]",),
+        "assert None is not None",
     ),
 )

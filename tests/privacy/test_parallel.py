@@ -230,6 +230,66 @@ def test_a_worker_goes_with_its_parent_and_shows_its_key_to_nobody() -> None:
     assert gone(worker)
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="this system does not show its processes")
+def test_a_worker_that_crashes_leaves_no_core_file(key: bfv.SeededKey, hands: list[parallel._Hand]) -> None:
+    """It would hold the step's key, in the folder in which somebody started the command."""
+    import resource
+
+    limits: set[str] = set()
+
+    def look(done: int, total: int) -> None:
+        lines = [Path(f"/proc/{hand.process.pid}/limits").read_text().splitlines() for hand in hands]
+        limits.update(line for each in lines for line in each if line.startswith("Max core file size"))
+
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))  # as where core files are written
+    try:
+        # a piece comes back before another is counted: whoever answered has begun
+        parallel.encrypt_words(some_words(3 * 4096), PRESET, key, workers=1 + 1, progress=look)
+        own = Path("/proc/self/limits").read_text()
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
+    assert any(line.split()[-3:-1] == ["0", "0"] for line in limits), limits
+    if before[1] != 0:  # positive control: the limit is the worker's own doing
+        assert not any(line.split()[-3:-1] == ["0", "0"] for line in own.splitlines() if line.startswith("Max core"))
+
+
+def test_a_worker_imports_nothing_from_the_current_folder(tmp_path: Path) -> None:
+    """Such as a site's folder of data, into which others may write."""
+    program = """
+        import os, sys
+        import numpy as np
+        from sekisho.privacy.encryption import bfv, parallel
+        from sekisho.privacy.encryption.presets import PRESETS
+        sys.path[:0] = sys.argv[1:]
+        os.chdir("data")
+        preset = PRESETS["3x16"]
+        try:
+            parallel.encrypt_words(np.ones(8192, np.uint64), preset, bfv.seeded_key(preset, bytes(64)), workers=2)
+        except Exception as error:
+            print(error.code)
+    """
+    data = tmp_path / "data"
+    for folder in (data, data / "sekisho", data / "in"):
+        folder.mkdir()
+    trap = f"open({str(tmp_path / 'sprung')!r}, 'w')\n"
+    for name in ("sitecustomize.py", "zstandard.py", "sekisho/__init__.py", "in/sitecustomize.py"):
+        (data / name).write_text(trap)
+
+    def sprung(*first: str) -> bool:
+        subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program), *first],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT / ".namespace")},
+            check=True,
+        )
+        return (tmp_path / "sprung").exists()
+
+    assert not sprung("")
+    assert not sprung(f"{tmp_path}/a{os.pathsep}in")  # one folder's name, which would read as two
+    assert sprung(str(data))  # positive control: the traps work
+
+
 def test_small_vectors_stay_in_this_process(key: bfv.SeededKey, hands: list[parallel._Hand]) -> None:
     parallel.encrypt_words(some_words(4096), PRESET, key)
     parallel.encrypt_words(some_words(4096), PRESET, key, workers=8)  # one block cannot be shared
