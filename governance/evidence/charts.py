@@ -161,7 +161,7 @@ def lines(
     for place, words in x_ticks or ((0.0, "0"), (right, f"{right:.3g}")):
         x = at(place, low)[0]
         body.append(f'<line class="hair" x1="{_n(x)}" y1="{base}" x2="{_n(x)}" y2="{base + 4}"/>')
-        past = x + _ems(words) * SMALL / 2 > WIDTH  # centred, the last would lose its end at the picture's edge
+        past = x + _ems(words) * SMALL / 2 > WIDTH - MARGIN / 2  # centred, a wider font would lose the end
         body.append(_text(WIDTH if past else x, base + 16, words, "small", "end" if past else "middle"))
     body.append(f'<line class="hair" x1="{left_edge}" y1="{head}" x2="{left_edge}" y2="{base}"/>')
     height = CHART_HEIGHT + MARGIN
