@@ -177,10 +177,11 @@ def _each_run(summary: Summary, t: Words) -> str:
     return listed(runs, t.language)
 
 
-def _most_spent(facts: SummaryInput, t: Words) -> Svg:
-    """The one bar of the first screen: the site that has the smallest part of its budget left."""
+def _most_spent(facts: SummaryInput, t: Words) -> tuple[str, Svg]:
+    """Caption and one bar of the first screen: the site that has the smallest part of its budget left."""
     most = max(facts.sites, key=lambda site: site.lifetime_spent / float(site.lifetime_epsilon))
-    return _budget_bars(t("budget.most-spent", delta=delta_text(most.lifetime_delta)), [most], t)
+    caption = t("budget.most-spent", delta=delta_text(most.lifetime_delta))
+    return caption, _budget_bars(caption, [most], t)
 
 
 def _budget_chart(facts: SummaryInput, t: Words) -> Svg:

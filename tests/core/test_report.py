@@ -262,7 +262,8 @@ def test_every_lifetime_figure_names_its_delta_and_the_coalition_that_it_holds_a
     for html, delta in ((told(facts()), "1e-5"), (told(facts(sites=(other, *others))), "2e-6, 1e-5")):
         for said in (f"Lifetime ε by site (δ = {delta})", f"ε at δ = {delta}, against", "in this pilot at most 1"):
             assert said in html, said
-        assert f"Lifetime ε spent (δ = {delta.split(',')[0]})" in html  # one bar, so the δ of that site alone
+        own = delta.split(",")[0]  # one bar, so the δ of that site alone
+        assert f"<figcaption>Lifetime ε spent (δ = {own})," in html
     assert html.count(" · δ = 2e-6</text>") == 2 and html.count(" · δ = 1e-5</text>") == 2 * len(others)
     assert " · δ = " not in told(facts())
     site = VARIANTS["a site"]
