@@ -41,9 +41,6 @@ def budget(
     view = budget_view(study, _known(study, site))
     for line in budget_lines(view):
         terminal.say(line)
-    for run in view.runs:
-        steps = f"{run.started} steps started, {run.disclosed} disclosed, {run.steps} reserved"
-        terminal.say(f"  {run.run}: {steps}, {run.state}")
     terminal.result(view.to_json())
 
 

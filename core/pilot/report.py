@@ -177,10 +177,11 @@ def _each_run(summary: Summary, t: Words) -> str:
     return listed(runs, t.language)
 
 
-def _most_spent(facts: SummaryInput, t: Words) -> Svg:
-    """The one bar of the first screen: the site that has the smallest part of its budget left."""
+def _most_spent(facts: SummaryInput, t: Words) -> tuple[str, Svg]:
+    """Caption and one bar of the first screen: the site that has the smallest part of its budget left."""
     most = max(facts.sites, key=lambda site: site.lifetime_spent / float(site.lifetime_epsilon))
-    return _budget_bars(t("budget.most-spent", delta=_lifetime_delta(facts, t)), [most], t)
+    caption = t("budget.most-spent", delta=delta_text(most.lifetime_delta))
+    return caption, _budget_bars(caption, [most], t)
 
 
 def _budget_chart(facts: SummaryInput, t: Words) -> Svg:
@@ -194,11 +195,13 @@ def _lifetime_delta(facts: SummaryInput, t: Words) -> str:
 
 def _budget_bars(title: str, sites: Sequence[SiteFacts], t: Words) -> Svg:
     rows = []
+    differ = len({site.lifetime_delta for site in sites}) > 1  # an ε of one bar is not at the δ of another
     for site in sites:
         limit = float(site.lifetime_epsilon)
         before = min(site.lifetime_before, site.lifetime_spent)
         spent = t("budget.row", spent=epsilon_text(site.lifetime_spent), limit=plain_text(site.lifetime_epsilon))
-        rows.append(Bar(t.say(site.name), (before / limit, (site.lifetime_spent - before) / limit), spent))
+        label = f"{t.say(site.name)} · δ = {delta_text(site.lifetime_delta)}" if differ else t.say(site.name)
+        rows.append(Bar(label, (before / limit, (site.lifetime_spent - before) / limit), spent))
     return bars(title, rows, maximum=1.0)
 
 

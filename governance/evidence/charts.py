@@ -23,6 +23,7 @@ from ..errors import BadDocumentError
 
 WIDTH = 360
 MARGIN = 8
+SMALL = 11  # size of small letters, as page.css has it
 ROW = 46            # one labelled row: a line of text and a bar under it
 AXIS = 30
 CHART_HEIGHT = 200
@@ -160,7 +161,8 @@ def lines(
     for place, words in x_ticks or ((0.0, "0"), (right, f"{right:.3g}")):
         x = at(place, low)[0]
         body.append(f'<line class="hair" x1="{_n(x)}" y1="{base}" x2="{_n(x)}" y2="{base + 4}"/>')
-        body.append(_text(x, base + 16, words, "small", "middle"))
+        past = x + _ems(words) * SMALL / 2 > WIDTH - MARGIN / 2  # centred, a wider font would lose the end
+        body.append(_text(WIDTH if past else x, base + 16, words, "small", "end" if past else "middle"))
     body.append(f'<line class="hair" x1="{left_edge}" y1="{head}" x2="{left_edge}" y2="{base}"/>')
     height = CHART_HEIGHT + MARGIN
     for line, style in zip(series, LINE_STYLES, strict=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import typer
 
 from sekisho.core.cli.cli import COMMANDS
 from sekisho.core.parties import LOG_NAME, log_origin
+from sekisho.core.site import budget
+from sekisho.core.site.budget import RunView
 from sekisho.governance.log.auditlog import AuditLog
 from sekisho.governance.signing.envelope import sign_statement, write_envelopes
 from sekisho.governance.signing.keys import SigningKey, demo_key
@@ -237,6 +240,15 @@ def test_a_withdrawal_counts_at_once_and_is_not_printed(study: Path, tmp_path: P
     ended = here(capsys, "site consent ame --study {study} --withdraw ame-c007 --json", study, tmp_path)
     assert (before, ended.told["counts"]) == ({"granted": 30}, {"granted": 29, "withdrawn": 1})
     assert "ame-c007" not in ended.out + ended.err
+
+
+def test_a_budget_names_each_run_once(
+    study: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunView(run="probe-1", steps=65, started=60, disclosed=59, state="closed")
+    view = replace(budget.budget_view(study, "ame"), runs=(run,))
+    monkeypatch.setattr(budget, "budget_view", lambda study, site: view)  # a run on the small study takes long
+    assert here(capsys, "site budget ame --study {study}", study, tmp_path).out.count("probe-1") == 1
 
 
 def test_help_in_a_process_of_its_own_is_light() -> None:

@@ -218,17 +218,18 @@ def test_the_report_says_how_updates_were_packed_noised_and_sent_and_what_was_co
             r'<th scope="row">(.*?)</th><td class="number loose">(.*?)</td><td class="number loose">(.*?)</td>', part
         )
     }
-    assert rows["Packing: fields in one coefficient"] == ["2x24 2 × 24 bits", "3x16-rotated 3 × 16 bits, rotated"]
+    assert rows["Packing: fields encrypted as one number"] == ["2x24 2 × 24 bits", "3x16-rotated 3 × 16 bits, rotated"]
     assert rows["More noise because of whole numbers (factor f)"] == ["× 1.001", "× 1.009"]  # rounded up
     assert rows["Chance that a field overflows in a step"] == ["≤ 4e-10", "≤ 2e-6"]
     assert rows["Chance that a field overflows in the run"] == ["≤ 3e-8", "≤ 5e-5"]
     assert rows["Sums decrypt exactly, for certain, up to"] == ["95 sites", "95 sites"]
     sent = rows["Sent by one site in a step, measured"][1]
-    assert sent == "208,004 bytes 2.79 a parameter, 70 % of float32"
+    assert sent == "208,004 bytes 2.79 bytes a parameter, 70 % of float32"
     for label, count in (("", "299,482"), (" to open", "306,002")):
-        former = rows[f"The same{label}, packed as 2x24 as before, computed"]
+        former = rows[f"The same{label}, had it been packed as 2x24: computed, to compare"]
         assert former[1].startswith(f"{count} bytes 4."), former
     assert "Overflow costs accuracy, never privacy" in part
+    assert "upper bounds while no step uses more people or records than the study planned for" in part
 
 
 def test_a_run_that_did_not_finish_counts_no_bytes_and_still_says_how_it_was_packed() -> None:
@@ -259,9 +260,12 @@ def test_every_lifetime_figure_names_its_delta_and_the_coalition_that_it_holds_a
     first, *others = facts().sites
     other = first.model_copy(update={"lifetime_delta": Decimal("0.000002")})
     for html, delta in ((told(facts()), "1e-5"), (told(facts(sites=(other, *others))), "2e-6, 1e-5")):
-        for said in (f"Lifetime ε spent (δ = {delta})", f"Lifetime ε by site (δ = {delta})",
-                     f"ε at δ = {delta}, against", "in this pilot at most 1"):
+        for said in (f"Lifetime ε by site (δ = {delta})", f"ε at δ = {delta}, against", "in this pilot at most 1"):
             assert said in html, said
+        own = delta.split(",")[0]  # one bar, so the δ of that site alone
+        assert f"<figcaption>Lifetime ε spent (δ = {own})," in html
+    assert html.count(" · δ = 2e-6</text>") == 2 and html.count(" · δ = 1e-5</text>") == 2 * len(others)
+    assert " · δ = " not in told(facts())
     site = VARIANTS["a site"]
     assert "including observing sites (at most 1 acting together)" in site and "結託は最大 1 社" in site
     assert "Each ε here is at δ = 1e-5" in site and "いずれも δ = 1e-5 での値" in site

@@ -45,6 +45,11 @@ def test_charts_are_well_formed_and_say_in_words_what_they_show() -> None:
     assert "3.0 of 6.5" in (parsed(samples()[0]).findtext(NS + "title") or "")
 
 
+def test_the_last_tick_is_not_cut_off_at_the_pictures_edge() -> None:
+    first, last = (text for text in parsed(samples()[-1]).iter(NS + "text") if (text.text or "").endswith(" %"))
+    assert (first.get("text-anchor"), last.get("text-anchor"), last.get("x")) == ("middle", "end", "360")
+
+
 def test_charts_fetch_nothing_and_carry_no_script_or_style() -> None:
     for svg in samples():
         assert not re.search(r"href|url\(|<script|<style|<image|on\w+=", svg.replace("http://www.w3.org/2000/svg", ""))
