@@ -34,7 +34,8 @@ RUN, METHOD = "scale", "probe"
 class Hosts:
     """``Channel`` over processes, each with one site or more; asked one after another, so that none disturbs another.
 
-    ``taken`` is what each answer took at its site. When joining is over its peaks are noted in ``joining``, and forgotten.
+    ``taken`` is what each answer took at its site. When joining is over its peaks are noted in ``joining`` and
+    forgotten.
     """
 
     def __init__(self, study: str, dimension: int, groups: list[list[str]]) -> None:

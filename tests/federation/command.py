@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -91,7 +92,13 @@ def begin(*words: str | Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
+        preexec_fn=_hears_interrupts,  # noqa: PLW1509  no threads here, and the tests may run in the background
     )
+
+
+def _hears_interrupts() -> None:
+    # what a shell starts in the background ignores interrupts, and so would its children
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def log_of(study: Path, party: str) -> list[dict[str, Any]]:
