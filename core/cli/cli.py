@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib
+import resource
 import sys
 
 import typer
@@ -63,4 +64,6 @@ def root(version: bool = typer.Option(False, "--version", help="Print the versio
 
 def main() -> None:
     """The entry point of the ``sekisho`` command."""
+    # a process that crashes must not leave keys and records in a core file; whatever it starts inherits this
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     app(prog_name="sekisho", args=sys.argv[1:])

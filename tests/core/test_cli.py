@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -255,3 +257,13 @@ def test_help_in_a_process_of_its_own_is_light() -> None:
     ended = sekisho("--help")
     assert ended.exit == 0
     assert not {"torch", "tenseal", "numpy", "dp_accounting", "transformers"} & ended.loaded
+
+
+def test_a_crash_leaves_no_core_file_with_keys_and_records() -> None:
+    script = (
+        "import resource, sys; sys.argv = ['sekisho', '--help']\n"
+        "from sekisho.core.cli.cli import main\n"
+        "try:\n    main()\nfinally:\n    print('limit', resource.getrlimit(resource.RLIMIT_CORE))"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert shown.stdout.splitlines()[-1] == "limit (0, 0)"
