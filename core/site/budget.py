@@ -6,7 +6,7 @@ Not here: charging (privacy/accounting/ledger.py). This reads the ledger under t
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +108,14 @@ def begun(log: AuditLog, ledger: Ledger, *, study: str, stage: str) -> frozenset
 
 def view_of(site: str, balance: Balance, budget: Budget) -> BudgetView:
     """A balance in the words of the policy's budget."""
-    spent = filter_epsilon(balance.spent_by_all_runs, balance.order, budget.delta)
+    exact = Decimal(repr(filter_epsilon(balance.spent_by_all_runs, balance.order, budget.delta)))
+    spent = exact.quantize(Decimal("0.0001"), rounding=ROUND_CEILING)  # as reports have it: never less than was spent
     return BudgetView(
         site=site,
         unit=str(budget.unit),
         adjacency=str(budget.adjacency),
         epsilon_lifetime=str(budget.epsilon),
-        epsilon_spent=f"{spent:.4f}",
+        epsilon_spent=str(spent),
         delta=str(budget.delta),
         order=balance.order,
         subjects=balance.subjects,
