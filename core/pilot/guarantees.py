@@ -107,6 +107,8 @@ def packing(summary: Summary, t: Words) -> list[tuple[str, list[tuple[str, str]]
         ("packing.down-former", lambda run: _bytes(run, run.packing.former_down_computed, t)),
     ]
     former = summary.runs[0].packing.former
+    if all(run.packing.preset == former for run in summary.runs):  # a comparison with itself says nothing
+        rows = [(key, tell) for key, tell in rows if not key.endswith("-former")]
     return [(t(key, former=former), [tell(run) for run in summary.runs]) for key, tell in rows]
 
 

@@ -186,7 +186,8 @@ def _gradient_sum(opened: np.ndarray, plan: Plan, transcript: bytes) -> np.ndarr
     values, rotation = opened.astype(np.float64), plan.rotation(transcript)
     own = values if rotation is None else rotation.back(values)
     # grid units -> gradient units: gamma = C / u
-    return own * (float(plan.clipping_norm) / plan.grid)
+    own *= float(plan.clipping_norm) / plan.grid
+    return own
 
 
 def _cohort(body: Step, state: RunState, folder: SiteFolder) -> tuple[str, ...]:

@@ -106,9 +106,10 @@ class Momentum:
         gradient = gradient_sum / float(self.expected_sample)
         gradient[: self.schedule.resting(state.updates)] = 0.0  # nothing but noise arrived there
         velocity = state.velocity * self.momentum
-        velocity = velocity + gradient
-        move = velocity * self.learning_rate
-        vector = state.vector - move
+        velocity += gradient
+        # the move, and then where it leads, in the gradient's place: five vectors of ten million are half a gigabyte
+        move = np.multiply(velocity, self.learning_rate, out=gradient)
+        vector = np.subtract(state.vector, move, out=move)
         updates = state.updates + 1
         reference = vector.copy() if self.schedule.linearises_after(updates) else state.reference
         return OptimizerState(vector, velocity, reference, updates)
