@@ -8,6 +8,8 @@ ACCOUNTANT = "privacy/accounting/accountant.py"
 CLIPPING = "privacy/gradients/clipping.py"
 ROTATION = "privacy/mechanism/rotation.py"
 ROUNDING = "privacy/mechanism/rounding.py"
+KEPT_IF_WITHIN = "if _within(whole, bound):\n        return whole.astype(np.int64), False"
+KEPT_ANYHOW = "if True:\n        return whole.astype(np.int64), False"
 STEP = "core/site/step.py"
 
 CLIPPING_TESTS = "tests/privacy/test_clipping.py"
@@ -81,7 +83,7 @@ ROTATION_MUTANTS = (
         "scale left out of the rotation, and the integers not held against their bound",
         (
             Edit(ROTATION, "return 1.0 / math.sqrt(self._size)", "return 1.0"),
-            Edit(ROUNDING, "if _within(rounded, bound):", "if True:"),
+            Edit(ROUNDING, KEPT_IF_WITHIN, KEPT_ANYHOW),
         ),
         (THE_ROTATED,),
         "assert (squares <= ROTATED.grid_bound_squared).all()",

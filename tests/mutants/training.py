@@ -7,6 +7,8 @@ from .mutant import Edit, Mutant
 CLIPPING = "privacy/gradients/clipping.py"
 GRADIENTS = "privacy/gradients/gradients.py"
 ROUNDING = "privacy/mechanism/rounding.py"
+KEPT_IF_WITHIN = "if _within(whole, bound):\n        return whole.astype(np.int64), False"
+KEPT_ANYHOW = "if True:\n        return whole.astype(np.int64), False"
 SAMPLING = "privacy/mechanism/sampling.py"
 FEATURES = "core/training/features.py"
 LORA = "core/training/lora.py"
@@ -38,7 +40,7 @@ TRAINING_MUTANTS = (
         "clip off, and the integers not held against their bound",
         (
             Edit(CLIPPING, CLIPPED, "return row"),
-            Edit(ROUNDING, "if _within(rounded, bound):", "if True:"),
+            Edit(ROUNDING, KEPT_IF_WITHIN, KEPT_ANYHOW),
         ),
         (MANY_RECORDS,),
         WITHIN_BOUND,
@@ -47,7 +49,7 @@ TRAINING_MUTANTS = (
         "clip to the largest entry instead of the norm",
         (
             Edit(CLIPPING, "length = float(np.sqrt(np.add.reduce(direction * direction)))", "length = 1.0"),
-            Edit(ROUNDING, "if _within(rounded, bound):", "if True:"),
+            Edit(ROUNDING, KEPT_IF_WITHIN, KEPT_ANYHOW),
         ),
         (LENGTHS,),
         "assert np.abs(vector * fine.grid_unit - direction * expected).max() <",
@@ -93,7 +95,7 @@ TRAINING_MUTANTS = (
     ),
     Mutant(
         "grid bound not checked",
-        (Edit(ROUNDING, "if _within(rounded, bound):", "if True:"),),
+        (Edit(ROUNDING, KEPT_IF_WITHIN, KEPT_ANYHOW),),
         ("tests/privacy/test_rounding.py::test_an_unlucky_rounding_is_cut_towards_zero",),
         "assert truncated and not whole.any()",
     ),
