@@ -21,7 +21,7 @@ from sekisho.governance.errors import GovernanceError
 from sekisho.governance.signing.keys import demo_key
 from sekisho.governance.signing.roster import Roster
 from sekisho.privacy.encryption import bfv, frame
-from sekisho.privacy.encryption.aggregation import Aggregate, Aggregator
+from sekisho.privacy.encryption.aggregation import Aggregator
 from sekisho.privacy.encryption.manifest import Manifest, SeedList
 from sekisho.privacy.encryption.packing import unpack
 from sekisho.privacy.encryption.presets import PRESETS
@@ -233,22 +233,22 @@ def test_a_sum_shifted_equally_for_all_moves_the_model_and_nobody_notices(
     shift = 1000
     honest: list[Words] = []
     opened: list[tuple[Integers, Integers]] = []
-    result, open_sum = Aggregator.result, opening.open_sum
+    running, open_sum = Aggregator.running.fget, opening.open_sum
+    assert running is not None
 
-    def shifted(aggregator: Aggregator) -> Aggregate:
-        aggregate = result(aggregator)
-        honest.append(aggregate.c0_sum)
+    def shifted(aggregator: Aggregator) -> Words:
+        honest.append(running(aggregator).copy())
         preset = PRESETS["2x24"]
-        moved = aggregate.c0_sum.astype(object)
+        moved = honest[-1].astype(object)
         moved[0] = (int(moved[0]) + shift * (preset.modulus >> preset.plain_bits)) % preset.modulus
-        return Aggregate(moved.astype(np.uint64), aggregate.manifest)
+        return moved.astype(np.uint64)
 
     def noted(c0_sum: Words, manifest: Manifest, preset: object, dimension: int, **named: object) -> Integers:
         values = open_sum(c0_sum, manifest, preset, dimension, **named)
         opened.append((values, open_sum(honest[-1], manifest, preset, dimension, **named)))
         return values
 
-    monkeypatch.setattr(Aggregator, "result", shifted)
+    monkeypatch.setattr(Aggregator, "running", property(shifted))
     monkeypatch.setattr(opening, "open_sum", noted)
     with attack(study, lambda site, message, ongoing: None) as ongoing:
         assert ongoing.result is not None and ongoing.result.state_macs_agree

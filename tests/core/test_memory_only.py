@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -117,7 +118,8 @@ def test_what_is_kept_of_texts_is_never_in_a_file(
 
 
 def spill_by_numpy(folder: Path) -> None:
-    np.memmap(folder / "rows", dtype=np.float32, mode="w+", shape=(4,))
+    # passes run side by side: a second one must not cut the file short under the first
+    np.memmap(folder / f"rows-{threading.get_ident()}", dtype=np.float32, mode="w+", shape=(4,))
 
 
 def spill_by_torch(folder: Path) -> None:

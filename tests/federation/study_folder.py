@@ -66,12 +66,13 @@ def build(
     lifetime: str = "27.0",
     adapters: bool = False,
     sites: Sequence[str] = SITES,
-    subjects: int = SUBJECTS_PER_SITE,
-    declared: int = SUBJECTS_PER_SITE,
+    subjects: int | None = None,
+    declared: int | None = None,
 ) -> Path:
     """A whole signed study below ``folder``; with ``adapters`` it has the method lora, too.
 
-    ``subjects`` have records at each site; the study speaks of ``declared``, from which the plan follows.
+    ``subjects`` have records at each site; the study speaks of ``declared``, from which the plan follows. Where they
+    are not given, SUBJECTS_PER_SITE as it stands at the call, for tests that change it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "keys").mkdir()
@@ -221,14 +222,14 @@ def study_text(
     test_digest: str,
     adapters: bool = False,
     sites: Sequence[str] = SITES,
-    declared: int = SUBJECTS_PER_SITE,
+    declared: int | None = None,
 ) -> str:
     lora = f"""
   lora: {{epsilon: "3.0", delta: "0.00001", steps: {steps}, allowance: {allowance}, clipping_norm: "0.4",
     sampling_rate: "1", learning_rate: "2.9", momentum: "0.9", seed: 1, adapter: {{layers: [2], targets: [intermediate],
     rank: 2, alpha: 2, freeze_a: true, head_steps: 2, linear_steps: 2}}}}"""
     too = """, {name: auc, method: lora, target: "0.60", text: {en: Order too, ja: 順序も}}"""
-    subjects = ", ".join(f"{site}: {declared}" for site in sites)
+    subjects = ", ".join(f"{site}: {SUBJECTS_PER_SITE if declared is None else declared}" for site in sites)
     return f"""schema: sekisho-study/1
 id: small-study
 title: {{en: A small study, ja: 小さな研究}}
