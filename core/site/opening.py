@@ -28,6 +28,9 @@ from ..messages import Finish, Frame, LedgerHeadSeen, SignedMessage, Step
 from .state import RunState
 
 PIECE = 1 << 16  # coordinates looked at a time: the sum is not doubled in memory to be measured
+# In lengths of the noise. A field has room for 7 deviations, so garbage in it is 4 times as long as the noise; what is
+# only too much noise is for an audit to name (core/pilot/deep.py).
+NOISE_FACTOR = 2
 NOISE_DEVIATIONS = 7  # how far the length of the noise may lie above its deviation times √d: below e^-24 a step
 
 
@@ -116,12 +119,12 @@ def rms_bound(plan: Plan, cohort: int) -> float:
     n subjects of norm at most C_grid give rms n·C_grid/√d. The shares add √(cohort·s²)·(1 + 7/√d) at most: a sum of
     discrete Gaussians is sub-Gaussian, and of such a vector P(‖x‖ > σ(√d + √(2t))) ≤ e^−t (Hsu, Kakade, Zhang 2012).
 
-    What opens under a wrong key has rms 2^(w−1)/√3, which is above: a field has room for 7 deviations, not for one.
-    Allowing 7 to every coordinate at once would let it pass where a field holds hardly more than noise (3x16-rotated).
+    What opens under a wrong key has rms 2^(w−1)/√3. Seven deviations at every coordinate at once would let it pass
+    where a field holds hardly more than noise (3x16-rotated).
     """
     clean = plan.expected_sample * math.sqrt(plan.grid_bound_squared) / math.sqrt(plan.dimension)
     deviation = math.sqrt(cohort * plan.share_variance(cohort))
-    return clean + deviation * (1 + NOISE_DEVIATIONS / math.sqrt(plan.dimension))
+    return clean + deviation * (NOISE_FACTOR + NOISE_DEVIATIONS / math.sqrt(plan.dimension))
 
 
 def _rms(values: np.ndarray) -> float:

@@ -88,7 +88,7 @@ SEALING = (
     ),
     Mutant(
         "a bound on an opened sum that allows every coordinate seven deviations at once",
-        (Edit(OPENING, "(1 + NOISE_DEVIATIONS / math.sqrt(plan.dimension))", "NOISE_DEVIATIONS"),),
+        (Edit(OPENING, "(NOISE_FACTOR + NOISE_DEVIATIONS / math.sqrt(plan.dimension))", "NOISE_DEVIATIONS"),),
         ("tests/attacks/test_garbage_within_bounds.py::test_what_a_wrong_key_opens_is_outside_and_the_largest_honest_sum_is_not[3x16-rotated]",),
         "> (1.2 *",
     ),
