@@ -271,11 +271,6 @@ class SignedMessage:
             start += part.length
         raise ProtocolError("PART_MISSING", f"the {self.header.body.kind} message has no part '{name}'")
 
-    @property
-    def length(self) -> int:
-        """Bytes of the wire form."""
-        return len(MAGIC) + 4 + len(self.header_bytes) + SIGNATURE_BYTES + len(self.payload)
-
     def is_from(self, sender: str, *, study: str, run: str) -> bool:
         """Whether its header names this sender, study and run; whose signature it is, ``verify`` says."""
         return (self.header.sender, self.header.study, self.header.run) == (sender, study, run)

@@ -23,6 +23,7 @@ from ...governance.log.entries import Entry, Value
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ...privacy.accounting.plan import Plan
+from ...privacy.encryption.frame import ciphertext_length
 from ...privacy.encryption.presets import PRESETS
 from ...privacy.errors import PrivacyError
 from ..engines.channel import Channel
@@ -207,15 +208,16 @@ class Coordinator:
         is not asked: it would send the same. Where there is one the step is lost, and nobody is asked.
         """
         body = Readies(step=step, cohort=state.cohort)
-        length = StepSum.frame_length(PRESETS[plan.preset], plan.dimension)
+        length = ciphertext_length(PRESETS[plan.preset], plan.dimension)
         expected = Expected(Frame, {PART: length})
         arrived, began = 0, time.monotonic()
 
         def take(site: str, message: SignedMessage) -> None:
             nonlocal arrived
             total.add(site, message)
-            self._collector.traffic.frame_bytes = len(message.detached()) + length
-            self._collector.traffic.frame_payload = length
+            # measured, not what was expected: the report's check of it must be able to fail
+            self._collector.traffic.frame_payload = len(message.payload)
+            self._collector.traffic.frame_bytes = len(message.detached()) + len(message.payload)
             arrived += 1
             # the last one is the end of the step, which is shown as such
             if arrived < len(state.cohort) and time.monotonic() - began > SLOW_SECONDS:

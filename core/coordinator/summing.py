@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ...privacy.encryption import frame
 from ...privacy.encryption.aggregation import Aggregator
-from ...privacy.encryption.presets import SEED_BYTES, Preset
+from ...privacy.encryption.presets import Preset
 from ...privacy.errors import CiphertextError
 from ..messages import Frame, Ready, SignedMessage
 
@@ -44,12 +44,6 @@ class StepSum:
         self._aggregator = Aggregator(preset, dimension)
         self._kept: dict[str, Kept] = {}
         self._refused: set[str] = set()
-
-    @staticmethod
-    def frame_length(preset: Preset, dimension: int) -> int:
-        """The one length that a site's frame can have, in bytes."""
-        seeds = SEED_BYTES * preset.blocks(dimension)
-        return frame.HEADER.size + seeds + frame.packed_length(preset.words(dimension))
 
     def add(self, site: str, message: SignedMessage) -> None:
         """Check one site's frame and add it; of one that is not of this step, or malformed, only the name is kept."""

@@ -12,7 +12,7 @@ import math
 
 from ...privacy.accounting.plan import Plan
 from ...privacy.encryption.facts import packing_facts
-from ...privacy.encryption.frame import HEADER, packed_length
+from ...privacy.encryption.frame import ciphertext_length, sum_length
 from ...privacy.encryption.presets import PRESETS, SEED_BYTES
 from ..coordinator.collecting import Traffic
 from .findings import Packing
@@ -52,5 +52,5 @@ def packing_of(plan: Plan, *, cohort: int, traffic: Traffic | None) -> Packing:
 def _lengths(preset: str, dimension: int, cohort: int) -> tuple[int, int]:
     """Bytes of a site's frame, and of the sum with the cohort's seeds, without the signed messages around them."""
     packed = PRESETS[preset]
-    words, seeds = packed_length(packed.words(dimension)), SEED_BYTES * packed.blocks(dimension)
-    return HEADER.size + seeds + words, HEADER.size + words + cohort * seeds
+    seeds = SEED_BYTES * packed.blocks(dimension)
+    return ciphertext_length(packed, dimension), sum_length(packed, dimension) + cohort * seeds

@@ -13,7 +13,7 @@ from ...governance.errors import BrokenLogError
 from ...privacy.accounting.plan import Plan
 from ...privacy.accounting.second_opinion import second_opinion
 from ...privacy.encryption import frame
-from ...privacy.encryption.presets import PRESETS, SEED_BYTES
+from ...privacy.encryption.presets import PRESETS
 from ...privacy.errors import PrivacyError
 from ..coordinator.coordinator import RunResult
 from .federation import Federation
@@ -107,8 +107,7 @@ def _finishers(federation: Federation) -> list[str]:
 def _ciphertext_only(result: RunResult) -> bool:
     # a frame is exactly seeds and 60-bit words: there is no room for anything in the clear
     preset, dimension = PRESETS[result.plan.preset], result.plan.dimension
-    words = frame.packed_length(preset.words(dimension))
-    return result.traffic.frame_payload == frame.HEADER.size + SEED_BYTES * preset.blocks(dimension) + words
+    return result.traffic.frame_payload == frame.ciphertext_length(preset, dimension)
 
 
 def _opened_as_summed(federation: Federation, name: str, result: RunResult) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from ..accounting.plan import Plan
 from ..mechanism.rotation import MISSES_ONE_IN
 from ..mechanism.rounding import largest_sum
-from .frame import HEADER, packed_length
+from .frame import ciphertext_length, sum_length
 from .presets import PRESETS, SEED_BYTES, overflow_probability
 
 ROUNDING_VARIANCE = 0.25  # of one rounded entry, in squared grid units, at most (Hoeffding 1963)
@@ -57,8 +57,7 @@ def packing_facts(plan: Plan) -> PackingFacts:
     """The packing of a run of ``plan``."""
     preset = PRESETS[plan.preset]
     seeds = SEED_BYTES * preset.blocks(plan.dimension)
-    words = packed_length(preset.words(plan.dimension))
-    up = HEADER.size + seeds + words
+    up = ciphertext_length(preset, plan.dimension)
     step = _overflow(plan)
     return PackingFacts(
         preset=preset.name,
@@ -67,7 +66,7 @@ def packing_facts(plan: Plan) -> PackingFacts:
         rotated=preset.rotated,
         inflation=math.sqrt(plan.grid_bound_squared) / plan.grid,
         bytes_up=up,
-        bytes_down=HEADER.size + words + plan.sites * seeds,
+        bytes_down=sum_length(preset, plan.dimension) + plan.sites * seeds,
         bytes_per_parameter=up / plan.dimension,
         overflow_step=step,
         overflow_run=min(1.0, plan.total_steps * step),

@@ -106,6 +106,16 @@ def half_digest(c0: Words, preset: Preset, dimension: int) -> str:
     return "sha256:" + state.hexdigest()
 
 
+def ciphertext_length(preset: Preset, dimension: int) -> int:
+    """The one length that a site's frame can have, in bytes."""
+    return sum_length(preset, dimension) + SEED_BYTES * preset.blocks(dimension)
+
+
+def sum_length(preset: Preset, dimension: int) -> int:
+    """The one length that the frame of a sum can have, in bytes."""
+    return HEADER.size + packed_length(preset.words(dimension))
+
+
 def packed_length(words: int) -> int:
     """Bytes that ``words`` 60-bit words take."""
     return -(-words * PRIME_BITS // 8)
@@ -154,7 +164,7 @@ def _header(kind: int, preset: Preset, dimension: int) -> bytes:
 
 def _body(data: bytes | memoryview, kind: int, preset: Preset, dimension: int, *, seeds_length: int) -> memoryview:
     """Everything after a header that is exactly the expected one, at exactly the expected length."""
-    expected = HEADER.size + seeds_length + packed_length(preset.words(dimension))
+    expected = sum_length(preset, dimension) + seeds_length
     # 1. enough bytes to read a header
     if len(data) < HEADER.size:
         raise CiphertextError("FRAME_TRUNCATED", "the frame ends before its header does")

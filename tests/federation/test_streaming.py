@@ -35,6 +35,7 @@ from sekisho.governance.log.auditlog import AuditLog
 from sekisho.governance.signing.keys import demo_key
 from sekisho.governance.signing.roster import Roster
 from sekisho.privacy.accounting.plan import Plan
+from sekisho.privacy.encryption.frame import ciphertext_length
 from sekisho.privacy.encryption.presets import PRESETS, SEED_BYTES
 
 from ..attacks.hostile import resigned
@@ -228,7 +229,7 @@ def test_a_reply_that_is_too_long_is_not_read_and_costs_no_memory(
 ) -> None:
     villain = few.sites[1]
     honest = replay(few)
-    longest = LONGEST_REPLY + StepSum.frame_length(PRESETS[few.plan.preset], DIMENSION)
+    longest = LONGEST_REPLY + ciphertext_length(PRESETS[few.plan.preset], DIMENSION)
     # a message that is well formed and signed, but for its length
     long = resigned(
         SignedMessage.from_bytes(few.frame(villain)), parts={"more": bytes(8 * longest)}, key=demo_key(villain)
