@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -31,6 +30,7 @@ from ..governance.document import (
 from ..governance.language import Text
 from ..privacy.budget import Adjacency, Unit
 from ..privacy.event import LARGEST_CONTRIBUTIONS
+from .conditions import ReleaseTerms, ValidationSettings, check_release, check_validation, frozen
 from .errors import BadInputError
 from .methods import Method, check_method
 
@@ -47,14 +47,6 @@ LEAST_HONEST = 2  # honest sites left after the observers: below, "the sum" is o
 MOST_SITES = 95  # no decryption failure up to here (privacy/encryption/presets.py)
 MOST_SUBJECTS = 10**9
 MOST_RUNS = 10_000
-
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
-
-
-def _frozen(value: Mapping[_Key, _Value]) -> Mapping[_Key, _Value]:
-    return MappingProxyType(dict(value))
-
 
 SiteId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 StudyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -163,11 +155,11 @@ class StudyFile(DocumentModel):
     unit: Unit
     adjacency: Adjacency
     records_per_subject: Annotated[int, Field(ge=1, le=10_000)]
-    subjects: Annotated[Mapping[SiteId, Count], AfterValidator(_frozen)]
+    subjects: Annotated[Mapping[SiteId, Count], AfterValidator(frozen)]
     audit_years: Annotated[int, Field(ge=0, le=100)]
     base_model: BaseModelReference
     test_set: TestSetReference
-    methods: Annotated[Mapping[Literal["probe", "lora"], Method], AfterValidator(_frozen), Field(min_length=1)]
+    methods: Annotated[Mapping[Literal["probe", "lora"], Method], AfterValidator(frozen), Field(min_length=1)]
     recipients: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=100)]
     downstream_uses: Annotated[tuple[Identifier, ...], Field(max_length=100)]
     release_licence: Line
@@ -178,6 +170,8 @@ class StudyFile(DocumentModel):
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=20)]
     disclaimer: Text | None = None
     personal_heads: bool = DEFAULT_PERSONAL_HEADS
+    validation: ValidationSettings | None = None
+    release: ReleaseTerms | None = None
 
 
 class Study(StudyFile):
@@ -197,7 +191,7 @@ class Study(StudyFile):
         Raises:
             BadDocumentError: with line and column: the codes of governance/document.py, and STUDY_SITES, STUDY_COHORT,
                 STUDY_SUBJECTS, STUDY_SITES_PER_SUBJECT, STUDY_UNIT, STUDY_LABELS, STUDY_BASE_MODEL, STUDY_BUDGET,
-                STUDY_TRAINING, STUDY_MEASURES, STUDY_MONEY, STUDY_STAGES.
+                STUDY_TRAINING, STUDY_MEASURES, STUDY_MONEY, STUDY_STAGES, STUDY_VALIDATION, STUDY_RELEASE.
         """
         document = read_document(data, name=name)
         content = validate_model(document, StudyFile)
@@ -207,6 +201,10 @@ class Study(StudyFile):
         for method, settings in content.methods.items():
             check_method(document, method, settings)
         _check_success(document, content)
+        if content.validation is not None:
+            check_validation(document, content.validation)
+        if content.release is not None:
+            check_release(document, content.release, content.sites, validated=content.validation is not None)
         return cls.model_construct(**dict(content), digest=digest_bytes(data), canonical_digest=digest(document.value))
 
     @property

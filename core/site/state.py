@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ...governance.canonical import canonical_bytes
-from ...governance.provenance.provenance import SitePart, StepPart
+from ...governance.provenance.provenance import SitePart, StepPart, ValidationPart
 from ...privacy.keys.runkeys import JoinKeys, RunSecret
 from ..errors import ProtocolError
 from ..messages import Join
@@ -107,6 +107,7 @@ class RunState:
     joins: dict[str, Join] = field(default_factory=dict)
     parts: dict[str, SitePart] = field(default_factory=dict)
     history: list[StepPart] = field(default_factory=list)
+    validations: list[ValidationPart] = field(default_factory=list)
 
     def secret(self) -> RunSecret:
         """The run secret. Raises ``ProtocolError`` before the key exchange is complete."""

@@ -68,6 +68,16 @@ class EntryType(StrEnum):
     CONTROL_TOLD = "control.told"
     RELEASE_PUBLISHED = "release.published"
     PERSONAL_ASKED = "personal.asked"
+    CONSENT_IMPORTED = "consent.imported"
+    CONSENT_WITHDRAWN = "consent.withdrawn"
+    CONSENT_ERASED = "consent.erased"
+    REMEDY_DUE = "remedy.due"
+    REMEDY_DONE = "remedy.done"
+    VALIDATION_OPENED = "validation.opened"
+    BLOCK_ROLLED_BACK = "block.rolled-back"
+    RELEASE_REFUSED = "release.refused"
+    RELEASE_REVOKED = "release.revoked"
+    ADAPTER_USED = "adapter.used"
 
 
 ENTRY_TYPES = frozenset(str(kind) for kind in EntryType)

@@ -35,6 +35,9 @@ INDEXED = (
     EntryType.RUN_FINISHED,
     EntryType.RUN_STOPPED,
     EntryType.RELEASE_PUBLISHED,
+    EntryType.RELEASE_REVOKED,
+    EntryType.REMEDY_DUE,
+    EntryType.REMEDY_DONE,
 )
 _IS_ONE = f"{_TYPE} IN ({', '.join(repr(kind + _AFTER) for kind in map(str, INDEXED))})"
 INDEX = f"CREATE INDEX IF NOT EXISTS entries_milestones ON entries ({_TYPE}) WHERE {_IS_ONE};"

@@ -63,8 +63,27 @@ class StepPart(_Strict):
 
     step: Annotated[int, Field(ge=0)]
     cohort: tuple[Name, ...]
-    outcome: Literal["completed", "abandoned"]
+    outcome: Literal["completed", "abandoned", "rolled-back"]
     sum: Digest | None              # None exactly when the step was abandoned
+
+
+class ValidationPart(_Strict):
+    """One validation in a run, as all sites opened it: noised counts of held-out people, and what followed from them.
+
+    ``cells``: people judged rightly and wrongly by true class, as opened, rounded to whole people (noise can make them
+    negative); ``standard_error``: of each, in people. ``after_step``: the last step of the block that was judged, 0 for
+    the state at the start. ``accepted`` False: everything since the last accepted state was rolled back.
+    """
+
+    after_step: Annotated[int, Field(ge=0)]
+    cohort: tuple[Name, ...]
+    cells: Mapping[str, int]
+    standard_error: ExactNumber
+    right: ExactNumber              # share judged rightly, 0 to 1, with its 95 % bounds
+    low: ExactNumber
+    high: ExactNumber
+    accepted: bool
+    sum: Digest                     # of the encrypted sum, as the coordinator logged it
 
 
 class Guarantee(_Strict):

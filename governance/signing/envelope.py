@@ -36,7 +36,7 @@ PREDICATES: Mapping[str, str] = MappingProxyType(
         name: f"urn:sekisho:attestation:{name}:v1"
         for name in (
             "policy-approval", "study-approval", "release-approval", "roster", "training-run", "base-model",
-            "stop", "stop-list", "evidence",
+            "stop", "stop-list", "evidence", "release", "revocation-list",
         )
     }
 )
