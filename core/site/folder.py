@@ -251,7 +251,7 @@ class SiteFolder:
         return len(begun(self.log, self.ledger, study=self.study.id, stage=self.study.stage) - {besides})
 
     def _anybody_consents(self, now: datetime) -> bool:
-        return self.register.counts(self.study.legal_basis_scope, now)["granted"] > 0
+        return self.register.anybody(self.study.legal_basis_scope, now)
 
     # -- data and record -------------------------------------------------------------------------------------------
 
