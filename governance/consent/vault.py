@@ -43,9 +43,10 @@ from .standing import GRANT, Standing, decisive, microseconds, standing_of
 BUSY_SECONDS = 10.0      # how long a write waits for another process before it refuses
 CACHE_KIB = 65_536       # holds the index of a million subjects, so that importing them does not thrash
 ASKED_AT_ONCE = 500      # subjects of one look-up: the time per subject falls no further from here on
+MARKS = ", ".join("?" * ASKED_AT_ONCE)
 LOOK_UP = (
-    "SELECT handle, rank, at, expires FROM subject LEFT JOIN standing ON standing.subject = id AND scope = ? "
-    "WHERE handle IN (" + ", ".join("?" * ASKED_AT_ONCE) + ")"
+    "SELECT handle, rank, at, expires FROM subject LEFT JOIN standing ON standing.subject = id AND scope = ? "  # noqa: S608  only question marks are put in
+    f"WHERE handle IN ({MARKS})"
 )
 
 
