@@ -15,6 +15,7 @@ from ..parties import state_folder
 from ..site.papers import read_file, read_study
 from .console import DEFAULT_STUDY, Terminal, guarded
 from .signing import sign_roster
+from .withdrawing import erase, remedies, withdraw
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -25,6 +26,9 @@ def site_commands() -> None:
 
 
 app.command("sign-roster")(sign_roster)
+app.command("withdraw")(withdraw)
+app.command("erase")(erase)
+app.command("remedies")(remedies)
 
 
 @app.command()
