@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -19,12 +19,12 @@ from ...governance.consent.withdrawal import Reason
 from ...governance.language import Language
 from ..errors import BadInputError
 from ..site.papers import read_study
-from ..site.remedy import Desk
-from ..site.remedy import erase as erase_subject
-from ..site.remedy import withdraw as withdraw_subject
 from ..site.statement import effect_text, lines, say
 from .console import DEFAULT_STUDY, Terminal, guarded
 from .signing import JSON, LANGUAGE
+
+if TYPE_CHECKING:
+    from ..site.remedy import Desk
 
 SITE = typer.Argument(..., help="Id of the site.")
 SUBJECT = typer.Argument(..., help="Pseudonym of the subject; it is never printed.")
@@ -41,6 +41,8 @@ def withdraw(
     as_json: bool = JSON,
 ) -> None:
     """Take a withdrawal or objection: no record is used from the next step on; say what was reached."""
+    from ..site.remedy import withdraw as withdraw_subject
+
     terminal = Terminal(as_json=as_json)
     taken = _reason(reason)
     desk = _open(study, site)
@@ -65,6 +67,8 @@ def erase(
     as_json: bool = JSON,
 ) -> None:
     """Forget a subject: vault, keys, papers, heads; refused as unfinished while the site's own files hold them."""
+    from ..site.remedy import erase as erase_subject
+
     terminal = Terminal(as_json=as_json)
     desk = _open(study, site)
     try:
@@ -113,6 +117,8 @@ def remedies(
 
 
 def _open(study: Path, site: str) -> Desk:
+    from ..site.remedy import Desk
+
     sites = read_study(study).sites
     if site not in sites:
         raise BadInputError("SITE_UNKNOWN", f"the study has no site '{site}'", f"its sites are {', '.join(sites)}")

@@ -14,7 +14,7 @@ Order of calls: ``carry_out(study_folder, listener)``; ``note_release`` after ev
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -24,8 +24,10 @@ from ...governance.errors import GovernanceError
 from ...privacy.errors import PrivacyError
 from ..errors import CoreError
 from ..site.folder import SiteFolder
-from ..site.publish import Published, publish
+from ..site.publish import publish
 from ..site.reach import RunReach
+from ..site.revocations import revoke_released
+from ..site.site import Site
 from ..site.statement import say
 from ..site.superseded import destroy, write_notices
 from ..training.features import Features
@@ -36,7 +38,6 @@ from .preflight import SitesError
 from .runs import round_up
 
 CODED = (CoreError, GovernanceError, PrivacyError)
-Revoke = Callable[[SiteFolder, RunReach], None]
 
 
 class Listener(Protocol):
@@ -96,7 +97,7 @@ def note_release(federation: Federation, run: str, recipients: Sequence[str]) ->
 
 
 def carry_out(
-    study_folder: Path, listener: Listener, revoke: Revoke, *, features: Features | None = None
+    study_folder: Path, listener: Listener, *, features: Features | None = None
 ) -> tuple[Settled, ...]:
     """Every remedy that is due. Raises ``SitesError`` when a site cannot be opened, and what a repeated run raises."""
     federation = Federation.open(study_folder, progress=listener.progress, features=features)
@@ -109,7 +110,7 @@ def carry_out(
         for method in sorted({one.run.method for one in due if _to_repeat(one)}):
             _repeat(federation, method, [one for one in due if one.run.method == method and _to_repeat(one)], listener)
         # 3. each old adapter, once its successor is there or is known not to come
-        return tuple(_settle(federation, one, revoke) for one in due)
+        return tuple(_settle(federation, one) for one in due)
     finally:
         federation.close()
 
@@ -182,23 +183,22 @@ def _refusals(federation: Federation, method: str) -> dict[str, CodedError]:
     return refused
 
 
-def _released(federation: Federation, publisher: object, repeated: Repeated) -> Repeated:
+def _released(federation: Federation, publisher: Site, repeated: Repeated) -> Repeated:
     """The successor goes to those who had the old one, by the same rules as every release."""
-    site = next(site for site in federation.sites.values() if site is publisher)
     try:
-        published: Published = publish(site, site.folder.releases / repeated.run)
+        published = publish(publisher, publisher.folder.releases / repeated.run)
     except CODED as error:
         return replace(repeated, not_released=error.code)
     note_release(federation, repeated.run, published.record.recipients)
     return replace(repeated, released=True)
 
 
-def _settle(federation: Federation, one: _Due, revoke: Revoke) -> Settled:
+def _settle(federation: Federation, one: _Due) -> Settled:
     run, folders = one.run, {name: site.folder for name, site in federation.sites.items()}
     asked = acts(one.effect, released=run.released)
     # 1. nobody may use it from here on
     if Act.REVOKE in asked:
-        revoke(_publisher(folders, run), run)
+        revoke_released(_publisher(folders, run), adapter=run.adapter, reason="WITHDRAWAL")
     # 2. everybody who has it is told
     if Act.NOTIFY in asked:
         for name in one.sites:

@@ -20,7 +20,6 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from ...governance.log.entries import Entry
@@ -210,12 +209,15 @@ class Reach:
 
     # -- remedies --------------------------------------------------------------------------------------------------
 
-    def owe(self, run: str, at: datetime) -> bool:
-        """A withdrawal asks for a remedy of ``run``; False where one is due already, so that nobody counts people."""
+    def owe(self, run: str, at: str) -> bool:
+        """``at`` (RFC 3339) a withdrawal asks for a remedy of ``run``.
+
+        False where one is due already: each is noted once, so that nobody counts people.
+        """
         with self._writing() as db:
             due = db.execute("SELECT 1 FROM remedy WHERE run = ? AND outcome = ''", (run,)).fetchone()
             if due is None:
-                db.execute("INSERT OR REPLACE INTO remedy VALUES (?, ?, '', '')", (run, at.isoformat()))
+                db.execute("INSERT OR REPLACE INTO remedy VALUES (?, ?, '', '')", (run, at))
         return due is None
 
     def settle(self, run: str, outcome: str, successor: str = "") -> None:

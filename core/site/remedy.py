@@ -29,6 +29,7 @@ from ...governance.log.auditlog import AuditLog
 from ...governance.log.entries import Entry
 from ...governance.policy.policy import Policy
 from ...governance.provenance.provenance import commitment
+from ...governance.signing.envelope import write_time
 from ...privacy.accounting.accountant import filter_cap, filter_epsilon
 from ...privacy.accounting.ledger import Ledger
 from ...privacy.accounting.reading import Balance, read_balance
@@ -116,7 +117,7 @@ def withdraw(desk: Desk, subject: str, *, at: datetime, reason: Reason = Reason.
     heads = forget_heads(desk, subject)
     # 3. where their data have been
     runs = desk.reach.of(subject)
-    owed = [run for run in runs if desk.reach.owe(run.run, at)]
+    owed = [run for run in runs if desk.reach.owe(run.run, write_time(at))]
     # 4. a paper for the person's file, which names nobody; its key makes the log's words checkable, and can be erased
     case = Case.new(at, reason)
     found = _found(desk, case, runs, heads)

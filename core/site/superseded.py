@@ -1,7 +1,7 @@
 """An adapter that is to be gone: what a site deletes of it, whom it tells, and what it leaves for evidence.
 
-For: ``destroy`` after a remedy, ``write_notices`` for recipients. Not for: deciding that (pilot/remedies.py), the signed
-list of what is revoked, or copies that somebody made elsewhere: weights once handed over cannot be called back.
+For: ``destroy`` after a remedy, ``write_notices`` for recipients. Not for: deciding that (pilot/remedies.py), the
+signed list of what is revoked, or copies that somebody made elsewhere: weights once handed over cannot be called back.
 
 Provenance statement, release record and log stay: they say what was, and hold no weights.
 """

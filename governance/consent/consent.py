@@ -156,6 +156,23 @@ class ConsentRegister:
             for scope in granted
         )
 
+    def object(self, subject: str, at: datetime) -> None:
+        """Take an objection to every scope that this subject was asked about; it stands whatever comes later.
+
+        Refused: CONSENT_SUBJECT_UNKNOWN (a mistyped id must not look obeyed).
+        """
+        at = _aware(at)
+        scopes = {event.scope for event in self._vault.events(subject)}
+        if not scopes:
+            raise Refused(
+                "CONSENT_SUBJECT_UNKNOWN",
+                "the register holds no consent of this subject",
+                "check the subject's id",
+            )
+        self._vault.record(
+            ConsentEvent(subject, scope, EventKind.OBJECTED, at, None, WITHDRAWAL_NOTICE) for scope in sorted(scopes)
+        )
+
     def erase(self, subject: str) -> int:
         """Forget one subject entirely; from then on they are NEVER_ASKED. Returns how many events went.
 
