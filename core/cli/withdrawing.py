@@ -18,8 +18,8 @@ import typer
 from ...governance.consent.withdrawal import Reason
 from ...governance.language import Language
 from ..errors import BadInputError
-from ..site.papers import read_study
 from ..site.statement import effect_text, lines, say
+from .consent import known_site
 from .console import DEFAULT_STUDY, Terminal, guarded
 from .signing import JSON, LANGUAGE
 
@@ -119,10 +119,7 @@ def remedies(
 def _open(study: Path, site: str) -> Desk:
     from ..site.remedy import Desk
 
-    sites = read_study(study).sites
-    if site not in sites:
-        raise BadInputError("SITE_UNKNOWN", f"the study has no site '{site}'", f"its sites are {', '.join(sites)}")
-    return Desk.open(study, site)
+    return Desk.open(study, known_site(study, site))
 
 
 def _reason(given: str) -> Literal[Reason.WITHDRAWAL, Reason.OBJECTION]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from ...governance.consent.vault import NOTICE_PATTERN
+from ...governance.consent.record import NOTICE_PATTERN
 from ...governance.vocabulary import known
 from ..errors import BadInputError
 from ..study import LEAST_SITES, MOST_SITES

@@ -31,13 +31,14 @@ from ...privacy.accounting.subjects import SubjectKey
 from ...privacy.budget import Budget
 from ..data.dataset import Dataset
 from ..data.intake import BaseModelFacts
-from ..errors import BadInputError, Refused
+from ..errors import Refused
 from ..gate.artefacts import artefact_of
 from ..gate.facts import Standing, request_for
 from ..messages import Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, state_folder
 from ..study import Study
 from .budget import begun, open_ledger, policy_budget
+from .consents import IMPORTED_FILE, REGISTER, import_consents, snapshot
 from .heads import SeenHeads
 from .memory import accept_policy, accept_roster, stops_now
 from .papers import (
@@ -120,12 +121,15 @@ class SiteFolder:
         ledger, subject_key, budget, order = open_ledger(state, papers.policy, papers.study)
         check_ledger(site, ledger.balance(), log, state / LOG_NAME)
         # 9. consent as the site holds it now
-        register = ConsentRegister.open(state / "consent.sqlite")
-        import_consents(register, study_folder / "sites" / site / "consent.jsonl")
+        register = ConsentRegister.open(state / REGISTER)
+        import_consents(register, study_folder / "sites" / site / IMPORTED_FILE)
         folder = cls(
             site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, lock, clock,
             acted, SeenHeads(state / "heads.json", site), Reach.open(state, subject_key.fingerprint),
         )  # fmt: skip
+        #    and its log is told, in the same words whether or not anything has changed
+        told = snapshot(register, subject_key, f"opened/{log.size}")
+        folder.record("consent.imported", refs={"snapshot": told})
         # 10. runs that a crash left open: what was started stays spent
         for run in ledger.close_orphans():
             folder.record("run.stopped", refs={"run": run}, data={"code": "ORPHAN_CLOSED"})
@@ -256,7 +260,7 @@ class SiteFolder:
         return len(begun(self.log, self.ledger, study=self.study.id, stage=self.study.stage) - {besides})
 
     def _anybody_consents(self, now: datetime) -> bool:
-        return self.register.counts(self.study.legal_basis_scope, now)["granted"] > 0
+        return self.register.anybody(self.study.legal_basis_scope, now)
 
     # -- data and record -------------------------------------------------------------------------------------------
 
@@ -292,19 +296,6 @@ class SiteFolder:
     ) -> None:
         """Append one entry to this site's log, durably."""
         self.log.append(Entry(type=kind, party=self.site, at=self.clock(), refs=refs or {}, data=data or {}))
-
-
-def import_consents(register: ConsentRegister, path: Path) -> None:
-    """Bring the register up to the site's file, whole or not at all. Raises ``BadInputError``, naming a row."""
-    report = register.import_jsonl(path)
-    if report.refused:
-        first = report.refused[0]
-        raise BadInputError(
-            first.code,
-            f"{first.file}:{first.line}: a consent record cannot be used "
-            f"({len(report.refused)} such rows in all); none was imported",
-            hint="correct the rows named; their content is not printed",
-        )
 
 
 def rounded_up(epsilon: float) -> Decimal:

@@ -38,7 +38,7 @@ from ..errors import BadInputError, CoreError, Refused
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, replace_file, state_folder
 from ..study import Study
 from .budget import policy_budget
-from .folder import import_consents
+from .consents import IMPORTED_FILE, REGISTER, import_consents
 from .papers import read_file, read_policy, read_roster, read_study
 from .reach import Reach, RunReach
 from .statement import Found, ReachedRun, paper_text
@@ -67,8 +67,8 @@ class Desk:
         state = state_folder(study_folder, site)
         make_private_folder(state)
         mark = SubjectKey.load_or_create(state / "subject.key").fingerprint
-        register = ConsentRegister.open(state / "consent.sqlite")
-        import_consents(register, study_folder / "sites" / site / "consent.jsonl")
+        register = ConsentRegister.open(state / REGISTER)
+        import_consents(register, study_folder / "sites" / site / IMPORTED_FILE)
         return cls(study_folder, site, study, policy, register, Reach.open(state, mark))
 
     def close(self) -> None:
@@ -110,7 +110,8 @@ def withdraw(desk: Desk, subject: str, *, at: datetime, reason: Reason = Reason.
     """
     # 1. first what stops the use; whatever fails after this, the person is out
     if reason is Reason.OBJECTION:
-        desk.register.object(subject, at)
+        for scope in sorted({event.scope for event in desk.register.events(subject)} | {desk.study.legal_basis_scope}):
+            desk.register.object(subject, scope, at)
     else:
         desk.register.withdraw(subject, at)
     # 2. what the site made for itself and may hold the person

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...governance.provenance.provenance import commitment
 from ...governance.signing.lifecycle import Act
 from ...privacy.accounting.plan import Plan
 from ...privacy.mechanism.randomness import SecretStream
@@ -25,6 +24,7 @@ from ..gate.sealed import Sealed
 from ..messages import Finish, Finished, Readies, Ready, SignedMessage, Step
 from ..training.optimizer import Momentum
 from ..training.training import TrainingData, train_step
+from .consents import snapshot
 from .folder import SiteFolder
 from .joining import Considered
 from .life import check
@@ -159,9 +159,8 @@ def finish(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
 
 def _record_consent(state: RunState, folder: SiteFolder) -> None:
     # under a key of this step, so that not even a change of the register since the last step shows in the log
-    key = folder.subject_key.fingerprint(f"consent/{state.run}/{state.step}")
-    snapshot = commitment(key, folder.register.snapshot_digest())
-    folder.record("consent.snapshot", refs={"run": state.run, "snapshot": snapshot}, data={"step": state.step})
+    told = snapshot(folder.register, folder.subject_key, f"{state.run}/{state.step}")
+    folder.record("consent.snapshot", refs={"run": state.run, "snapshot": told}, data={"step": state.step})
 
 
 def _apply(message: SignedMessage, state: RunState, tools: StepTools) -> None:
