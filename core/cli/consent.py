@@ -52,8 +52,11 @@ def consent(
         raise BadInputError("NOTHING_TO_IMPORT", "a dry run needs a file", hint="name it with --import")
     own_format = row_format(form, scope=scope)
     make_private_folder(folder)
-    register = ConsentRegister.open(folder / REGISTER)
     now = datetime.now(UTC)
+    if withdraw:
+        _withdraw(study, site, withdraw, now)
+        terminal.say(f"{site}: the withdrawal counts from the next step on; it does not unlearn (docs/threats.md)")
+    register = ConsentRegister.open(folder / REGISTER)
     told: dict[str, Any] = {"site": site, "scope": scope}
     try:
         if imported is not None:
@@ -62,9 +65,6 @@ def consent(
                 terminal.result(told)
                 return
         import_consents(register, study / "sites" / site / IMPORTED_FILE, progress=terminal.progress)
-        if withdraw:
-            register.withdraw(withdraw, now)
-            terminal.say(f"{site}: the withdrawal counts from the next step on; it does not unlearn (docs/threats.md)")
         if check:
             told["checked"] = register.check()
             terminal.say(f"{site}: {told['checked']} events read again; index and digest are what they say")
@@ -75,6 +75,18 @@ def consent(
     for reason, number in sorted(counts.items()):
         terminal.say(f"  {reason}: {number}")
     terminal.result({**told, "counts": dict(counts)})
+
+
+def _withdraw(study: Path, site: str, subject: str, now: datetime) -> None:
+    """The whole withdrawal, as `sekisho site withdraw` takes it; that command also says what was reached."""
+    from ..site.remedy import Desk
+    from ..site.remedy import withdraw as take
+
+    desk = Desk.open(study, site)
+    try:
+        take(desk, subject, at=now)
+    finally:
+        desk.close()
 
 
 def known_site(study: Path, site: str) -> str:

@@ -12,6 +12,7 @@ import typer
 from .consent import consent, known_site
 from .console import DEFAULT_STUDY, Terminal, guarded
 from .signing import sign_roster
+from .withdrawing import erase, remedies, withdraw
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -23,6 +24,9 @@ def site_commands() -> None:
 
 app.command("sign-roster")(sign_roster)
 app.command("consent")(consent)
+app.command("withdraw")(withdraw)
+app.command("erase")(erase)
+app.command("remedies")(remedies)
 
 
 @app.command()

@@ -201,6 +201,7 @@ def site_run(federation: Federation, name: str, method: str, run: str) -> SiteRu
         excluded=excluded,
         epsilon=round_up(tools.considered.epsilon),
         delta=tools.plan.delta,
+        left=site.folder.reach.left(run),
     )
 
 

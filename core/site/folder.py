@@ -51,6 +51,7 @@ from .papers import (
     study_approvals,
 )
 from .put_back import Clock, check_ledger
+from .reach import Reach
 
 
 @dataclass
@@ -72,6 +73,7 @@ class SiteFolder:
     clock: Callable[[], datetime]
     acted: Clock
     heads: SeenHeads
+    reach: Reach
 
     @classmethod
     def open(
@@ -123,7 +125,7 @@ class SiteFolder:
         import_consents(register, study_folder / "sites" / site / IMPORTED_FILE)
         folder = cls(
             site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, lock, clock,
-            acted, SeenHeads(state / "heads.json", site),
+            acted, SeenHeads(state / "heads.json", site), Reach.open(state, subject_key.fingerprint),
         )  # fmt: skip
         #    and its log is told, in the same words whether or not anything has changed
         told = snapshot(register, subject_key, f"opened/{log.size}")
@@ -131,12 +133,15 @@ class SiteFolder:
         # 10. runs that a crash left open: what was started stays spent
         for run in ledger.close_orphans():
             folder.record("run.stopped", refs={"run": run}, data={"code": "ORPHAN_CLOSED"})
+        # 11. withdrawals that came while no process held the log
+        folder.reach.take_entries(log.append)
         return folder
 
     def close(self) -> None:
         """Close the databases."""
         self.ledger.shut()
         self.register.close()
+        self.reach.close()
         self.log.close()
         self.lock.release()
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from ...governance.errors import Refused as GovernanceRefused
 from ...governance.policy.request import Request
+from ...governance.provenance.provenance import epsilon_text
+from ...governance.signing.envelope import write_time
+from ...privacy.budget import decimal_text
 from ...privacy.errors import BudgetExceededError
 from ...privacy.keys.runkeys import JoinPublic
 from ..errors import ProtocolError, Refused
@@ -16,10 +19,11 @@ from ..gate.gate import Gate
 from ..gate.sealed import Sealed
 from ..messages import Body, Decline, Offer, SignedMessage, Stop, Stopped
 from ..training.optimizer import Momentum
-from ..training.tasks import Tasks
+from ..training.tasks import Tasks, adapter_of
 from ..training.training import TrainingData, load_training_data
 from . import joining, step
 from .folder import SiteFolder
+from .reach import RunReach
 from .state import AGREEMENT, RunState
 
 # After these nothing of the run can be trusted to go on here: a sum was opened that is no sum.
@@ -112,6 +116,7 @@ class Site:
         settings = self.folder.study.settings(body.method)
         initial = self._tasks.initial(settings)
         sealed, self.state, admitted = joining.join(self.folder, message, considered, gate, initial=initial)
+        self.folder.reach.admit(_reach_of(message.header.run, considered, self.state), admitted)
         self._offer, self.data = message, None
         self.tools = step.StepTools(
             folder=self.folder,
@@ -124,6 +129,9 @@ class Site:
 
     def _finish(self, message: SignedMessage, state: RunState, tools: step.StepTools) -> Sealed:
         sealed = step.finish(message, state, tools)
+        settings = self.folder.study.settings(tools.considered.offer.method)
+        adapter = adapter_of(self.folder.base_model, settings, state.optimizer.vector)
+        self.folder.reach.finish(state.run, adapter.digest)
         if not self.folder.study.personal_heads:  # those train on them once more, and then drop them (personal.py)
             self.data = None
         return sealed
@@ -184,6 +192,17 @@ class Site:
             log=folder.log,
             clock=folder.clock,
         )
+
+
+def _reach_of(run: str, considered: joining.Considered, state: RunState) -> RunReach:
+    plan = considered.plan
+    return RunReach(
+        run=run,
+        method=considered.offer.method,
+        epsilon=epsilon_text(considered.epsilon),
+        delta=decimal_text(plan.delta),
+        joined=write_time(state.started),
+    )
 
 
 def _check_due(kind: str, state: RunState) -> None:

@@ -104,6 +104,8 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
     subjects = still_eligible(
         tools.admitted, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock()
     )
+    subjects = folder.reach.stay(state.run, state.step, tools.admitted, subjects)
+    folder.reach.take_entries(folder.log.append)
     stream = SecretStream()
     data, model = load(), state.optimizer
     data.task.linearise(data.rows, model.reference)
