@@ -97,5 +97,5 @@ def _approvals(owner: SiteFolder) -> dict[str, tuple[str, ...]]:
     papers: dict[str, Path] = {name: folder / name for name in ("roster.yaml", "study.yaml", "base-model.yaml")}
     papers[f"policies/{owner.site}.yaml"] = folder / "sites" / owner.site / "policy.yaml"
     return {
-        name: envelope_digests(read_file(path.with_name(path.name + SIGNATURES))) for name, path in papers.items()
+        name: envelope_digests(read_file(path.with_name(path.name + SIGNATURES)), name) for name, path in papers.items()
     }

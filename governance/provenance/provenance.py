@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..canonical import digest as digest_of
 from ..canonical import digest_bytes
 from ..errors import BadDocumentError
-from ..signing.envelope import PREDICATES, Statement, Subject, write_time
+from ..signing.envelope import PREDICATES, Statement, Subject, read_envelopes, write_time
 from .disclosure import BaseModelRecord
 from .records import check_key
 
@@ -218,16 +218,20 @@ def _with_it(files: Mapping[str, str]) -> list[Subject]:
     return [Subject(name, files[name]) for name in sorted(files)]
 
 
-def envelope_digests(signatures: bytes) -> tuple[str, ...]:
-    """The digest of each line of a file of signatures: what ``approvals`` names."""
-    return tuple(digest_bytes(line) for line in signatures.removesuffix(b"\n").split(b"\n"))
+def envelope_digests(signatures: bytes, name: str) -> tuple[str, ...]:
+    """The digest of each envelope in a file of signatures, in its one written form: what ``approvals`` names.
+
+    Raises:
+        BadDocumentError: SIGNATURES_UNREADABLE.
+    """
+    return tuple(digest_bytes(one.to_bytes().removesuffix(b"\n")) for one in read_envelopes(signatures, name=name))
 
 
 def _check_approvals(approvals: Mapping[str, Sequence[str]]) -> None:
     digests = [digest for named in approvals.values() for digest in named]
     if not all(approvals.values()) or not all(map(_DIGEST.fullmatch, digests)):
         raise BadDocumentError("PROVENANCE_MALFORMED", "a paper's approvals are not the digests of its signatures",
-                               "pass envelope_digests of the file beside the paper")
+                               "pass the envelope_digests of what lies beside the paper")
 
 
 def _plain(value: Any) -> Any:

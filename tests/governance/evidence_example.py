@@ -15,6 +15,7 @@ from sekisho.governance.log.entries import Entry
 from sekisho.governance.provenance.disclosure import BaseModelRecord
 from sekisho.governance.provenance.provenance import (
     NO_FILES,
+    ConsentPart,
     Guarantee,
     Packing,
     Parameters,
@@ -38,6 +39,8 @@ RUN = "run-1"
 ADAPTER = "sha256:" + "ad" * 32
 PLAN_VALUE = {"schema": "plan", "steps": 4}
 PLAN = digest(PLAN_VALUE)
+DATASET = commitment(b"k" * 32, "sha256:" + "00" * 32)
+CONSENT = ConsentPart(scope="fl-training/2026-11", first="hmac-sha256:" + "c1" * 32, last="hmac-sha256:" + "c2" * 32)
 SOFTWARE = Software(code="sha256:" + "c0" * 32, environment="sha256:" + "e0" * 32, dependencies={"numpy": "2.3.4"})
 SUMS = tuple(f"sha256:{n:064x}" for n in range(1, 4))
 
@@ -193,14 +196,14 @@ def statement(roster: Roster, study: bytes, policies: Mapping[str, bytes], run: 
         roster=roster.fingerprint, study=digest_bytes(study), plan=PLAN,
         base_model=BaseModelRecord.parse(BASE_MODEL.encode(), "base-model.yaml"),
         sites=[SitePart(id=site, policy=digest_bytes(policies[site]), subjects=size_bucket(230), epsilon="2.9971",
-                        dataset=commitment(b"k" * 32, "sha256:" + "00" * 32)) for site in SITES],
+                        dataset=DATASET, consent=CONSENT) for site in SITES],
         steps=[StepPart(step=n, cohort=SITES, outcome="completed", sum=run.sums[n - 1]) for n in (1, 2, 3)]
         + [StepPart(step=4, cohort=SITES, outcome="abandoned", sum=None)],
         guarantee=Guarantee(unit="subject", adjacency="add-or-remove-one", delta="0.00001", observers=1,
                             max_sites_per_subject=1),
         packing=Packing(preset="2x24", fields=2, width=24, rotated=False),
         software=SOFTWARE, parameters=Parameters(settings={"steps": 4, "epsilon": "3.0"}, plan=PLAN_VALUE),
-        approvals={"study.yaml": envelope_digests(approved(roster, study, "study-approval", BOTH, world))},
+        approvals={"study.yaml": envelope_digests(approved(roster, study, "study-approval", BOTH, world), "study")},
         validations=[],
         started=NOW, finished=NOW + timedelta(minutes=3),
     )
@@ -222,6 +225,9 @@ def logged(party: str, study: bytes, policies: Mapping[str, bytes], found: Mappi
     lines = []
     for run in runs:
         lines += [begun(run.name)]
+        if party in SITES:
+            lines.append(entry("budget.reserved", run.name, dataset=DATASET))
+            lines += [entry("consent.snapshot", run.name, snapshot=one) for one in (CONSENT.first, CONSENT.last)]
         lines += [entry("step.summed" if party == HUB else "step.opened", run.name, sum=one) for one in run.sums]
         if party == "kohi":
             lines.append(entry("release.published", run.name, adapter=run.adapter,
