@@ -41,7 +41,7 @@ from .budget import policy_budget
 from .consents import IMPORTED_FILE, REGISTER, import_consents
 from .papers import read_file, read_policy, read_roster, read_study
 from .reach import Reach, RunReach
-from .statement import Found, ReachedRun, paper_text
+from .withdrawal_statement import Found, ReachedRun, paper_text
 
 CASES = "withdrawals"  # papers for people's files, one a case; they name nobody
 HEADS = "personal"
