@@ -23,6 +23,7 @@ from ...governance.log.auditlog import AuditLog
 from ...governance.log.entries import Entry, Value
 from ...governance.policy.policy import Policy
 from ...governance.policy.request import Request
+from ...governance.provenance.records import CommittedRecords
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ...privacy.accounting.ledger import Ledger
@@ -262,6 +263,12 @@ class SiteFolder:
     def dataset_digest(self) -> str:
         """SHA-256 of the records file; only a commitment to it under a key of this run leaves."""
         return digest_bytes(read_file(self._records))
+
+    def committed_records(self, run: str) -> CommittedRecords:
+        """The site's records, read now, under a key of this site and ``run``: the commitment, and proofs to it."""
+        key = self.subject_key.fingerprint(f"run/{run}")
+        by_subject = self.dataset().records.values()
+        return CommittedRecords.of(key, (record.digest for records in by_subject for record in records))
 
     @property
     def _records(self) -> Path:

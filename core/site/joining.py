@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...governance.provenance.provenance import SitePart, commitment, epsilon_text, size_bucket
+from ...governance.provenance.provenance import SitePart, epsilon_text, size_bucket
 from ...privacy.accounting.accountant import step_cost, worst_certificate
 from ...privacy.accounting.plan import Plan
 from ...privacy.errors import BadParametersError
@@ -130,9 +130,10 @@ def _tell_join(
     folder: SiteFolder, message: SignedMessage, considered: Considered, gate: Gate, initial: NDArray[np.float64]
 ) -> tuple[Sealed, RunState]:
     plan = considered.plan
+    records = folder.committed_records(message.header.run).commitment
     folder.record(
         "budget.reserved",
-        refs={"run": message.header.run, "plan": plan.digest()},
+        refs={"run": message.header.run, "plan": plan.digest(), "dataset": records},
         data={
             "steps": plan.total_steps,
             "step_cost": considered.step_cost,
@@ -153,7 +154,7 @@ def _tell_join(
         head=LedgerHeadSeen(entries=head.entries, mac=head.mac),
         seen=folder.heads.seen(),
         policy=folder.policy.bytes_digest,
-        dataset=commitment(folder.subject_key.fingerprint(f"run/{message.header.run}"), considered.dataset),
+        dataset=records,
         epsilon=epsilon_text(considered.epsilon),
     )
     # 3. tell

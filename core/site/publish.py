@@ -9,25 +9,20 @@ Files written: ``adapter.safetensors`` (what trained; for LoRA also the files th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...governance.canonical import canonical_bytes, digest_bytes
-from ...governance.provenance.provenance import Guarantee, Packing, dependency_versions, training_run
 from ...governance.provenance.release import Condition, ReleaseRecord
-from ...governance.signing.envelope import Statement, sign_statement, write_envelopes
+from ...governance.signing.envelope import sign_statement, write_envelopes
 from ...governance.signing.lifecycle import Act
-from ...privacy.encryption.presets import PRESETS
 from ..errors import ProtocolError
 from ..messages import ReleaseNotice
 from ..training.adapter import Adapter
 from ..training.tasks import adapter_files
 from .life import check
 from .site import Site
-
-# What decides the numbers: recorded in every provenance statement.
-DEPENDENCIES = ("cryptography", "dp-accounting", "numpy", "tenseal", "torch", "transformers")
+from .statement import run_statement
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ def publish(site: Site, folder: Path) -> Published:
     adapter, files = adapter_files(
         owner.base_model, settings, state.optimizer.vector, name=owner.study.base_model.name
     )
-    envelope = sign_statement(_statement(site, adapter, files), [owner.key])
+    envelope = sign_statement(run_statement(site, adapter, files), [owner.key])
     provenance = write_envelopes([envelope])
     record = ReleaseRecord(
         adapter=adapter.digest,
@@ -80,32 +75,3 @@ def publish(site: Site, folder: Path) -> Published:
     (folder / "provenance.dsse.json").write_bytes(provenance)
     (folder / "release.json").write_bytes(canonical_bytes(record.model_dump(mode="json")) + b"\n")
     return Published(adapter, record, provenance)
-
-
-def _statement(site: Site, adapter: Adapter, files: Mapping[str, bytes]) -> Statement:
-    state, tools = site.state, site.tools
-    assert state is not None and tools is not None
-    owner, plan, preset = site.folder, tools.plan, PRESETS[tools.plan.preset]
-    return training_run(
-        run=state.run,
-        method=tools.considered.offer.method,
-        adapter=adapter.digest,
-        files={name: digest_bytes(data) for name, data in files.items()},
-        roster=owner.roster.fingerprint,
-        study=owner.study.digest,
-        plan=plan.digest(),
-        base_model=owner.papers.base_model,
-        sites=[state.parts[name] for name in sorted(state.parts)],
-        steps=state.history,
-        guarantee=Guarantee(
-            unit=plan.unit.value,
-            adjacency=plan.adjacency.value,
-            delta=str(plan.delta),
-            observers=plan.observers,
-            max_sites_per_subject=owner.study.max_sites_per_subject,
-        ),
-        packing=Packing(preset=preset.name, fields=preset.fields, width=preset.width, rotated=preset.rotated),
-        dependencies=dependency_versions(DEPENDENCIES),
-        started=state.started,
-        finished=owner.clock(),
-    )

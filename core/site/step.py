@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...governance.provenance.provenance import commitment
+from ...governance.provenance.provenance import ConsentPart, commitment
 from ...governance.signing.lifecycle import Act
 from ...privacy.accounting.plan import Plan
 from ...privacy.mechanism.randomness import SecretStream
@@ -70,8 +70,11 @@ def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     state.cohort = cohort
     state.step_transcript = state.transcript.at(body.step, cohort, state.state_mac())
     state.save(folder.runs)
-    # 4. tell; nothing has been charged
-    return tools.gate.tell(Ready(step=body.step, transcript=state.step_transcript.hex()), request=request)
+    # 4. what consent stands as the step begins; whoever leaves after this is left out all the same
+    consent = _record_consent(state, folder)
+    # 5. tell; nothing has been charged
+    ready = Ready(step=body.step, transcript=state.step_transcript.hex(), consent=consent)
+    return tools.gate.tell(ready, request=request)
 
 
 def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callable[[], TrainingData]) -> Sealed:
@@ -100,7 +103,6 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
     state.step_started = True
     folder.record("step.started", refs={"run": state.run}, data={"step": state.step})
     # 5. who may still be used; nobody enters; nobody at all is an empty sample, which discloses noise and is charged
-    _record_consent(state, folder)
     subjects = still_eligible(
         tools.admitted, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock()
     )
@@ -155,11 +157,12 @@ def finish(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     return tools.gate.tell(finished, request=request)
 
 
-def _record_consent(state: RunState, folder: SiteFolder) -> None:
+def _record_consent(state: RunState, folder: SiteFolder) -> str:
     # under a key of this step, so that not even a change of the register since the last step shows in the log
     key = folder.subject_key.fingerprint(f"consent/{state.run}/{state.step}")
     snapshot = commitment(key, folder.register.snapshot_digest())
     folder.record("consent.snapshot", refs={"run": state.run, "snapshot": snapshot}, data={"step": state.step})
+    return snapshot
 
 
 def _apply(message: SignedMessage, state: RunState, tools: StepTools) -> None:
@@ -225,3 +228,9 @@ def _check_ready(message: SignedMessage, site: str, state: RunState, folder: Sit
         raise ProtocolError("READY_FOREIGN", f"what is listed for '{site}' is not its ready of this run")
     if body.step != state.step or body.transcript != state.step_transcript.hex():
         raise ProtocolError("TRANSCRIPTS_DIFFER", f"'{site}' stands at another transcript; nothing was charged")
+    before = state.consents.get(site)
+    state.consents[site] = ConsentPart(
+        scope=folder.study.legal_basis_scope,
+        first=body.consent if before is None else before.first,
+        last=body.consent,
+    )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sekisho.governance.canonical import canonical_bytes, digest_bytes
+from sekisho.governance.canonical import canonical_bytes, digest, digest_bytes
 from sekisho.governance.evidence import verifier
 from sekisho.governance.evidence.bundle import README_SOURCE, log_members
 from sekisho.governance.log.auditlog import AuditLog
@@ -17,9 +17,12 @@ from sekisho.governance.provenance.provenance import (
     NO_FILES,
     Guarantee,
     Packing,
+    Parameters,
     SitePart,
+    Software,
     StepPart,
     commitment,
+    envelope_digests,
     size_bucket,
     training_run,
 )
@@ -33,7 +36,9 @@ SITES = ("kohi", "wanko", "okashi")
 HUB = "hub"
 RUN = "run-1"
 ADAPTER = "sha256:" + "ad" * 32
-PLAN = "sha256:" + "91" * 32
+PLAN_VALUE = {"schema": "plan", "steps": 4}
+PLAN = digest(PLAN_VALUE)
+SOFTWARE = Software(code="sha256:" + "c0" * 32, environment="sha256:" + "e0" * 32, dependencies={"numpy": "2.3.4"})
 SUMS = tuple(f"sha256:{n:064x}" for n in range(1, 4))
 
 
@@ -169,7 +174,7 @@ def members(folder: Path, world: str = "", runs: Sequence[Run] = (PROBE,),
         found[f"policies/{site}.yaml"] = policy
         found[f"policies/{site}.yaml.dsse.json"] = approved(roster, policy, "policy-approval", BOTH, world, shown=SEEN)
     for run in runs:
-        signed = sign_statement(statement(roster, study, policies, run), [key("kohi", world)])
+        signed = sign_statement(statement(roster, study, policies, run, world), [key("kohi", world)])
         found[run.member] = instead.get(run.member, write_envelopes([signed]))
     for party in (*SITES, HUB):
         with AuditLog.open(folder / f"{party}.sqlite", origin=f"sekisho.example/food-quality/{party}",
@@ -181,7 +186,8 @@ def members(folder: Path, world: str = "", runs: Sequence[Run] = (PROBE,),
     return found
 
 
-def statement(roster: Roster, study: bytes, policies: Mapping[str, bytes], run: Run = PROBE) -> Statement:
+def statement(roster: Roster, study: bytes, policies: Mapping[str, bytes], run: Run = PROBE,
+              world: str = "") -> Statement:
     return training_run(
         run=run.name, method=run.method, adapter=run.adapter, files=run.files,
         roster=roster.fingerprint, study=digest_bytes(study), plan=PLAN,
@@ -193,7 +199,10 @@ def statement(roster: Roster, study: bytes, policies: Mapping[str, bytes], run: 
         guarantee=Guarantee(unit="subject", adjacency="add-or-remove-one", delta="0.00001", observers=1,
                             max_sites_per_subject=1),
         packing=Packing(preset="2x24", fields=2, width=24, rotated=False),
-        dependencies={"numpy": "2.3.4"}, started=NOW, finished=NOW + timedelta(minutes=3),
+        software=SOFTWARE, parameters=Parameters(settings={"steps": 4, "epsilon": "3.0"}, plan=PLAN_VALUE),
+        approvals={"study.yaml": envelope_digests(approved(roster, study, "study-approval", BOTH, world))},
+        validations=[],
+        started=NOW, finished=NOW + timedelta(minutes=3),
     )
 
 
