@@ -11,7 +11,7 @@ Order of calls: ``ReleaseRecord(...)`` -> ``record.check()`` -> people approve `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar
@@ -21,8 +21,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 from ..canonical import canonical_bytes, digest, digest_bytes
 from ..errors import BadDocumentError, Refused
 from ..language import Text
-from ..signing.approvals import Approved
-from ..signing.envelope import PREDICATES, Statement, Subject, read_time
+from ..signing.approvals import Approved, approvals
+from ..signing.envelope import PREDICATES, Envelope, Statement, Subject, read_time
+from ..signing.roster import Roster
 from .refusing import refusal
 
 RECORD = "release.json"
@@ -162,6 +163,20 @@ def check_approved(record: ReleaseRecord, approved: Approved) -> None:
     """
     if record.approvals and not approved.reaches(record.approvals):
         raise refusal("RELEASE_APPROVALS_MISSING", of=", ".join(approved.missing(record.approvals)))
+
+
+def release_approvals(
+    roster: Roster, record: ReleaseRecord, envelopes: Sequence[Envelope], *, requester: str | None, now: datetime
+) -> Approved:
+    """Who approved exactly this record, by the rule of every approval; ``requester`` asked for the study."""
+    return approvals(
+        roster,
+        envelopes,
+        subjects=frozenset({digest_bytes(record.to_bytes()), record.digest}),
+        predicate_type=PREDICATES["release-approval"],
+        now=now,
+        requester=requester,
+    )
 
 
 def release_statement(record: ReleaseRecord, files: Mapping[str, bytes], approved: Mapping[str, int]) -> Statement:
