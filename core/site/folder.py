@@ -294,6 +294,11 @@ class SiteFolder:
         return self.study_folder / "sites" / self.site / "state" / "releases"
 
     @property
+    def candidates(self) -> Path:
+        """Where this site keeps adapters whose release is not approved yet, one folder a run."""
+        return self.study_folder / "sites" / self.site / "state" / "candidates"
+
+    @property
     def personal(self) -> Path:
         """Where this site keeps the heads of its own; nothing from here is ever sent."""
         return self.study_folder / "sites" / self.site / "state" / "personal"
