@@ -33,8 +33,8 @@ from ...privacy.budget import Budget
 from ..data.dataset import Dataset
 from ..data.intake import BaseModelFacts
 from ..errors import Refused
-from ..gate.artefacts import artefact_of
-from ..gate.facts import Standing, request_for
+from ..gate.artefacts import artefact_of, run_of
+from ..gate.facts import ARTEFACT, Standing, request_for
 from ..messages import Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, state_folder
 from ..study import Study
@@ -132,7 +132,7 @@ class SiteFolder:
         told = snapshot(register, subject_key, f"opened/{log.size}")
         folder.record("consent.imported", refs={"snapshot": told})
         # 10. runs that a crash left open: what was started stays spent
-        for run in ledger.close_orphans():
+        for run in sorted({run_of(charge) for charge in ledger.close_orphans()}):
             folder.record("run.stopped", refs={"run": run}, data={"code": "ORPHAN_CLOSED"})
         # 11. withdrawals that came while no process held the log
         folder.reach.take_entries(log.append)
@@ -220,9 +220,11 @@ class SiteFolder:
                 site=self.site,
             )
 
-    def request(self, standing: Standing, *, method: str, action: str = "train") -> Request:
-        """The request that this standing amounts to."""
-        return request_for(self.study, standing, method=method, action=action)
+    def request(
+        self, standing: Standing, *, method: str, action: str = "train", artefact: str = ARTEFACT
+    ) -> Request:
+        """The request that this standing amounts to; ``artefact`` is what training would send out."""
+        return request_for(self.study, standing, method=method, action=action, artefact=artefact)
 
     def request_for_plan(
         self,
@@ -255,6 +257,12 @@ class SiteFolder:
         """
         balance = self.ledger.balance()
         return balance.spent_by_all_runs + cost <= balance.cap
+
+    def close_charges(self, run: str) -> None:
+        """Give back whatever of ``run`` was reserved and never started: of its steps, and of its counts."""
+        for row in self.ledger.balance().runs:
+            if run_of(row.run) == run and row.state == "open":
+                self.ledger.close(row.run)
 
     def runs_of_stage(self, *, besides: str = "") -> int:
         """How many runs of this study, in its present stage, have begun here; not counting ``besides``."""
