@@ -17,6 +17,7 @@ from sekisho.core.gate.gate import Gate, StepContext
 from sekisho.core.gate.sealed import Sealed
 from sekisho.core.pilot.federation import Federation
 from sekisho.core.site.site import Site
+from sekisho.core.training.training import TrainingData
 from sekisho.core.training.update import Update
 from sekisho.privacy.accounting.plan import Plan
 
@@ -89,3 +90,16 @@ def garbage(known: Known) -> NDArray[np.int64]:
     """Every coordinate as large as no sum may be."""
     length = 4 * known.plan.expected_sample * np.sqrt(known.plan.grid_bound_squared)
     return np.full(known.total.size, int(length), dtype=np.int64)
+
+
+def flip_labels(federation: Federation, site: str, steps: range) -> None:
+    """In these steps ``site`` trains on its own records with every label the other way round."""
+    one = federation.sites[site]
+    honest = one._training_data
+
+    def load(tools: Any) -> TrainingData:
+        data = honest(tools)
+        flipped = one.state is not None and one.state.step in steps
+        return replace(data, labels=1.0 - data.labels) if flipped else data
+
+    one._training_data = load  # type: ignore[method-assign]  # its operator turned
