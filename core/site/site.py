@@ -131,8 +131,9 @@ class Site:
     def _training_data(self, tools: step.StepTools) -> TrainingData:
         if self.data is None:
             task = self._tasks.of(self.folder.study.settings(tools.considered.offer.method))
+            # whoever withdrew between the join and the first step is not even read
             self.data = load_training_data(
-                self.folder.dataset(), tools.admitted, self.folder.study.labels, task
+                self.folder.dataset(), tools.staying(), self.folder.study.labels, task
             )
         return self.data
 

@@ -10,7 +10,7 @@ A step that fails stays failed: what was started stays charged, what was sealed 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -41,11 +41,23 @@ class StepTools:
     considered: Considered
     admitted: tuple[str, ...]
     optimizer: Momentum
+    left: set[str] = field(default_factory=set)
 
     @property
     def plan(self) -> Plan:
         """The plan of the run."""
         return self.considered.plan
+
+    def staying(self) -> tuple[str, ...]:
+        """Those admitted who have not left the run by the last time they were looked at."""
+        return tuple(subject for subject in self.admitted if subject not in self.left)
+
+    def usable(self) -> tuple[str, ...]:
+        """Who of those admitted may be used now. Who once could not stays out of this run, whatever they grant later."""
+        folder, staying = self.folder, self.staying()
+        kept = still_eligible(staying, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock())
+        self.left.update(set(staying) - set(kept))
+        return kept
 
 
 def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
@@ -101,9 +113,7 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
     folder.record("step.started", refs={"run": state.run}, data={"step": state.step})
     # 5. who may still be used; nobody enters; nobody at all is an empty sample, which discloses noise and is charged
     _record_consent(state, folder)
-    subjects = still_eligible(
-        tools.admitted, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock()
-    )
+    subjects = tools.usable()
     stream = SecretStream()
     data, model = load(), state.optimizer
     data.task.linearise(data.rows, model.reference)
