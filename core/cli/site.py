@@ -15,6 +15,7 @@ from ..parties import state_folder
 from ..site.papers import read_file, read_study
 from .console import DEFAULT_STUDY, Terminal, guarded
 from .signing import sign_roster
+from .using import release, use
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -25,6 +26,8 @@ def site_commands() -> None:
 
 
 app.command("sign-roster")(sign_roster)
+app.command("release", short_help="Hand over a candidate that people have approved.")(release)
+app.command("use", short_help="Whether a released adapter may be used here, now.")(use)
 
 
 @app.command()

@@ -39,7 +39,7 @@ from ..study import Study
 from .candidate import APPROVALS, PROVENANCE, approvals_asked, parties_of, terms_of
 from .papers import read_roster, read_study
 from .put_back import Clock
-from .revocations import judge
+from .revoking import judge
 
 MAX_FILES = 100
 MAX_FILE_BYTES = 2**32  # an adapter is a small part of its model; nothing larger is read into memory
