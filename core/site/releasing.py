@@ -28,14 +28,13 @@ from ...governance.provenance.release import (
     release_statement,
 )
 from ...governance.signing.envelope import read_time, sign_statement, write_envelopes
-from ...governance.signing.lifecycle import Act
 from ..errors import Refused
 from ..gate.facts import request_for
 from ..gate.gate import Gate
 from ..messages import ReleaseNotice
 from .candidate import APPROVALS, Candidate, Decided, approvals_asked, approvals_beside, read_candidate
 from .folder import SiteFolder
-from .life import check
+from .life import check_candidate
 from .revoking import revoke
 
 
@@ -55,7 +54,7 @@ def finish(owner: SiteFolder, run: str, folder: Path) -> ReleaseRecord:
         gate = _gate(owner, run)
         request = release_request(owner, candidate.decided)
         gate.decide(request)
-        check(owner, Act.PUBLISH, gate.record_refusal)
+        check_candidate(owner, run, gate.record_refusal)
         # 3. every condition, then as before
         candidate.record.check()
         hand_over(gate, owner, candidate, request, folder)
