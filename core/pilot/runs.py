@@ -20,7 +20,7 @@ from ...privacy.accounting.plan import Plan
 from ...privacy.budget import decimal_text
 from ...privacy.errors import BadParametersError
 from ..coordinator.coordinator import RunResult
-from ..site.joining import Considered
+from ..site.considering import Considered
 from ..site.publish import Published
 from ..study import Study
 from .federation import Federation
@@ -201,6 +201,7 @@ def site_run(federation: Federation, name: str, method: str, run: str) -> SiteRu
         excluded=excluded,
         epsilon=round_up(tools.considered.epsilon),
         delta=tools.plan.delta,
+        left=site.folder.reach.left(run),
     )
 
 

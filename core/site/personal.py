@@ -56,5 +56,11 @@ def personalise(site: Site) -> PersonalHead | None:
         return None
     # 6. keep it, for the site alone
     kept = Adapter.for_head(found.vector)
-    replace_file(folder.personal / f"{state.run}.safetensors", kept.to_safetensors())
+    path = folder.personal / f"{state.run}.safetensors"
+    replace_file(path, kept.to_safetensors())
+    # 7. who withdrew in the meantime may have found no head to delete
+    now = still_eligible(subjects, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock())
+    if now != tuple(subjects):
+        path.unlink()
+        return None
     return found

@@ -51,6 +51,7 @@ GOOD: dict[str, str | None] = {
     "legal amend": None,
     "legal decide": "{study}",
     "legal test": None,
+    "legal intake": None,  # tests/core/test_legal_intake.py
     "legal template": "finance",
     "legal schema": None,  # its prose is JSON as well
     "legal odrl": None,
@@ -80,6 +81,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "legal amend": ("{out}/nowhere", 2, "FILE_UNREADABLE"),
     "legal decide": ("{out}/nowhere", 2, "FILE_UNREADABLE"),
     "legal test": ("{study}/sites/{site}/policy.yaml", 3, "CASES_MISSING"),
+    "legal intake": ("{out}/nowhere", 2, "BASE_MODEL_NO_FOLDER"),
     "legal template": ("nothing", 2, "TEMPLATE_UNKNOWN"),
     "legal schema": ("--out {study}/study.yaml", 3, "FILE_EXISTS"),
     "legal odrl": ("{study}/study.yaml", 2, "SCHEMA_VERSION"),

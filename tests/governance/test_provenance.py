@@ -172,7 +172,10 @@ PASSED = Condition(name="licence_check", required=True, outcome="passed")
 
 
 def release(*conditions: Condition, recipients: tuple[str, ...] = ("participants",)) -> ReleaseRecord:
-    return ReleaseRecord(adapter=DIGEST, provenance=DIGEST, grant="G2", recipients=recipients, licence="Apache-2.0",
+    return ReleaseRecord(run="probe-1", adapter=DIGEST, provenance=DIGEST, base_model=DIGEST, base_licence="Apache-2.0",
+                         grant="G2", recipients=recipients, parties=("kohi",), permitted=("internal-quality-triage",),
+                         licence="Apache-2.0", files={"adapter.safetensors": DIGEST},
+                         issued="2026-11-29T00:00:00+00:00", expires="2027-11-29T00:00:00+00:00",
                          conditions=conditions)
 
 

@@ -21,12 +21,13 @@ from .records import RECORD_MUTANTS
 from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
 from .training import TRAINING_MUTANTS
+from .withdrawal import WITHDRAWAL_MUTANTS
 from .workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
 TABLES = (
     *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
-    *SEALING,
+    *SEALING, *WITHDRAWAL_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
@@ -40,6 +41,8 @@ PROMISED = (
     "sigma rounded down", "Gaussian PLD without the slack", "63-bit table",
     "rotation after rounding", "rotation not undone", "signs of another step", "scale left out of the rotation",
     "integers held against their bound before the rotation only", "block that overlaps forgotten",
+    "withdrawal effective only at the next run", "personal head kept", "erased subject's budget forgotten",
+    "pseudonym in a log entry",
 )  # fmt: skip
 
 # For the workbench's own tests: a quick test, and an edit of what it looks at that changes nothing.
