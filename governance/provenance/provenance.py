@@ -27,10 +27,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..canonical import canonical_bytes, digest_bytes
 from ..canonical import digest as digest_of
-from ..canonical import digest_bytes
-from ..errors import BadDocumentError
-from ..signing.envelope import PREDICATES, Statement, Subject, read_envelopes, write_time
+from ..errors import BadDocumentError, BadSignatureError
+from ..signing.envelope import PREDICATES, Statement, Subject, read_envelopes, read_time, write_time
 from .disclosure import BaseModelRecord
 from .records import check_key
 
@@ -135,6 +135,54 @@ class Parameters(_Strict):
     settings: Mapping[str, Any]
     plan: Mapping[str, Any]
     validation: Mapping[str, Any] | None = None
+
+
+class BaseModelPart(_Strict):
+    """The base model as its record names it; ``weights`` and ``record`` are digests of files."""
+
+    name: Name
+    version: Name
+    weights: Digest
+    record: Digest
+    licence: Name
+    disclosure: Name
+
+
+class TrainingRun(_Strict):
+    """The predicate of a run's statement, read: every field in its form, none missing, none more."""
+
+    run: Name
+    method: Name
+    started: str
+    finished: str
+    roster: Digest
+    study: Digest
+    plan: Digest
+    base_model: BaseModelPart
+    guarantee: Guarantee
+    packing: Packing
+    sites: tuple[SitePart, ...]
+    steps: tuple[StepPart, ...]
+    validations: tuple[ValidationPart, ...]
+    parameters: Parameters
+    approvals: Mapping[str, tuple[Digest, ...]]
+    software: Software
+
+    @classmethod
+    def of(cls, statement: Statement) -> TrainingRun:
+        """What a verified statement says.
+
+        Raises:
+            BadDocumentError: PROVENANCE_MALFORMED, PROVENANCE_INCONSISTENT.
+        """
+        try:
+            read = cls.model_validate_json(canonical_bytes(statement.predicate))
+            read_time(read.started), read_time(read.finished)
+        except (ValidationError, BadSignatureError):
+            raise BadDocumentError("PROVENANCE_MALFORMED", "a statement of a run does not have the fields that one has",
+                                   "have the site that released write it again with this version") from None
+        _check_steps(read.sites, read.steps)
+        return read
 
 
 def training_run(

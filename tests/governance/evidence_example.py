@@ -189,6 +189,18 @@ def members(folder: Path, world: str = "", runs: Sequence[Run] = (PROBE,),
     return found
 
 
+def acted_under(roster: Roster, study: bytes, policy: bytes, world: str = "") -> dict[str, tuple[str, ...]]:
+    """The signatures that lay beside the papers when kohi released."""
+    signed_roster = sign_statement(roster_statement(roster, file="roster.yaml"), [key(site, world) for site in SITES])
+    signatures = {
+        "roster.yaml": signed_roster.to_bytes(),
+        "study.yaml": approved(roster, study, "study-approval", BOTH, world),
+        "base-model.yaml": approved(roster, BASE_MODEL.encode(), "base-model", {"legal": "counsel-1"}, world),
+        "policies/kohi.yaml": approved(roster, policy, "policy-approval", BOTH, world, shown=SEEN),
+    }
+    return {paper: envelope_digests(data, paper) for paper, data in signatures.items()}
+
+
 def statement(roster: Roster, study: bytes, policies: Mapping[str, bytes], run: Run = PROBE,
               world: str = "") -> Statement:
     return training_run(
@@ -203,8 +215,7 @@ def statement(roster: Roster, study: bytes, policies: Mapping[str, bytes], run: 
                             max_sites_per_subject=1),
         packing=Packing(preset="2x24", fields=2, width=24, rotated=False),
         software=SOFTWARE, parameters=Parameters(settings={"steps": 4, "epsilon": "3.0"}, plan=PLAN_VALUE),
-        approvals={"study.yaml": envelope_digests(approved(roster, study, "study-approval", BOTH, world), "study")},
-        validations=[],
+        approvals=acted_under(roster, study, policies["kohi"], world), validations=[],
         started=NOW, finished=NOW + timedelta(minutes=3),
     )
 
