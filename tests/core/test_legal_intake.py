@@ -103,6 +103,11 @@ def test_the_example_s_model_is_told_as_its_record_has_it() -> None:
     assert len(told["files"]) == 13 and told["files"]["model.safetensors"] == record.digest
 
 
+def test_of_a_study_the_model_is_found_and_its_record_held_against_it() -> None:
+    done = intake(EXAMPLE)
+    assert done.exit == 0 and "base-model.yaml: nothing in it contradicts the files" in done.out
+
+
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_people_read_every_answer_in_their_language(language: str) -> None:
     done = sekisho("legal", "intake", installed(), "--language", language)
