@@ -1,4 +1,4 @@
-"""Mistakes in what a withdrawal and an erasure do: too late, too little, too much, or told to those who may not know."""
+"""Mistakes in what a withdrawal or an erasure does: too late, too little, too much, or told to who may not know."""
 
 from __future__ import annotations
 
