@@ -1,8 +1,7 @@
 """Every message between coordinator and site, as a value.
 
 A message is a canonical JSON header (RFC 8785), an Ed25519 signature over that header, and a payload whose parts the
-header names by length and SHA-256. The header's body belongs to a closed set of models below: a kind or a field that
-is not listed here does not parse.
+header names by length and SHA-256. The header's body belongs to the closed set of models in bodies.py.
 
     wire = "SKM1" | header length, uint32 little endian | header | signature, 64 bytes | payload
 
@@ -17,206 +16,79 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..governance.canonical import canonical_bytes, digest_bytes
 from ..governance.errors import GovernanceError
 from ..governance.signing.keys import PublicKey, SigningKey
+from .bodies import (
+    AnyBody,
+    Body,
+    Cohort,
+    Count,
+    Decline,
+    Digest,
+    Finish,
+    Finished,
+    Frame,
+    Join,
+    Judge,
+    Judged,
+    Kem,
+    Kems,
+    Keyed,
+    LedgerHeadSeen,
+    Offer,
+    Readies,
+    Ready,
+    ReleaseNotice,
+    RunId,
+    Secret,
+    Secrets,
+    SiteId,
+    Step,
+    Stop,
+    Stopped,
+)
 from .errors import ProtocolError
+
+# Bodies are asked for here: whoever needs one signs it or reads it.
+__all__ = [
+    "Body",
+    "Cohort",
+    "Count",
+    "Decline",
+    "Finish",
+    "Finished",
+    "Frame",
+    "Header",
+    "Join",
+    "Judge",
+    "Judged",
+    "Kem",
+    "Kems",
+    "Keyed",
+    "LedgerHeadSeen",
+    "Offer",
+    "Part",
+    "Readies",
+    "Ready",
+    "ReleaseNotice",
+    "Secret",
+    "Secrets",
+    "SignedMessage",
+    "Step",
+    "Stop",
+    "Stopped",
+    "sign_message",
+]
 
 MAGIC = b"SKM1"
 SIGNATURE_CONTEXT = b"sekisho-message-v1\x00"  # domain separation: no other signed thing starts so
 SIGNATURE_BYTES = 64
 MAX_HEADER_BYTES = 4 * 1024 * 1024  # a cohort of 95 joins with ML-KEM keys is under 300 KiB; this bounds hostile input
-
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$", max_length=16384)]
-SiteId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-RunId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
-Code = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
-
-
-class Body(BaseModel):
-    """Base of all bodies: closed, strict, frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    kind: str
-
-
-class LedgerHeadSeen(BaseModel):
-    """A ledger head as it travels: number of journal entries and the MAC over the last of them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    entries: int = Field(ge=0)
-    mac: Hex
-
-
-class Offer(Body):
-    """The coordinator offers a run; everything in it is fixed for the run."""
-
-    kind: Literal["offer"] = "offer"
-    study_bytes: Digest
-    roster: Digest
-    method: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")
-    base_model: Digest
-    sites: tuple[SiteId, ...] = Field(min_length=3, max_length=95)
-    plan: dict[str, object]
-
-
-class Join(Body):
-    """A site takes part: fresh keys of this run, ledger heads, and what provenance will say of it.
-
-    ``dataset`` is a commitment under a fresh key, so that not even a change since the last run shows; counts of
-    records or subjects are not here.
-    """
-
-    kind: Literal["join"] = "join"
-    offer: Digest
-    plan: Digest
-    x25519: Hex
-    mlkem: Hex
-    head: LedgerHeadSeen
-    seen: dict[SiteId, LedgerHeadSeen]
-    policy: Digest
-    dataset: str = Field(pattern=r"^hmac-sha256:[0-9a-f]{64}$")  # under a key of this site and this run
-    epsilon: str = Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,40})?$")
-
-
-class Decline(Body):
-    """A site does not go on: the refusal's code and the clause, nothing else."""
-
-    kind: Literal["decline"] = "decline"
-    code: Code
-    clause: str = Field(default="", pattern=r"^[A-Za-z0-9._:/-]{0,128}$")  # as long as a policy's identifiers
-
-
-class Cohort(Body):
-    """All joins, as signed; part ``join:<site>`` is that site's whole message."""
-
-    kind: Literal["cohort"] = "cohort"
-    sites: tuple[SiteId, ...]
-
-
-class Kem(Body):
-    """ML-KEM ciphertexts from one site to every site with a higher id, and answers about its ledger (site/heads.py)."""
-
-    kind: Literal["kem"] = "kem"
-    had: dict[SiteId, Hex]
-    ciphertexts: dict[SiteId, Hex]
-
-
-class Kems(Body):
-    """All ML-KEM messages, as signed; part ``kem:<site>``."""
-
-    kind: Literal["kems"] = "kems"
-    sites: tuple[SiteId, ...]
-
-
-class Secret(Body):
-    """The run secret under each pair key, from the site with the lowest id; empty from all others."""
-
-    kind: Literal["secret"] = "secret"
-    wrapped: dict[SiteId, Hex]
-
-
-class Secrets(Body):
-    """The lowest site's message, as signed; part ``secret:<site>``."""
-
-    kind: Literal["secrets"] = "secrets"
-    sites: tuple[SiteId, ...]
-
-
-class Keyed(Body):
-    """The site holds the run secret: a key-check value that only holders can compute."""
-
-    kind: Literal["keyed"] = "keyed"
-    key_check: Hex
-
-
-class Step(Body):
-    """Begin step ``step`` with this cohort; carries the outcome of the step before (parts of ``Outcome``)."""
-
-    kind: Literal["step"] = "step"
-    step: int = Field(ge=1)
-    cohort: tuple[SiteId, ...]
-    previous: Literal["none", "summed", "abandoned"]
-    signers: tuple[SiteId, ...] = ()
-
-
-class Ready(Body):
-    """The site stands at this transcript; nothing has been charged yet."""
-
-    kind: Literal["ready"] = "ready"
-    step: int = Field(ge=1)
-    transcript: Hex
-
-
-class Readies(Body):
-    """All readies, as signed; part ``ready:<site>``."""
-
-    kind: Literal["readies"] = "readies"
-    step: int = Field(ge=1)
-    cohort: tuple[SiteId, ...]
-
-
-class Frame(Body):
-    """One site's sealed share of one step; part ``frame`` is the ciphertext frame."""
-
-    kind: Literal["frame"] = "frame"
-    step: int = Field(ge=1)
-    transcript: Hex
-    key_check: Hex
-    seeds: Digest
-    c0: Digest
-    head: LedgerHeadSeen
-
-
-class Finish(Body):
-    """The last outcome; after it the sites hold the result."""
-
-    kind: Literal["finish"] = "finish"
-    step: int = Field(ge=1)
-    previous: Literal["summed", "abandoned"]
-    signers: tuple[SiteId, ...] = ()
-
-
-class Finished(Body):
-    """The site reached the end: MAC of its state under the run secret, so that only sites can compare."""
-
-    kind: Literal["finished"] = "finished"
-    step: int = Field(ge=0)
-    state_mac: Hex
-
-
-class Stop(Body):
-    """The run stops; never-started steps are refunded, nothing else."""
-
-    kind: Literal["stop"] = "stop"
-    code: Code
-
-
-class Stopped(Body):
-    """The site has closed the run."""
-
-    kind: Literal["stopped"] = "stopped"
-
-
-class ReleaseNotice(Body):
-    """A site releases the adapter under its grant."""
-
-    kind: Literal["release"] = "release"
-    adapter: Digest
-    provenance: Digest
-
-
-AnyBody = Annotated[
-    Offer | Join | Decline | Cohort | Kem | Kems | Secret | Secrets | Keyed | Step | Ready | Readies | Frame
-    | Finish | Finished | Stop | Stopped | ReleaseNotice,
-    Field(discriminator="kind"),
-]
-
 
 class Part(BaseModel):
     """One piece of the payload, in order."""

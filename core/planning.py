@@ -1,15 +1,24 @@
 """The privacy plan that follows from a study's own figures; coordinator and sites compute it apart and must agree.
 
-Also what the study's runs will cost a ledger (``expected_runs``), for a ledger that is opened for it.
+Also the plan of the counts that judge a run's blocks, and what the study's runs will cost a ledger (``expected_runs``),
+for a ledger that is opened for it.
 
 Not here: whether a site accepts the plan (site/joining.py) and what it costs (privacy/accounting/accountant.py).
 """
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from ..privacy.accounting.accountant import ExpectedRun, build_plan, calibrate
 from ..privacy.accounting.plan import Plan
+from ..privacy.mechanism.counts import CountDomain, counts_plan, validation
+from .conditions import ValidationSettings
+from .methods import Method
 from .study import Study
+
+DOMAIN: CountDomain = validation("negative", "positive")  # the second label of a study is the positive class
+SPARE_COUNTS = 1  # a count that is lost with a site can be made once more; what is lost twice is a run to look into
 
 
 def plan_of(study: Study, method: str, *, dimension: int) -> Plan:
@@ -33,24 +42,59 @@ def plan_of(study: Study, method: str, *, dimension: int) -> Plan:
     )
 
 
+def counts_plan_of(study: Study, method: str) -> Plan | None:
+    """The plan of the counts that judge the blocks of ``method``; None where the study has no validation.
+
+    One of the start, one a block, one for each block that may be rejected, and a spare one. The declared subjects are
+    more than are counted: how many are held out at a site is nobody else's business.
+
+    Raises:
+        BadParametersError: the codes of ``accountant.build_plan``.
+    """
+    settings = study.validation
+    if settings is None:
+        return None
+    return counts_plan(
+        DOMAIN,
+        epsilon=settings.epsilon,
+        delta=settings.delta,
+        disclosures=counts_of(settings, study.settings(method)),
+        sites=len(study.sites),
+        minimum_sites=study.minimum_sites,
+        observers=study.observers,
+        subjects=[study.subjects[site] for site in study.sites],
+        unit=study.unit,
+        sites_per_subject=study.max_sites_per_subject,
+    )
+
+
+def counts_of(settings: ValidationSettings, method: Method) -> int:
+    """How many counts a run may make: with more rejections than these it has ended."""
+    blocks = -(-method.steps // settings.every)
+    return 1 + blocks + settings.rejections + SPARE_COUNTS
+
+
 def expected_runs(study: Study) -> tuple[ExpectedRun, ...]:
     """What the study's methods will cost a ledger, one run each; no dimension and no weights are needed for it.
+
+    The counts of a run are a run beside it: all runs together must leave room for both.
 
     Raises:
         BadParametersError: ``NO_SUCH_NOISE`` and what else ``accountant.calibrate`` raises.
     """
-    return tuple(
-        ExpectedRun(
-            sigma=calibrate(
-                epsilon=settings.epsilon,
-                delta=settings.delta,
-                steps=settings.steps + settings.allowance,
-                sampling_rate=settings.sampling_rate,
-                contributions=study.max_sites_per_subject,
-            ),
-            sampling_rate=settings.sampling_rate,
-            steps=settings.steps + settings.allowance,
-            contributions=study.max_sites_per_subject,
-        )
-        for settings in study.methods.values()
-    )
+    runs = []
+    for settings in study.methods.values():
+        steps = settings.steps + settings.allowance
+        runs.append(_expected(study, settings.epsilon, settings.delta, steps, settings.sampling_rate))
+        if study.validation is not None:
+            counted = study.validation
+            runs.append(
+                _expected(study, counted.epsilon, counted.delta, counts_of(counted, settings), Decimal(1))
+            )
+    return tuple(runs)
+
+
+def _expected(study: Study, epsilon: Decimal, delta: Decimal, steps: int, rate: Decimal) -> ExpectedRun:
+    people = study.max_sites_per_subject
+    sigma = calibrate(epsilon=epsilon, delta=delta, steps=steps, sampling_rate=rate, contributions=people)
+    return ExpectedRun(sigma=sigma, sampling_rate=rate, steps=steps, contributions=people)

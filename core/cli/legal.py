@@ -14,6 +14,7 @@ from ...governance.language import Catalogue, Language
 from ...governance.policy.explain import explain
 from .console import Terminal, guarded
 from .deciding import decide_study
+from .intake import intake
 from .reading import amend, combine, diff, lint, show
 from .signing import revoke, sign
 from .stopping import resume, stop, stops
@@ -65,6 +66,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("diff", diff, "What a new version allows and what it forbids."),
     ("combine", combine, "What several sites permit together."),
     ("decide", decide_study, "What every clause says to a study, and what would fix a no."),
+    ("intake", intake, "Look at a base model before anybody signs for it."),
     ("sign", sign, "Approve a paper with your own key."),
     ("revoke", revoke, "Take your approval back, or say no."),
     ("amend", amend, "Begin the next version of a policy or roster."),

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from ...governance.language import Language
-from ..site.statement import say
+from ..site.withdrawal_statement import say
 from .console import DEFAULT_STUDY, Terminal, guarded
 from .signing import JSON, LANGUAGE
 

@@ -18,7 +18,7 @@ import typer
 from ...governance.consent.withdrawal import Reason
 from ...governance.language import Language
 from ..errors import BadInputError
-from ..site.statement import effect_text, lines, say
+from ..site.withdrawal_statement import effect_text, lines, say
 from .consent import known_site
 from .console import DEFAULT_STUDY, Terminal, guarded
 from .signing import JSON, LANGUAGE

@@ -21,7 +21,7 @@ from ...governance.signing.roster import Roster
 from ...privacy.errors import PrivacyError
 from ..engines.channel import Channel, Reply
 from ..errors import CoreError, Refused
-from ..messages import Body, Decline, SignedMessage, sign_message
+from ..messages import Body, Decline, Judge, SignedMessage, sign_message
 
 REPLY_SECONDS = 3600.0  # a local step may take long on a small machine; an engine reports a dead site sooner
 # What reading a hostile reply may raise: all of it means that this site did not deliver.
@@ -161,7 +161,7 @@ class Collector:
     def _sign(self, run: str, body: Body, parts: Mapping[str, bytes] | None) -> bytes:
         sender = self._roster.coordinator.id
         message = sign_message(body, study=self._study, run=run, sender=sender, key=self._key, parts=parts).to_bytes()
-        if parts and "sum" in parts:
+        if parts and "sum" in parts and not isinstance(body, Judge):
             self.traffic.sum_bytes = len(message)
         return message
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from ...governance.canonical import digest_bytes
 from ...governance.errors import GovernanceError
@@ -31,10 +32,13 @@ from ..errors import CoreError, ProtocolError, Refused
 from ..messages import (
     Body,
     Cohort,
+    Count,
     Finish,
     Finished,
     Frame,
     Join,
+    Judge,
+    Judged,
     Kem,
     Kems,
     Keyed,
@@ -49,7 +53,8 @@ from ..messages import (
 )
 from ..study import Study
 from .collecting import Collector, Expected, Traffic, apart
-from .state import CoordinatorState, Outcome
+from .endings import dropped, early_end
+from .state import CoordinatorState, CountOutcome, Outcome, Pending
 from .stop_list import StopListKeeper
 from .summing import PART, StepSum
 
@@ -99,7 +104,7 @@ class Coordinator:
         self._progress = progress
         self._collector = Collector(channel, study=study.id, roster=roster, key=key)
 
-    def offer(self, method: str, plan: Plan) -> Offer:
+    def offer(self, method: str, plan: Plan, counts: Plan | None = None) -> Offer:
         """What every site is asked; fixed for the run."""
         return Offer(
             study_bytes=self._study.digest,
@@ -108,9 +113,10 @@ class Coordinator:
             base_model=self._study.base_model.digest,
             sites=tuple(sorted(self._study.sites)),
             plan=plan.to_json(),
+            counts=None if counts is None else counts.to_json(),
         )
 
-    def run(self, run: str, offer: Offer, plan: Plan) -> RunResult:
+    def run(self, run: str, offer: Offer, plan: Plan, counts: Plan | None = None) -> RunResult:
         """Offer to finish. Raises ``Refused`` (naming site, code and clause) when the run cannot go on."""
         state = CoordinatorState(run=run, method=offer.method, cohort=offer.sites)
         seconds: dict[str, float] = {}
@@ -120,10 +126,10 @@ class Coordinator:
             self._agree_on_keys(state, offer)
             seconds["joining"] = time.monotonic() - started
             started = time.monotonic()
-            finished = self._train(state, plan)
+            finished = self._train(state, plan, counts)
             seconds["steps"] = time.monotonic() - started
         except (CoreError, GovernanceError, PrivacyError) as error:
-            self._stop(state, error.code)
+            self._stop(state, error.code)  # who has finished already has nothing left to stop
             raise
         macs = {body.state_mac for body in finished}
         return RunResult(run, offer.method, plan, state, self._collector.traffic, seconds, len(macs) == 1)
@@ -146,58 +152,66 @@ class Coordinator:
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
-    def _train(self, state: CoordinatorState, plan: Plan) -> list[Finished]:
-        body: Step | Finish
-        previous: tuple[Outcome | None, dict[str, bytes]] = (None, {})
-        step = 0
-        while state.completed < plan.steps:
-            step += 1
-            self._check_can_go_on(state, plan, step)
+    def _train(self, state: CoordinatorState, plan: Plan, counts: Plan | None) -> list[Finished]:
+        settings, pending = self._study.validation, Pending()
+        ended: Refused | None = None
+        while state.completed < plan.steps or self._count_is_due(state, plan, counts):
+            if counts is not None and settings is not None:
+                ended = early_end(state, plan, counts, settings)
+                if ended is not None:
+                    break
             self._stops.keep()
-            previous = self._one_step(state, plan, step, previous)
+            if counts is not None and self._count_is_due(state, plan, counts):
+                self._validate(state, plan, counts, pending)
+                pending = Pending()
+            else:
+                self._check_can_go_on(state, plan, state.step + 1)
+                pending = self._one_step(state, plan, state.step + 1, pending)
             state.save(self._runs)
             self._progress("steps", state.completed, plan.steps)
-        outcome, parts = previous
-        if outcome is None:
+        if ended is not None and state.last_accepted is None:
+            raise ended  # not even the start was counted: there is nothing to keep
+        if not state.outcomes and ended is None:
             raise ProtocolError("NO_STEPS", "the plan has no steps")
         self._stops.keep()
-        body = Finish(step=step, previous=outcome.status, signers=outcome.cohort)
-        gathered = self._collector.gather(state.run, state.cohort, body, Finished, parts=parts)
+        body = Finish(step=state.step, previous=pending.previous, signers=pending.signers)
+        gathered = self._collector.gather(state.run, state.cohort, body, Finished, parts=pending.parts)
         self._stop_if(gathered.missing, state, plan)
+        if ended is not None:
+            raise ended
         self._record("run.finished", state, data={"completed": state.completed, "abandoned": state.abandoned})
         return [message.body for message in gathered.messages.values() if isinstance(message.body, Finished)]
 
-    def _one_step(
-        self, state: CoordinatorState, plan: Plan, step: int, previous: tuple[Outcome | None, dict[str, bytes]]
-    ) -> tuple[Outcome, dict[str, bytes]]:
+    def _one_step(self, state: CoordinatorState, plan: Plan, step: int, pending: Pending) -> Pending:
         cohort = state.cohort
-        last, parts = previous
-        begin = Step(
-            step=step,
-            cohort=cohort,
-            previous="none" if last is None else last.status,
-            signers=last.cohort if last is not None and last.status == "summed" else (),
-        )
-        # 1. every site opens the step before and says where it stands; nothing is charged before all have
-        ready = self._collector.gather(state.run, cohort, begin, Ready, parts=parts)
-        if ready.missing:
-            return self._abandon(state, step, ready.missing), {}
-        # one that stands apart would make every other refuse the step: it is the one that did not deliver
-        if strays := apart({site: _place(message) for site, message in ready.messages.items()}):
-            return self._abandon(state, step, strays), {}
-        parts.clear()  # heard by everybody: let go before frames come
-        # 2. every site sees every ready, and sends its share, which is added and let go as it arrives; the seeds are
-        # forwarded, signed, for the sites to expand themselves
-        total = StepSum(PRESETS[plan.preset], plan.dimension, step=step, readies=ready.messages)
-        missing = self._collect_frames(state, plan, step, _whole("ready", ready.messages), total)
-        failed = tuple(site for site in cohort if site in {*missing, *total.wrong()})
+        begin = Step(step=step, cohort=cohort, previous=pending.previous, signers=pending.signers)
+        failed, forwarded = self._sum(state, plan, begin, step, pending.parts)
         if failed:
-            return self._abandon(state, step, failed), {}
-        forwarded = total.parts()
+            return Pending(self._abandon(state, step, failed))
         outcome = Outcome(step, "summed", cohort, total=digest_bytes(forwarded["sum"]))
         state.outcomes.append(outcome)
         self._record("step.summed", state, refs={"sum": outcome.total}, data={"step": step, "cohort": len(cohort)})
-        return outcome, forwarded
+        return Pending(outcome, forwarded)
+
+    def _sum(
+        self, state: CoordinatorState, plan: Plan, begin: Step | Count, number: int, parts: dict[str, bytes]
+    ) -> tuple[tuple[str, ...], dict[str, bytes]]:
+        """One sum, of a step or a count; returns who failed it, or else what is forwarded."""
+        cohort = state.cohort
+        # 1. every site opens the step before and says where it stands; nothing is charged before all have
+        ready = self._collector.gather(state.run, cohort, begin, Ready, parts=parts)
+        if ready.missing:
+            return ready.missing, {}
+        # one that stands apart would make every other refuse the step: it is the one that did not deliver
+        if strays := apart({site: _place(message) for site, message in ready.messages.items()}):
+            return strays, {}
+        parts.clear()  # heard by everybody: let go before frames come
+        # 2. every site sees every ready, and sends its share, which is added and let go as it arrives; the seeds are
+        # forwarded, signed, for the sites to expand themselves
+        total = StepSum(PRESETS[plan.preset], plan.dimension, step=number, readies=ready.messages)
+        missing = self._collect_frames(state, plan, number, _whole("ready", ready.messages), total)
+        failed = tuple(site for site in cohort if site in {*missing, *total.wrong()})
+        return (failed, {}) if failed else ((), total.parts())
 
     def _collect_frames(
         self, state: CoordinatorState, plan: Plan, step: int, readies: Mapping[str, bytes], total: StepSum
@@ -215,9 +229,9 @@ class Coordinator:
         def take(site: str, message: SignedMessage) -> None:
             nonlocal arrived
             total.add(site, message)
-            # measured, not what was expected: the report's check of it must be able to fail
-            self._collector.traffic.frame_payload = len(message.payload)
-            self._collector.traffic.frame_bytes = len(message.detached()) + len(message.payload)
+            if not plan.cells:  # measured, not what was expected: the report's check of it must be able to fail
+                self._collector.traffic.frame_payload = len(message.payload)
+                self._collector.traffic.frame_bytes = len(message.detached()) + len(message.payload)
             arrived += 1
             # the last one is the end of the step, which is shown as such
             if arrived < len(state.cohort) and time.monotonic() - began > SLOW_SECONDS:
@@ -229,6 +243,36 @@ class Coordinator:
                 break
             missing = self._collector.each(state.run, missing, body, expected, take, parts=readies)
         return missing
+
+    # -- counts ----------------------------------------------------------------------------------------------------
+
+    def _count_is_due(self, state: CoordinatorState, plan: Plan, counts: Plan | None) -> bool:
+        settings = self._study.validation
+        if counts is None or settings is None:
+            return False
+        return state.count_is_due(every=settings.every, steps=plan.steps)
+
+    def _validate(self, state: CoordinatorState, plan: Plan, counts: Plan, pending: Pending) -> None:
+        """One count of those held out, and the sites' verdict on the block, which most of them must sign alike."""
+        cohort, number, step = state.cohort, len(state.counts) + 1, state.step
+        begin = Count(number=number, step=step, cohort=cohort, previous=pending.previous, signers=pending.signers)
+        failed, parts = self._sum(state, counts, begin, number, pending.parts)
+        self._leave_out(state, failed, plan)
+        body = Judge(number=number, previous="abandoned" if failed else "summed", signers=() if failed else cohort)
+        answers = self._collector.gather(state.run, state.cohort, body, Judged, parts=parts)
+        said = {site: _verdict(message) for site, message in answers.messages.items()}
+        strays = apart(said)
+        self._leave_out(state, (*answers.missing, *strays), plan)
+        verdict, _ = next(said[site] for site in said if site not in strays)
+        total = digest_bytes(parts["sum"]) if parts else ""
+        count = CountOutcome(number, step, verdict, cohort, (*failed, *answers.missing, *strays), total)
+        state.judged(count)
+        data: dict[str, Value] = {"count": number, "step": step, "cohort": len(cohort), "verdict": verdict}
+        self._record("validation.opened", state, refs={"sum": total} if total else {}, data=data)
+
+    def _leave_out(self, state: CoordinatorState, missing: Sequence[str], plan: Plan) -> None:
+        state.cohort = tuple(site for site in state.cohort if site not in missing)
+        self._stop_if(missing, state, plan)
 
     def _abandon(self, state: CoordinatorState, step: int, missing: Sequence[str]) -> Outcome:
         outcome = Outcome(step, "abandoned", state.cohort, missing=tuple(missing))
@@ -251,19 +295,9 @@ class Coordinator:
             )
 
     def _stop_if(self, missing: Sequence[str], state: CoordinatorState, plan: Plan) -> None:
-        if missing and self._study.on_drop == "stop":
-            raise Refused(
-                "SITE_DROPPED",
-                f"{', '.join(missing)} did not deliver, and the study stops then",
-                hint="what was started stays charged; `on_drop: continue` in an approved study goes on without them",
-            )
-        if len(state.cohort) < plan.minimum_sites:
-            raise Refused(
-                "COHORT_TOO_SMALL",
-                f"{len(state.cohort)} sites are left and the study's minimum_sites is {plan.minimum_sites}",
-                hint="what was started stays charged; the run ends here",
-                clause="study/minimum_sites",
-            )
+        refused = dropped(missing, state, plan, self._study)
+        if refused is not None:
+            raise refused
 
     # -- messages --------------------------------------------------------------------------------------------------
 
@@ -304,6 +338,11 @@ class Coordinator:
 def _place(ready: SignedMessage) -> tuple[int, str]:
     body = ready.body
     return (body.step, body.transcript) if isinstance(body, Ready) else (0, "")
+
+
+def _verdict(judged: SignedMessage) -> tuple[Literal["accepted", "rejected", "lost"], str]:
+    body = judged.body
+    return (body.verdict, body.state_mac) if isinstance(body, Judged) else ("lost", "")
 
 
 def _whole(name: str, messages: Mapping[str, SignedMessage]) -> dict[str, bytes]:

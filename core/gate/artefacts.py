@@ -28,3 +28,8 @@ def charge_of(run: str, plan: Plan) -> str:
     reserved under another plan is not known to the ledger at all.
     """
     return run if not plan.cells else f"{run}/{plan.digest()}"
+
+
+def run_of(charge: str) -> str:
+    """The run that a name of ``charge_of`` belongs to: no run has a stroke in its name."""
+    return charge.partition("/")[0]

@@ -52,6 +52,7 @@ from ..messages import (
     Finished,
     Frame,
     Join,
+    Judged,
     Kem,
     Keyed,
     LedgerHeadSeen,
@@ -70,7 +71,7 @@ from .sealed import Sealed
 from .stages import CapExceeded, exceeded
 
 # What may be told. None of these bodies has a field that training could fill.
-TELLABLE: tuple[type[Body], ...] = (Join, Kem, Secret, Keyed, Ready, Finished, ReleaseNotice, Decline, Stopped)
+TELLABLE: tuple[type[Body], ...] = (Join, Kem, Secret, Keyed, Ready, Judged, Finished, ReleaseNotice, Decline, Stopped)
 # A refusal and the end of a run must be tellable when everything else is denied; they carry a code at most.
 TELLABLE_WITHOUT_DECISION: tuple[type[Body], ...] = (Decline, Stopped)
 

@@ -34,9 +34,9 @@ from ..engines.embedded import EmbeddedChannel
 from ..errors import CoreError, ProtocolError
 from ..messages import Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, state_folder
-from ..planning import plan_of
+from ..planning import counts_plan_of, plan_of
+from ..site.considering import Considered
 from ..site.folder import SiteFolder
-from ..site.joining import Considered
 from ..site.papers import read_file, read_roster, read_study
 from ..site.publish import Published
 from ..site.site import Site
@@ -172,7 +172,7 @@ class Federation:
     def offer(self, method: str) -> tuple[Offer, Plan]:
         """What the coordinator would offer for ``method``."""
         plan = self.plan(method)
-        return self.coordinator.offer(method, plan), plan
+        return self.coordinator.offer(method, plan, counts_plan_of(self.study, method)), plan
 
     def preflight(self, method: str) -> tuple[dict[str, Considered], dict[str, CodedError]]:
         """Every site's answer to the offer, without sending or charging; and every refusal."""
@@ -194,7 +194,7 @@ class Federation:
             raise ProtocolError("SITES_NOT_OPEN", f"{', '.join(sorted(self.problems))} cannot take part")
         offer, plan = self.offer(method)
         self.embedded.failures.clear()
-        return self.coordinator.run(run or new_run_id(method), offer, plan)
+        return self.coordinator.run(run or new_run_id(method), offer, plan, counts_plan_of(self.study, method))
 
     def close(self) -> None:
         """Close every party's databases, and drop what was computed of texts."""

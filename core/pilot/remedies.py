@@ -28,8 +28,8 @@ from ..site.publish import publish
 from ..site.reach import RunReach
 from ..site.revocations import revoke_released
 from ..site.site import Site
-from ..site.statement import say
 from ..site.superseded import destroy, write_notices
+from ..site.withdrawal_statement import say
 from ..training.features import Features
 from .facts import balances
 from .federation import CodedError, Federation, new_run_id

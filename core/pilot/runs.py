@@ -20,7 +20,7 @@ from ...privacy.accounting.plan import Plan
 from ...privacy.budget import decimal_text
 from ...privacy.errors import BadParametersError
 from ..coordinator.coordinator import RunResult
-from ..site.joining import Considered
+from ..site.considering import Considered
 from ..site.publish import Published
 from ..study import Study
 from .federation import Federation

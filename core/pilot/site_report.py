@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from ...governance.evidence.charts import Bar, Interval, Svg, bars, intervals
 from ...governance.evidence.page import Words
 from ...governance.language import Text
-from ..site.statement import say
+from ..site.withdrawal_statement import say
 from .figures import bounds_text, delta_text, epsilon_text, known, listed, plain_text, score_text, time_text
 from .findings import Amount, Count, Digest, Share, Strict
 from .report import report_page

@@ -18,6 +18,7 @@ from ...privacy.accounting.ledger import Ledger
 from ...privacy.accounting.reading import Balance, read_balance
 from ...privacy.accounting.subjects import SubjectKey
 from ...privacy.budget import Adjacency, Budget, Unit
+from ..gate.artefacts import run_of
 from ..parties import state_folder
 from ..planning import expected_runs
 from ..study import Study
@@ -102,7 +103,8 @@ def begun(log: AuditLog, ledger: Ledger, *, study: str, stage: str) -> frozenset
     wanted = {"study": study, "stage": stage}
     entries = (Entry.from_bytes(body) for body in log.entries() if b'"budget.reserved"' in body)
     reserved = {entry.refs["run"] for entry in entries if wanted.items() <= dict(entry.data).items()}
-    counted = {row.run for row in ledger.balance().runs if row.started or row.state == "open"}
+    # a count that was started makes its run one that began; it is none of its own
+    counted = {run_of(row.run) for row in ledger.balance().runs if row.started or row.state == "open"}
     return frozenset(reserved & counted)
 
 

@@ -23,6 +23,7 @@ from ...governance.log.auditlog import AuditLog
 from ...governance.log.entries import Entry, Value
 from ...governance.policy.policy import Policy
 from ...governance.policy.request import Request
+from ...governance.provenance.records import CommittedRecords
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ...privacy.accounting.ledger import Ledger
@@ -32,8 +33,8 @@ from ...privacy.budget import Budget
 from ..data.dataset import Dataset
 from ..data.intake import BaseModelFacts
 from ..errors import Refused
-from ..gate.artefacts import artefact_of
-from ..gate.facts import Standing, request_for
+from ..gate.artefacts import artefact_of, run_of
+from ..gate.facts import ARTEFACT, Standing, request_for
 from ..messages import Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, state_folder
 from ..study import Study
@@ -131,7 +132,7 @@ class SiteFolder:
         told = snapshot(register, subject_key, f"opened/{log.size}")
         folder.record("consent.imported", refs={"snapshot": told})
         # 10. runs that a crash left open: what was started stays spent
-        for run in ledger.close_orphans():
+        for run in sorted({run_of(charge) for charge in ledger.close_orphans()}):
             folder.record("run.stopped", refs={"run": run}, data={"code": "ORPHAN_CLOSED"})
         # 11. withdrawals that came while no process held the log
         folder.reach.take_entries(log.append)
@@ -219,9 +220,11 @@ class SiteFolder:
                 site=self.site,
             )
 
-    def request(self, standing: Standing, *, method: str, action: str = "train") -> Request:
-        """The request that this standing amounts to."""
-        return request_for(self.study, standing, method=method, action=action)
+    def request(
+        self, standing: Standing, *, method: str, action: str = "train", artefact: str = ARTEFACT
+    ) -> Request:
+        """The request that this standing amounts to; ``artefact`` is what training would send out."""
+        return request_for(self.study, standing, method=method, action=action, artefact=artefact)
 
     def request_for_plan(
         self,
@@ -255,6 +258,12 @@ class SiteFolder:
         balance = self.ledger.balance()
         return balance.spent_by_all_runs + cost <= balance.cap
 
+    def close_charges(self, run: str) -> None:
+        """Give back whatever of ``run`` was reserved and never started: of its steps, and of its counts."""
+        for row in self.ledger.balance().runs:
+            if run_of(row.run) == run and row.state == "open":
+                self.ledger.close(row.run)
+
     def runs_of_stage(self, *, besides: str = "") -> int:
         """How many runs of this study, in its present stage, have begun here; not counting ``besides``."""
         return len(begun(self.log, self.ledger, study=self.study.id, stage=self.study.stage) - {besides})
@@ -272,6 +281,12 @@ class SiteFolder:
         """SHA-256 of the records file; only a commitment to it under a key of this run leaves."""
         return digest_bytes(read_file(self._records))
 
+    def committed_records(self, run: str) -> CommittedRecords:
+        """The site's records, read now, under a key of this site and ``run``: the commitment, and proofs to it."""
+        key = self.subject_key.fingerprint(f"run/{run}")
+        by_subject = self.dataset().records.values()
+        return CommittedRecords.of(key, (record.digest for records in by_subject for record in records))
+
     @property
     def _records(self) -> Path:
         return self.study_folder / "sites" / self.site / "records.jsonl.gz"
@@ -285,6 +300,11 @@ class SiteFolder:
     def releases(self) -> Path:
         """Where this site keeps the adapters that it released, one folder a run."""
         return self.study_folder / "sites" / self.site / "state" / "releases"
+
+    @property
+    def candidates(self) -> Path:
+        """Where this site keeps adapters whose release is not approved yet, one folder a run."""
+        return self.study_folder / "sites" / self.site / "state" / "candidates"
 
     @property
     def personal(self) -> Path:

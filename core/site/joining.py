@@ -1,9 +1,8 @@
-"""Before the first step at a site: offer -> own certificate of its plan -> decision -> join -> cohort -> run secret.
+"""Before the first step at a site: a considered offer (considering.py) -> join -> cohort -> run secret.
 
-Order of calls: ``consider`` (preflight and offer; decides before a record is read, reads records, reserves nothing),
-``join`` (reserves the whole run and draws keys), ``meet`` (verifies every join and its own ledger, sends ML-KEM
-ciphertexts), ``exchange`` (the others' ledgers, pair keys; the lowest site draws the run secret), ``receive_secret``
-(the others open it).
+Order of calls: ``join`` (reserves the whole run and draws keys), ``meet`` (verifies every join and its own ledger,
+sends ML-KEM ciphertexts), ``exchange`` (the others' ledgers, pair keys; the lowest site draws the run secret),
+``receive_secret`` (the others open it).
 
 The run secret travels only under keys that two roster-signed joins authenticate: the coordinator cannot substitute its
 own (tests/attacks/test_substituted_run_secret.py).
@@ -18,129 +17,85 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...governance.provenance.provenance import SitePart, commitment, epsilon_text, size_bucket
-from ...privacy.accounting.accountant import step_cost, worst_certificate
+from ...governance.log.entries import Value
+from ...governance.provenance.provenance import SitePart, epsilon_text, size_bucket
 from ...privacy.accounting.plan import Plan
-from ...privacy.errors import BadParametersError
 from ...privacy.keys.runkeys import JoinKeys, JoinPublic, RunSecret, pair_key
-from ..data.eligible import eligible_subjects
-from ..errors import ProtocolError, Refused
+from ..errors import ProtocolError
+from ..gate.artefacts import charge_of
 from ..gate.gate import Gate
 from ..gate.sealed import Sealed
-from ..messages import Body, Join, Kem, Keyed, LedgerHeadSeen, Offer, Secret, SignedMessage
-from ..planning import plan_of
+from ..messages import Body, Join, Kem, Keyed, LedgerHeadSeen, Secret, SignedMessage
 from ..training.optimizer import OptimizerState
-from .folder import SiteFolder, rounded_up
+from .considering import Considered
+from .folder import SiteFolder
 from .heads import Claim, answers, claims_about, judge_own, judge_peer
-from .life import check_may_start
 from .state import RunState, Transcript
 
 BodyT = TypeVar("BodyT", bound=Body)
 
 
 @dataclass(frozen=True)
-class Considered:
-    """An offer that this site can accept: its plan, the site's own certificate, and who would take part."""
+class Admitted:
+    """Who is in the run here: those that train, and those that are counted."""
 
-    offer: Offer
-    plan: Plan
-    epsilon: float
-    step_cost: int
-    subjects: tuple[str, ...]
-    excluded: dict[str, int]
-    dataset: str
-
-
-def consider(folder: SiteFolder, offer: Offer, gate: Gate, *, dimension: int) -> Considered:
-    """Everything that can refuse an offer, in order. Charges nothing, sends nothing."""
-    # 1. the offer is about the papers that this site accepted
-    if offer.study_bytes != folder.study.digest or offer.roster != folder.roster.fingerprint:
-        raise Refused(
-            "OFFER_FOREIGN",
-            f"{folder.site}: the offer is for another study or roster than the one approved here",
-            hint="compare the digests of study.yaml and roster.yaml with the coordinator",
-            site=folder.site,
-        )
-    same_sites = offer.sites == tuple(sorted(folder.study.sites))
-    if not same_sites or offer.method not in folder.study.methods or offer.base_model != folder.base_model.digest:
-        raise Refused(
-            "OFFER_FOREIGN",
-            f"{folder.site}: the offer has other sites, methods or weights than the study",
-            hint="coordinator and site must run the same version on the same study.yaml",
-            site=folder.site,
-        )
-    # 2. the plan is the one that the study's figures give, certified here
-    plan = _certified(folder, offer, dimension=dimension)
-    epsilon = worst_certificate(plan, plan.observers)
-    if epsilon > float(plan.epsilon):
-        raise Refused(
-            "PLAN_NOT_CERTIFIED",
-            f"{folder.site}: the offered plan costs more than it says",
-            hint="lower epsilon or the number of steps in study.yaml, and have it approved again",
-            site=folder.site,
-        )
-    cost = step_cost(plan, observers=plan.observers, order=folder.ledger_order)
-    # 3. decide, before a record is read
-    standing = folder.standing(
-        cohort=offer.sites,
-        observers=plan.observers,
-        epsilon=rounded_up(epsilon),
-        delta=plan.delta,
-        steps=plan.total_steps,
-        lifetime_fits=folder.lifetime_fits(cost * plan.total_steps),
-    )
-    gate.decide(folder.request(standing, method=offer.method))
-    # what could never be released is not worth anybody's budget
-    gate.decide(folder.request(standing, method=offer.method, action="release"))
-    # 4. legal and IT, always, and no stop, whatever the policy asks for
-    check_may_start(folder, gate.record_refusal)
-    # 5. records, and who of them may be used now
-    eligible = eligible_subjects(
-        folder.dataset().subjects,
-        folder.register,
-        scope=folder.study.legal_basis_scope,
-        now=folder.clock(),
-        site=folder.site,
-    )
-    return Considered(offer, plan, epsilon, cost, eligible.subjects, dict(eligible.excluded), folder.dataset_digest())
+    trained: tuple[str, ...]
+    held_out: tuple[str, ...]
 
 
 def join(
     folder: SiteFolder, message: SignedMessage, considered: Considered, gate: Gate, *, initial: NDArray[np.float64]
-) -> tuple[Sealed, RunState, tuple[str, ...]]:
+) -> tuple[Sealed, RunState, Admitted]:
     """Reserve the whole run and take part from the public state ``initial`` on (float64 [d]).
 
-    Returns the sealed join, the run's state, and the admitted subjects.
+    Returns the sealed join, the run's state, and who was admitted.
     """
-    plan = considered.plan
-    prints = {folder.subject_key.fingerprint(subject): subject for subject in considered.subjects}
+    run, counted = message.header.run, considered.counted
     # 1. reserve before data are touched; the budget of all runs has room (``consider``), so everybody can pay
-    admitted = folder.ledger.reserve(
-        message.header.run, step_cost=considered.step_cost, steps=plan.total_steps, subjects=list(prints)
-    )
+    admitted = _reserve(folder, run, considered.plan, considered.step_cost, considered.subjects, counted is not None)
+    reserved = [run]
+    held_out: tuple[str, ...] = ()
     try:
+        if counted is not None:
+            charge = charge_of(run, counted.plan)
+            held_out = _reserve(folder, charge, counted.plan, counted.step_cost, counted.subjects, True)
+            reserved.append(charge)
         sealed, state = _tell_join(folder, message, considered, gate, initial)
     except BaseException:
-        folder.ledger.close(message.header.run)  # no step was started, so nothing of the reservation stays
+        for name in reserved:  # no step was started, so nothing of the reservations stays
+            folder.ledger.close(name)
         raise
-    return sealed, state, tuple(sorted(prints[mark] for mark in admitted))
+    return sealed, state, Admitted(admitted, held_out)
+
+
+def _reserve(
+    folder: SiteFolder, charge: str, plan: Plan, cost: int, subjects: Sequence[str], nobody: bool
+) -> tuple[str, ...]:
+    """Who can pay for all of ``plan``, in order of id. ``nobody``: where people are divided, a side may be empty."""
+    prints = {folder.subject_key.fingerprint(subject): subject for subject in subjects}
+    admitted = folder.ledger.reserve(
+        charge, step_cost=cost, steps=plan.total_steps, subjects=list(prints), nobody=nobody
+    )
+    return tuple(sorted(prints[mark] for mark in admitted))
 
 
 def _tell_join(
     folder: SiteFolder, message: SignedMessage, considered: Considered, gate: Gate, initial: NDArray[np.float64]
 ) -> tuple[Sealed, RunState]:
-    plan = considered.plan
-    folder.record(
-        "budget.reserved",
-        refs={"run": message.header.run, "plan": plan.digest()},
-        data={
-            "steps": plan.total_steps,
-            "step_cost": considered.step_cost,
-            "preset": plan.preset,
-            "study": folder.study.id,
-            "stage": folder.study.stage,
-        },
-    )
+    plan, counted = considered.plan, considered.counted
+    records = folder.committed_records(message.header.run).commitment
+    refs = {"run": message.header.run, "plan": plan.digest(), "dataset": records}
+    data: dict[str, Value] = {
+        "steps": plan.total_steps,
+        "step_cost": considered.step_cost,
+        "preset": plan.preset,
+        "study": folder.study.id,
+        "stage": folder.study.stage,
+    }
+    if counted is not None:
+        refs["counts"] = counted.plan.digest()
+        data |= {"counts": counted.plan.total_steps, "count_cost": counted.step_cost}
+    folder.record("budget.reserved", refs=refs, data=data)
     # 2. fresh keys of this run
     keys = JoinKeys.generate()
     public = keys.public
@@ -148,13 +103,14 @@ def _tell_join(
     body = Join(
         offer=message.digest,
         plan=plan.digest(),
+        counts=None if counted is None else counted.plan.digest(),
         x25519=public.x25519.hex(),
         mlkem=public.mlkem.hex(),
         head=LedgerHeadSeen(entries=head.entries, mac=head.mac),
         seen=folder.heads.seen(),
         policy=folder.policy.bytes_digest,
-        dataset=commitment(folder.subject_key.fingerprint(f"run/{message.header.run}"), considered.dataset),
-        epsilon=epsilon_text(considered.epsilon),
+        dataset=records,
+        epsilon=epsilon_text(considered.run_epsilon),
     )
     # 3. tell
     sealed = gate.tell(body, request=folder.request_for_plan(considered.plan, considered.epsilon, considered.offer))
@@ -183,7 +139,8 @@ def meet(
         body = received.body
         if not isinstance(body, Join) or not received.is_from(site, study=folder.study.id, run=state.run):
             raise ProtocolError("JOIN_FOREIGN", f"what is listed for '{site}' is not its join of this run")
-        if body.offer != offer.digest or body.plan != considered.plan.digest():
+        counts = None if considered.counted is None else considered.counted.plan.digest()
+        if body.offer != offer.digest or (body.plan, body.counts) != (considered.plan.digest(), counts):
             raise ProtocolError("JOIN_FOREIGN", f"'{site}' joined another offer or plan")
         # 2. its ledger is not behind where this site saw it
         if site != folder.site:
@@ -317,19 +274,3 @@ def _pair(own: str, peer: str, state: RunState, public: JoinPublic, shared: byte
     return pair_key(
         state.join_keys, public, shared, h0=state.transcript.h0, low=min(own, peer), high=max(own, peer)
     )
-
-
-def _certified(folder: SiteFolder, offer: Offer, *, dimension: int) -> Plan:
-    try:
-        plan = Plan.from_json(dict(offer.plan))
-    except BadParametersError as error:
-        raise Refused(error.code, f"{folder.site}: {error.sentence}", error.hint, site=folder.site) from None
-    own = plan_of(folder.study, offer.method, dimension=dimension)
-    if plan != own:
-        raise Refused(
-            "PLAN_DIFFERS",
-            f"{folder.site}: the offered plan is not the one that the study's figures give",
-            hint="coordinator and site must run the same version on the same study.yaml",
-            site=folder.site,
-        )
-    return own

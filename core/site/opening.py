@@ -1,10 +1,11 @@
-"""Opening one step's sum at a site: by seed manifest, signers = exactly the step's cohort, one sum per step, once.
+"""Opening one sum at a site, of a step or a count: by seed manifest, signers = exactly its cohort, one sum, once.
 
 The coordinator forwards the sum of the c0 halves and, for each signer, the signed header and the seeds. The site counts
 the signers itself and expands c1 from their seeds, so a crafted "aggregate" does not decrypt to anything
 (tests/attacks/test_crafted_aggregate.py). Nothing about a failure travels back but a code.
 
-Order of calls: ``open_previous`` once per outcome message; the caller saves the state before it answers.
+Order of calls: ``open_previous`` once per outcome of a step (of a count: voting.py, with ``read_sum`` and ``opened``);
+the caller saves the state before it answers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ...privacy.encryption.manifest import Manifest, SeedList
 from ...privacy.encryption.presets import PRESETS
 from ...privacy.keys.decrypt import StepSecret, open_sum
 from ..errors import ProtocolError
-from ..messages import Finish, Frame, LedgerHeadSeen, SignedMessage, Step
+from ..messages import Count, Finish, Frame, LedgerHeadSeen, SignedMessage, Step
 from .state import RunState
 
 PIECE = 1 << 16  # coordinates looked at a time: the sum is not doubled in memory to be measured
@@ -42,6 +43,30 @@ class SignedFrame:
     digest: str
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a sum belongs: the number of its step or count, and the transcript and cohort that it was sealed at.
+
+    ``sealed``: this site sealed its share there.
+    """
+
+    number: int
+    transcript: bytes
+    cohort: tuple[str, ...]
+    sealed: bool
+
+
+@dataclass(frozen=True)
+class SumRead:
+    """A sum that has the form of one, of exactly these signers; not opened. ``total`` is the digest of its bytes."""
+
+    c0_sum: np.ndarray
+    manifest: Manifest
+    heads: Mapping[str, LedgerHeadSeen]
+    headers: tuple[tuple[str, str], ...]
+    total: str
+
+
 def open_previous(
     message: SignedMessage,
     state: RunState,
@@ -50,62 +75,96 @@ def open_previous(
     roster: Roster,
     site: str,
     remember: Callable[[Mapping[str, LedgerHeadSeen]], None],
+    judged: bool = False,
 ) -> np.ndarray | None:
-    """The opened integer sum (int64, shape (d,)) of the step before, or None when it was abandoned.
+    """The opened integer sum (int64, shape (d,)) of the step before, or None when there is nothing to apply.
 
     Advances ``state.transcript``. ``remember`` keeps the signers' ledger heads. Raises ``ProtocolError`` for every
     outcome that is not exactly this step's; after SUM_OUT_OF_BOUNDS nothing of the step can be opened any more.
+    ``judged``: blocks are judged in this run, so a sum outside its bound spoils the block and does not end the run.
     """
     body = message.body
-    if not isinstance(body, Step | Finish):
+    if not isinstance(body, Step | Count | Finish):
         raise ProtocolError("MESSAGE_UNEXPECTED", f"a {body.kind} message carries no outcome")
     step = state.step
     # 1. an outcome is due exactly when a step is open
     if body.previous == "none":
-        if step != 0:
+        if state.outcome_due:
             raise ProtocolError("OUTCOME_MISSING", f"the outcome of step {step} is missing")
         return None
-    if step == 0:
-        raise ProtocolError("OUTCOME_UNEXPECTED", "an outcome came before the first step")
+    if not state.outcome_due:
+        raise ProtocolError("OUTCOME_UNEXPECTED", "an outcome came where no step was open")
     if body.previous == "abandoned":
         state.transcript = state.transcript.after(step, "abandoned", (), "")
+        state.outcome_due = False
         state.abandoned += 1
         state.history.append(StepPart(step=step, cohort=state.step_cohort, outcome="abandoned", sum=None))
         return None
-    # 2. the signers are exactly this step's cohort, in order, and this site is one of them
-    if body.signers != state.step_cohort:
-        raise ProtocolError("COHORT_DIFFERS", f"the signers of step {step} are not its cohort")
-    if site not in body.signers or not state.step_sealed:
-        raise ProtocolError("NOT_A_SIGNER", f"this site did not seal step {step}")
-    # 3. every header is signed by its site, for this run, step, transcript and key
-    frames = _signed_frames(message, body.signers, state, roster=roster)
-    manifest = _seed_manifest(message, frames)
-    # 4. behind the signers stand enough organisations: who holds two of the sites subtracts both
-    if not enough_controllers(body.signers, plan, roster):
-        raise ProtocolError("CONTROLLERS_TOO_FEW", f"too few organisations stand behind the signers of step {step}")
-    # 5. the sum has the form of a sum
-    preset = PRESETS[plan.preset]
-    data = message.part("sum")
-    c0_sum = frame.decode_sum(data, preset=preset, dimension=plan.dimension)
-    remember({signer: signed.body.head for signer, signed in frames.items()})
+    place = Place(step, state.step_transcript, state.step_cohort, state.step_sealed)
+    read = read_sum(message, body.signers, place, state, plan=plan, roster=roster, site=site)
+    remember(read.heads)
     # 6. open, under the key of this transcript; once, whatever comes of it: a second sum would be the sender's choice
     if state.opened_step == step:
         raise ProtocolError("OPENED_ALREADY", f"a sum of step {step} was opened before; there is one sum a step")
     state.opened_step = step
-    secret = StepSecret.derive(state.secret(), state.step_transcript)
+    values = opened(read, place, state, plan)
+    # 7. a public bound: a wrong key or an overflow would otherwise be applied as an update
+    outside = out_of_bounds(values, plan, len(body.signers))
+    if outside and not judged:
+        raise ProtocolError("SUM_OUT_OF_BOUNDS", f"the sum of step {step} is larger than the plan allows")
+    state.spoilt |= outside
+    state.transcript = state.transcript.after(step, "summed", read.headers, read.total)
+    state.outcome_due = False
+    state.completed += 1
+    state.history.append(StepPart(step=step, cohort=state.step_cohort, outcome="completed", sum=read.total))
+    return None if outside else values
+
+
+def read_sum(
+    message: SignedMessage,
+    signers: tuple[str, ...],
+    place: Place,
+    state: RunState,
+    *,
+    plan: Plan,
+    roster: Roster,
+    site: str,
+) -> SumRead:
+    """The sum in ``message``, checked to be that of ``place`` and nothing else. Opens nothing."""
+    # 2. the signers are exactly the cohort, in order, and this site is one of them
+    if signers != place.cohort:
+        raise ProtocolError("COHORT_DIFFERS", f"the signers of sum {place.number} are not its cohort")
+    if site not in signers or not place.sealed:
+        raise ProtocolError("NOT_A_SIGNER", f"this site did not seal its share of sum {place.number}")
+    # 3. every header is signed by its site, for this run, step, transcript and key
+    frames = _signed_frames(message, signers, place, state, roster=roster)
+    manifest = _seed_manifest(message, frames)
+    # 4. behind the signers stand enough organisations: who holds two of the sites subtracts both
+    if not enough_controllers(signers, plan, roster):
+        raise ProtocolError("CONTROLLERS_TOO_FEW", f"too few organisations stand behind sum {place.number}")
+    # 5. the sum has the form of a sum
+    data = message.part("sum")
+    return SumRead(
+        c0_sum=frame.decode_sum(data, preset=PRESETS[plan.preset], dimension=plan.dimension),
+        manifest=manifest,
+        heads={signer: signed.body.head for signer, signed in frames.items()},
+        headers=tuple((signer, signed.digest) for signer, signed in frames.items()),
+        total=digest_bytes(data),
+    )
+
+
+def opened(read: SumRead, place: Place, state: RunState, plan: Plan) -> np.ndarray:
+    """The integers in it, int64 [d], under the key of its transcript; the caller sees to it that this happens once."""
+    secret = StepSecret.derive(state.secret(), place.transcript)
     try:
-        opened = open_sum(c0_sum, manifest, preset, plan.dimension, secret=secret)
+        return open_sum(read.c0_sum, read.manifest, PRESETS[plan.preset], plan.dimension, secret=secret)
     finally:
         secret.wipe()
-    # 7. a public bound: a wrong key or an overflow would otherwise be applied as an update
-    if _rms(opened) > rms_bound(plan, len(body.signers)):
-        raise ProtocolError("SUM_OUT_OF_BOUNDS", f"the sum of step {step} is larger than the plan allows")
-    total = digest_bytes(data)
-    headers = tuple((signer, signed.digest) for signer, signed in frames.items())
-    state.transcript = state.transcript.after(step, "summed", headers, total)
-    state.completed += 1
-    state.history.append(StepPart(step=step, cohort=state.step_cohort, outcome="completed", sum=total))
-    return opened
+
+
+def out_of_bounds(values: np.ndarray, plan: Plan, cohort: int) -> bool:
+    """Whether an opened sum of ``cohort`` sites is larger than any honest one (``rms_bound``)."""
+    return _rms(values) > rms_bound(plan, cohort)
 
 
 def enough_controllers(cohort: Sequence[str], plan: Plan, roster: Roster) -> bool:
@@ -133,7 +192,7 @@ def _rms(values: np.ndarray) -> float:
 
 
 def _signed_frames(
-    message: SignedMessage, signers: tuple[str, ...], state: RunState, *, roster: Roster
+    message: SignedMessage, signers: tuple[str, ...], place: Place, state: RunState, *, roster: Roster
 ) -> dict[str, SignedFrame]:
     frames: dict[str, SignedFrame] = {}
     for signer in signers:
@@ -142,9 +201,9 @@ def _signed_frames(
         body = header.body
         if not isinstance(body, Frame) or not header.is_from(signer, study=message.header.study, run=state.run):
             raise ProtocolError("MANIFEST_FOREIGN", f"the header listed for '{signer}' is not its frame of this run")
-        if body.step != state.step or body.transcript != state.step_transcript.hex():
+        if body.step != place.number or body.transcript != place.transcript.hex():
             raise ProtocolError("MANIFEST_REPLAYED", f"the frame of '{signer}' belongs to another step or view")
-        if body.key_check != state.secret().key_check(state.step_transcript):
+        if body.key_check != state.secret().key_check(place.transcript):
             raise ProtocolError("KEY_CHECK_DIFFERS", f"'{signer}' sealed under another key")
         frames[signer] = SignedFrame(body, header.digest)
     return frames

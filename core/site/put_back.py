@@ -73,6 +73,9 @@ def check_ledger(site: str, balance: Balance, log: AuditLog, path: Path) -> None
         done = Counter(entry.type for entry in entries if entry.refs.get("run") == run)
         row = rows[run]
         behind = done[EntryType.STEP_STARTED] > row.started or done[EntryType.STEP_DISCLOSED] > row.disclosed
+        if "counts" in last.refs:
+            counted = rows.get(f"{run}/{last.refs['counts']}")
+            behind = behind or counted is None or done[EntryType.COUNTS_DISCLOSED] > counted.disclosed
     if behind:
         raise Refused(
             "LEDGER_BEHIND_LOG",

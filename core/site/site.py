@@ -21,7 +21,8 @@ from ..messages import Body, Decline, Offer, SignedMessage, Stop, Stopped
 from ..training.optimizer import Momentum
 from ..training.tasks import Tasks, adapter_of
 from ..training.training import TrainingData, load_training_data
-from . import joining, step
+from . import joining, step, voting
+from .considering import Considered, consider
 from .folder import SiteFolder
 from .reach import RunReach
 from .state import AGREEMENT, RunState
@@ -39,12 +40,13 @@ class Site:
         self._offer: SignedMessage | None = None
         self._publics: dict[str, JoinPublic] = {}
         self.data: TrainingData | None = None
+        self._held_out: TrainingData | None = None
         self.state: RunState | None = None
         self.tools: step.StepTools | None = None
 
-    def consider(self, offer: Offer, run: str) -> joining.Considered:
+    def consider(self, offer: Offer, run: str) -> Considered:
         """Preflight: everything that would refuse this offer, without sending, charging or reserving."""
-        return joining.consider(self.folder, offer, self._gate(run), dimension=self._dimension(offer))
+        return consider(self.folder, offer, self._gate(run), dimension=self._dimension(offer))
 
     def handle(self, message: bytes) -> Sealed:
         """Answer one message of the coordinator. Raises coded errors; see the module's docstring."""
@@ -79,18 +81,31 @@ class Site:
             return self._join(message, gate)
         state, tools = self._open_run()
         _check_due(kind, state)
-        match kind:
-            case "cohort" | "kems" | "secrets":
-                return gate.tell(self._agree(message, state, tools), request=self._request(tools))
+        if kind in AGREEMENT:
+            return gate.tell(self._agree(message, state, tools), request=self._request(tools))
+        if kind == "stop":
+            return self._stop(state, gate)
+        if kind in ("count", "judge") or state.count is not None:
+            return self._count(message, state, tools)
+        return self._step(message, state, tools)
+
+    def _step(self, message: SignedMessage, state: RunState, tools: step.StepTools) -> Sealed:
+        match message.body.kind:
             case "step":
                 return step.begin(message, state, tools)
             case "readies":
                 return step.take(message, state, tools, lambda: self._training_data(tools))
             case "finish":
                 return self._finish(message, state, tools)
-            case "stop":
-                return self._stop(state, gate)
-        raise ProtocolError("MESSAGE_UNEXPECTED", f"a {kind} message is not for a site")
+        raise ProtocolError("MESSAGE_UNEXPECTED", f"a {message.body.kind} message is not for a site")
+
+    def _count(self, message: SignedMessage, state: RunState, tools: step.StepTools) -> Sealed:
+        match message.body.kind:
+            case "count":
+                return voting.begin(message, state, tools)
+            case "readies":
+                return voting.take(message, state, tools, lambda: self._counted_data(tools))
+        return voting.judge(message, state, tools)
 
     def _agree(self, message: SignedMessage, state: RunState, tools: step.StepTools) -> Body:
         body: Body
@@ -112,17 +127,21 @@ class Site:
             raise ProtocolError("MESSAGE_UNEXPECTED", "a run begins with an offer")
         if self._running():
             raise ProtocolError("RUN_OPEN", "a run is open here; one run at a time")
-        considered = joining.consider(self.folder, body, gate, dimension=self._dimension(body))
+        considered = consider(self.folder, body, gate, dimension=self._dimension(body))
         settings = self.folder.study.settings(body.method)
         initial = self._tasks.initial(settings)
         sealed, self.state, admitted = joining.join(self.folder, message, considered, gate, initial=initial)
-        self.folder.reach.admit(_reach_of(message.header.run, considered, self.state), admitted)
-        self._offer, self.data = message, None
+        # who is held out is in the run, too: what is counted of them decides what stays
+        self.folder.reach.admit(
+            _reach_of(message.header.run, considered, self.state), (*admitted.trained, *admitted.held_out)
+        )
+        self._offer, self.data, self._held_out = message, None, None
         self.tools = step.StepTools(
             folder=self.folder,
             gate=gate,
             considered=considered,
-            admitted=admitted,
+            admitted=admitted.trained,
+            held_out=admitted.held_out,
             optimizer=Momentum.for_plan(considered.plan, settings, self._tasks.schedule(settings)),
         )
         return sealed
@@ -132,17 +151,24 @@ class Site:
         settings = self.folder.study.settings(tools.considered.offer.method)
         adapter = adapter_of(self.folder.base_model, settings, state.optimizer.vector)
         self.folder.reach.finish(state.run, adapter.digest)
+        self._held_out = None
         if not self.folder.study.personal_heads:  # those train on them once more, and then drop them (personal.py)
             self.data = None
         return sealed
 
     def _training_data(self, tools: step.StepTools) -> TrainingData:
         if self.data is None:
-            task = self._tasks.of(self.folder.study.settings(tools.considered.offer.method))
-            self.data = load_training_data(
-                self.folder.dataset(), tools.admitted, self.folder.study.labels, task
-            )
+            self.data = self._load(tools, tools.admitted)
         return self.data
+
+    def _counted_data(self, tools: step.StepTools) -> TrainingData:
+        if self._held_out is None:
+            self._held_out = self._load(tools, tools.held_out)
+        return self._held_out
+
+    def _load(self, tools: step.StepTools, subjects: tuple[str, ...]) -> TrainingData:
+        task = self._tasks.of(self.folder.study.settings(tools.considered.offer.method))
+        return load_training_data(self.folder.dataset(), subjects, self.folder.study.labels, task)
 
     def _dimension(self, offer: Offer) -> int:
         # a method that the study does not have is refused when the offer is considered; no plan is of size 0
@@ -161,9 +187,9 @@ class Site:
         self.folder.record("run.stopped", refs={"run": run}, data={"code": code})
         state = self.state
         if state is not None and state.run == run and not state.finished:
-            self.folder.ledger.close(run)
+            self.folder.close_charges(run)
             state.wipe()
-            self.state = self.data = None
+            self.state = self.data = self._held_out = None
 
     def _request(self, tools: step.StepTools) -> Request:
         return self.folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer)
@@ -194,19 +220,19 @@ class Site:
         )
 
 
-def _reach_of(run: str, considered: joining.Considered, state: RunState) -> RunReach:
-    plan = considered.plan
+def _reach_of(run: str, considered: Considered, state: RunState) -> RunReach:
     return RunReach(
         run=run,
         method=considered.offer.method,
-        epsilon=epsilon_text(considered.epsilon),
-        delta=decimal_text(plan.delta),
+        epsilon=epsilon_text(considered.run_epsilon),
+        delta=decimal_text(considered.run_delta),
         joined=write_time(state.started),
     )
 
 
 def _check_due(kind: str, state: RunState) -> None:
-    """Keys are agreed once, before the first step; a coordinator may end a run at any time."""
-    due = AGREEMENT[state.agreed : state.agreed + 1] or ("step", "readies", "finish")
+    """Keys are agreed once, before the first step; a count ends before a step; a run may be ended at any time."""
+    between = ("step", "readies", "count", "finish") if state.count is None else ("readies", "judge")
+    due = AGREEMENT[state.agreed : state.agreed + 1] or between
     if kind not in (*due, "stop"):
         raise ProtocolError("MESSAGE_UNEXPECTED", f"a {kind} message is not due at this point of the run")

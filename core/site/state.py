@@ -1,10 +1,10 @@
 """A site's durable state of one run: where it stands, what it opened, and the transcript it has seen.
 
-Two files per run: ``state/runs/<run>.json``, replaced atomically before the step goes on, and the arrays that it names,
-``<run>.<updates>.arrays``: vector, velocity and reference one after the other, float64, little endian. They hold no
-key: run keys live in memory and end with the process, so a site that restarts can neither re-seal a step (the ledger
-re-sends sealed bytes) nor open one. The adapter state is the one every site of the cohort holds; it never leaves except
-as a MAC under the run secret.
+A few files per run: ``state/runs/<run>.json``, replaced atomically before the step goes on, and the arrays that it
+names, ``<run>.<moves>.arrays``: vector, velocity and reference one after the other, float64, little endian; where
+blocks are judged, also those of the last accepted state. They hold no key: run keys live in memory and end with the
+process, so a site that restarts can neither re-seal a step (the ledger re-sends sealed bytes) nor open one. The adapter
+state is the one every site of the cohort holds; it never leaves except as a MAC under the run secret.
 
 ``Transcript`` is the chain that binds masks and step keys: sites with different views do not cancel and do not open.
 """
@@ -20,8 +20,9 @@ from datetime import datetime
 from pathlib import Path
 
 from ...governance.canonical import canonical_bytes
-from ...governance.provenance.provenance import SitePart, StepPart, ValidationPart
+from ...governance.provenance.provenance import ConsentPart, SitePart, StepPart, ValidationPart
 from ...privacy.keys.runkeys import JoinKeys, RunSecret
+from ...privacy.mechanism.opened import OpenedCounts
 from ..errors import ProtocolError
 from ..messages import Join
 from ..parties import make_private_folder, replace_file
@@ -44,6 +45,7 @@ class Transcript:
     h0: bytes
     running: bytes
     next_step: int = 1
+    next_count: int = 1
 
     @classmethod
     def begin(cls, *, run: str, roster: str, offer: str, joins: Sequence[tuple[str, str]]) -> Transcript:
@@ -66,6 +68,34 @@ class Transcript:
             }
         )
 
+    def at_count(self, number: int, cohort: Sequence[str], state_mac: str) -> bytes:
+        """As ``at``, for a count: its own numbers and its own name, so no step is ever at the transcript of a count."""
+        if number != self.next_count:
+            raise ProtocolError("COUNT_OUT_OF_ORDER", f"count {number} was asked for, {self.next_count} comes next")
+        return _hash(
+            {
+                "run": self.run,
+                "roster": self.roster,
+                "running": self.running.hex(),
+                "cohort": list(cohort),
+                "count": number,
+                "state": state_mac,
+            }
+        )
+
+    def after_count(self, number: int, verdict: str, manifest: Sequence[tuple[str, str]], total: str) -> Transcript:
+        """The transcript once count ``number`` was judged."""
+        running = _hash(
+            {
+                "running": self.running.hex(),
+                "count": number,
+                "verdict": verdict,
+                "manifest": [list(pair) for pair in manifest],
+                "sum": total,
+            }
+        )
+        return replace(self, running=running, next_count=number + 1)
+
     def after(self, step: int, status: str, manifest: Sequence[tuple[str, str]], total: str) -> Transcript:
         """The transcript once ``step`` is over; ``manifest``: site and digest of its header; ``total``: digest."""
         if step != self.next_step:
@@ -80,6 +110,32 @@ class Transcript:
             }
         )
         return replace(self, running=running, next_step=step + 1)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The last state that a count accepted: after ``step``, with so many ``completed`` steps, as ``counts`` saw it.
+
+    ``moves`` names its arrays. The first is the start, which is nobody's block and so is not judged.
+    """
+
+    optimizer: OptimizerState
+    step: int
+    completed: int
+    moves: int
+    counts: OpenedCounts
+
+
+@dataclass
+class CountRound:
+    """Where one count stands at this site: ``number``, the transcript and cohort it is made at, and what was done."""
+
+    number: int
+    transcript: bytes
+    cohort: tuple[str, ...]
+    started: bool = False
+    sealed: bool = False
+    opened: bool = False
 
 
 @dataclass
@@ -101,13 +157,48 @@ class RunState:
     step_started: bool = False
     step_sealed: bool = False
     opened_step: int = 0
+    outcome_due: bool = False
     finished: bool = False
     completed: int = 0
     abandoned: int = 0
     joins: dict[str, Join] = field(default_factory=dict)
     parts: dict[str, SitePart] = field(default_factory=dict)
+    consents: dict[str, ConsentPart] = field(default_factory=dict)
     history: list[StepPart] = field(default_factory=list)
     validations: list[ValidationPart] = field(default_factory=list)
+    count: CountRound | None = None
+    accepted: Accepted | None = None
+    rejected: int = 0
+    undone: int = 0
+    spoilt: bool = False
+
+    @property
+    def moves(self) -> int:
+        """Counts every move of the state, back ones too; so no two states of a run have one number."""
+        return self.optimizer.updates + self.undone
+
+    def accept(self, counts: OpenedCounts) -> None:
+        """Keep where the state stands now as the one to go back to."""
+        self.accepted = Accepted(self.optimizer, self.step, self.completed, self.moves, counts)
+        self.spoilt = False
+
+    def roll_back(self) -> None:
+        """All of the last accepted state again, bit for bit: vector, velocity, reference and count of updates.
+
+        Transcript, step numbers and charges go on. Raises ``ProtocolError`` where nothing was accepted yet.
+        """
+        kept = self.accepted
+        if kept is None:
+            raise ProtocolError("NOTHING_ACCEPTED", "there is no state of this run to go back to")
+        self.undone += self.optimizer.updates - kept.optimizer.updates + 1
+        self.optimizer, self.completed, self.spoilt = kept.optimizer, kept.completed, False
+        self.accepted = replace(kept, moves=self.moves)
+        self.history = [
+            part.model_copy(update={"outcome": "rolled-back"})
+            if part.step > kept.step and part.outcome == "completed"
+            else part
+            for part in self.history
+        ]
 
     def secret(self) -> RunSecret:
         """The run secret. Raises ``ProtocolError`` before the key exchange is complete."""
@@ -129,9 +220,10 @@ class RunState:
         """Write the durable part atomically. Raises ``BadInputError`` (disk full): the step must not go on."""
         make_private_folder(folder)
         # the arrays first: what the document names is there whenever it is read
-        arrays = folder / f"{self.run}.{self.optimizer.updates}.arrays"
+        arrays = folder / f"{self.run}.{self.moves}.arrays"
         if not arrays.exists():  # an abandoned step moves nothing
             replace_file(arrays, self.optimizer.array_bytes())
+        kept = arrays if self.accepted is None else folder / f"{self.run}.{self.accepted.moves}.arrays"
         document = {
             "run": self.run,
             "running": self.transcript.running.hex(),
@@ -143,10 +235,17 @@ class RunState:
             "dimension": self.optimizer.vector.size,
             "arrays": arrays.name,
             "digest": self.optimizer.digest(),
+            "validations": [part.model_dump(mode="json") for part in self.validations],
+            "accepted": None if self.accepted is None else {
+                "step": self.accepted.step,
+                "updates": self.accepted.optimizer.updates,
+                "arrays": kept.name,
+                "digest": self.accepted.optimizer.digest(),
+            },
         }
         replace_file(folder / f"{self.run}.json", json.dumps(document).encode("utf-8"))
         # of this very run: its name may be how another's begins, and names are the coordinator's choice
         own = re.compile(re.escape(self.run) + r"\.[0-9]+\.arrays")
         for older in folder.iterdir():
-            if older != arrays and own.fullmatch(older.name):
+            if older not in (arrays, kept) and own.fullmatch(older.name):
                 older.unlink(missing_ok=True)

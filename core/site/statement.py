@@ -1,142 +1,101 @@
-"""What a person who withdraws is told: where their data have been, what is done about it, and what bounds the rest.
+"""What a recipient site says of the run that it saw: the signed statement's values, gathered from state and papers.
 
-For: ``lines`` for the terminal, ``paper_text`` for the person's file, in English and Japanese. Neither names the
-person: who it is knows the site, and the person. Not for: finding any of it out (remedy.py).
+For: ``publish``, which signs and releases. Not for: what the statement means (governance/provenance/provenance.py), or
+the release itself.
+
+Order of calls: ``run_statement(site, adapter, files)`` after the last step, before the run's state is dropped.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime
-from decimal import Decimal
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from ...governance.consent.withdrawal import Effect, Reason, acts
-from ...governance.language import LANGUAGES, Catalogue, Language
-from ...governance.signing.envelope import write_time
-from ...governance.vocabulary import label
-from .reach import RunReach
+from ...governance.canonical import digest_bytes
+from ...governance.provenance.provenance import (
+    Guarantee,
+    Packing,
+    Parameters,
+    SitePart,
+    Software,
+    dependency_versions,
+    envelope_digests,
+    training_run,
+)
+from ...governance.provenance.software import code_digest, environment_digest
+from ...governance.signing.envelope import Statement
+from ...privacy.accounting.plan import Plan
+from ...privacy.encryption.presets import PRESETS
+from ..errors import ProtocolError
+from ..study import Study
+from ..training.adapter import Adapter
+from .folder import SiteFolder
+from .papers import SIGNATURES, read_file
+from .site import Site
+from .state import RunState
 
-HOUSE = __name__.removesuffix(".site.statement")
-
-
-@dataclass(frozen=True)
-class ReachedRun:
-    """A run, and the last step in which the person's records may have been used."""
-
-    run: RunReach
-    last_step: int
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a withdrawal found and did at one site.
-
-    ``epsilon`` at ``delta``: of all ``runs`` together, by the ledger. ``logged`` False: the log is written later.
-    """
-
-    site: str
-    study: str
-    case: str
-    at: datetime
-    reason: Reason
-    runs: tuple[ReachedRun, ...]
-    heads: int
-    effect: Effect
-    policy: str
-    policy_version: int
-    epsilon: Decimal
-    delta: Decimal
-    paper: Path
-    logged: bool = True
-
-    def waiting(self) -> Found:
-        """The same, with a log that is not written yet."""
-        return replace(self, logged=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; no pseudonym among them."""
-        return {
-            "site": self.site,
-            "study": self.study,
-            "case": self.case,
-            "at": write_time(self.at),
-            "reason": str(self.reason),
-            "effect": str(self.effect),
-            "heads_deleted": self.heads,
-            "runs": [
-                {
-                    "run": one.run.run,
-                    "method": one.run.method,
-                    "last_step": one.last_step,
-                    "epsilon": one.run.epsilon,
-                    "delta": one.run.delta,
-                    "adapter": one.run.adapter,
-                    "released": one.run.released,
-                    "recipients": list(one.run.recipients),
-                    "acts": [str(act) for act in acts(self.effect, released=one.run.released)],
-                }
-                for one in self.runs
-            ],
-            "epsilon": str(self.epsilon),
-            "delta": f"{self.delta:f}",
-            "paper": str(self.paper),
-            "logged": self.logged,
-        }
+# What decides the numbers: recorded by version in every provenance statement; the rest is in the environment's digest.
+DEPENDENCIES = ("cryptography", "dp-accounting", "numpy", "tenseal", "torch", "transformers")
 
 
-@cache
-def texts() -> Catalogue:
-    """The texts of this house."""
-    return Catalogue.load(HOUSE, "texts")
+def run_statement(site: Site, adapter: Adapter, files: Mapping[str, bytes]) -> Statement:
+    """The statement of the run that ``site`` finished; ``files`` are released beside the adapter."""
+    state, tools = site.state, site.tools
+    if state is None or tools is None:
+        raise ProtocolError("NOTHING_TO_PUBLISH", "there is no finished run at this site")
+    owner, plan, method = site.folder, tools.plan, tools.considered.offer.method
+    preset = PRESETS[plan.preset]
+    return training_run(
+        run=state.run,
+        method=method,
+        adapter=adapter.digest,
+        files={name: digest_bytes(data) for name, data in files.items()},
+        roster=owner.roster.fingerprint,
+        study=owner.study.digest,
+        plan=plan.digest(),
+        base_model=owner.papers.base_model,
+        sites=_parts(state),
+        steps=state.history,
+        validations=state.validations,
+        guarantee=_guarantee(plan, owner.study),
+        packing=Packing(preset=preset.name, fields=preset.fields, width=preset.width, rotated=preset.rotated),
+        software=Software(
+            code=code_digest(), environment=environment_digest(), dependencies=dependency_versions(DEPENDENCIES)
+        ),
+        parameters=_parameters(plan, owner.study, method),
+        approvals=_approvals(owner),
+        started=state.started,
+        finished=owner.clock(),
+    )
 
 
-def say(key: str, language: Language, **values: object) -> str:
-    """One text of withdrawal.toml with its values."""
-    return texts().render(f"withdrawal.{key}", language, **{name: str(value) for name, value in values.items()})
-
-
-def effect_text(effect: Effect, language: Language) -> str:
-    """The policy's term in words."""
-    return label("withdrawal_effects", str(effect))[language]
-
-
-def lines(found: Found, language: Language) -> tuple[str, ...]:
-    """The statement, line by line."""
-    said = [
-        say("next-step", language),
-        say("heads", language, number=found.heads),
-        say("reached", language, number=len(found.runs)) if found.runs else say("reached-none", language),
+def _parts(state: RunState) -> list[SitePart]:
+    return [
+        state.parts[name].model_copy(update={"consent": state.consents.get(name)}) for name in sorted(state.parts)
     ]
-    for one in found.runs:
-        run = one.run
-        said.append(
-            say("run", language, run=run.run, method=run.method, last=one.last_step, epsilon=run.epsilon,
-                delta=run.delta)
-        )
-        if not run.adapter:
-            said.append(say("run-open", language))
-        elif run.released:
-            said.append(say("run-released", language, adapter=run.adapter, recipients=", ".join(run.recipients)))
-        else:
-            said.append(say("run-unreleased", language, adapter=run.adapter))
-        said += [say(f"act-{act}", language) for act in acts(found.effect, released=run.released)]
-    if found.runs:
-        effect = effect_text(found.effect, language)
-        said.append(say("policy", language, policy=found.policy, version=found.policy_version, effect=effect))
-        said.append(say("bound", language, epsilon=found.epsilon, delta=f"{found.delta:f}"))
-    else:
-        said.append(say("bound-none", language))
-    return tuple(said)
 
 
-def paper_text(found: Found) -> str:
-    """The paper for the person's file: every language, one after the other."""
-    parts = []
-    for language in LANGUAGES:
-        title = say("paper-title", language, site=found.site, study=found.study, case=found.case)
-        received = say("at", language, at=write_time(found.at), reason=say(str(found.reason), language))
-        parts.append("\n".join((title, received, "", *lines(found, language))))
-    return "\n\n".join(parts) + "\n"
+def _guarantee(plan: Plan, study: Study) -> Guarantee:
+    return Guarantee(
+        unit=plan.unit.value,
+        adjacency=plan.adjacency.value,
+        delta=str(plan.delta),
+        observers=plan.observers,
+        max_sites_per_subject=study.max_sites_per_subject,
+    )
+
+
+def _parameters(plan: Plan, study: Study, method: str) -> Parameters:
+    validation = study.validation.model_dump(mode="json") if study.validation is not None else None
+    settings = study.settings(method).model_dump(mode="json")
+    return Parameters(settings=settings, plan=plan.to_json(), validation=validation)
+
+
+def _approvals(owner: SiteFolder) -> dict[str, tuple[str, ...]]:
+    """Of the papers that this site acted under: those that all share, and its own policy."""
+    folder = owner.study_folder
+    papers: dict[str, Path] = {name: folder / name for name in ("roster.yaml", "study.yaml", "base-model.yaml")}
+    papers[f"policies/{owner.site}.yaml"] = folder / "sites" / owner.site / "policy.yaml"
+    return {
+        name: envelope_digests(read_file(path.with_name(path.name + SIGNATURES)), name) for name, path in papers.items()
+    }

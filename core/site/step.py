@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...governance.provenance.provenance import ConsentPart
 from ...governance.signing.lifecycle import Act
 from ...privacy.accounting.plan import Plan
 from ...privacy.mechanism.randomness import SecretStream
@@ -21,12 +22,13 @@ from ..data.eligible import still_eligible
 from ..errors import ProtocolError, Refused
 from ..gate.gate import Gate, StepContext
 from ..gate.sealed import Sealed
-from ..messages import Finish, Finished, Readies, Ready, SignedMessage, Step
+from ..messages import Count, Finish, Finished, Readies, Ready, SignedMessage, Step
 from ..training.optimizer import Momentum
 from ..training.training import TrainingData, train_step
+from .blocks import count_is_due
 from .consents import snapshot
+from .considering import Considered
 from .folder import SiteFolder
-from .joining import Considered
 from .life import check
 from .opening import enough_controllers, open_previous
 from .state import RunState
@@ -41,6 +43,7 @@ class StepTools:
     considered: Considered
     admitted: tuple[str, ...]
     optimizer: Momentum
+    held_out: tuple[str, ...] = ()
 
     @property
     def plan(self) -> Plan:
@@ -59,19 +62,27 @@ def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
         raise ProtocolError("STEP_BEYOND_PLAN", f"step {body.step} was never reserved")
     if body.step != state.step + 1:
         raise ProtocolError("STEP_OUT_OF_ORDER", f"step {body.step} was asked for, step {state.step + 1} comes next")
-    cohort = _cohort(body, state, folder)
+    validation = folder.study.validation
+    if validation is not None and count_is_due(
+        state, every=validation.every, steps=tools.plan.steps, summed=body.previous == "summed"
+    ):
+        raise ProtocolError("VALIDATION_DUE", f"the block before step {body.step} is to be judged first")
+    cohort = cohort_of(body, state, folder)
     # 2. the stop comes first: it is honoured before opening, too
     request = folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=cohort)
     tools.gate.decide(request)
     check(folder, Act.OPEN_SUM, tools.gate.record_refusal)
     # 3. open and apply
-    _apply(message, state, tools)
+    apply(message, state, tools)
     state.step, state.step_cohort, state.step_started, state.step_sealed = body.step, cohort, False, False
-    state.cohort = cohort
+    state.cohort, state.outcome_due = cohort, True
     state.step_transcript = state.transcript.at(body.step, cohort, state.state_mac())
     state.save(folder.runs)
-    # 4. tell; nothing has been charged
-    return tools.gate.tell(Ready(step=body.step, transcript=state.step_transcript.hex()), request=request)
+    # 4. what consent stands as the step begins; whoever leaves after this is left out all the same
+    consent = _record_consent(state, folder)
+    # 5. tell; nothing has been charged
+    ready = Ready(step=body.step, transcript=state.step_transcript.hex(), consent=consent)
+    return tools.gate.tell(ready, request=request)
 
 
 def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callable[[], TrainingData]) -> Sealed:
@@ -82,7 +93,7 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
     folder = tools.folder
     # 1. every site of the cohort, signed, at this very transcript
     for site in state.step_cohort:
-        _check_ready(message, site, state, folder)
+        check_ready(message, site, state.step, state.step_transcript, state, folder)
     # 2. decide before the charge, so that a refusal costs nothing, and before a re-send, so that a stop outruns it
     request = folder.request_for_plan(
         tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=state.step_cohort
@@ -94,13 +105,12 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
     if kept is not None:
         return tools.gate.resend(kept)
     tools.plan.check_sealing_rule(len(state.step_cohort))
-    _check_controllers(state.step_cohort, tools)
+    check_controllers(state.step_cohort, tools)
     # 4. enough noise in this cohort; then the cost moves from reserved to started, durably, before data are touched
     folder.ledger.start(state.run, state.step)
     state.step_started = True
     folder.record("step.started", refs={"run": state.run}, data={"step": state.step})
     # 5. who may still be used; nobody enters; nobody at all is an empty sample, which discloses noise and is charged
-    _record_consent(state, folder)
     subjects = still_eligible(
         tools.admitted, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock()
     )
@@ -137,7 +147,7 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
 
 
 def finish(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
-    """Open the last step, close the ledger's run, and prove to hold the common state."""
+    """Open the last step, close the ledger's run, and prove to hold the common state: the last accepted one."""
     body = message.body
     if not isinstance(body, Finish) or body.step != state.step:
         raise ProtocolError("MESSAGE_UNEXPECTED", "this is not the end of the step that is open")
@@ -147,9 +157,11 @@ def finish(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     )
     tools.gate.decide(request)
     check(folder, Act.OPEN_SUM, tools.gate.record_refusal)
-    _apply(message, state, tools)
+    apply(message, state, tools)
+    if folder.study.validation is not None:
+        _keep_accepted(state, folder)
     state.save(folder.runs)
-    folder.ledger.close(state.run)
+    folder.close_charges(state.run)
     state.finished = True
     folder.record("run.finished", refs={"run": state.run}, data={"step": state.step, "completed": state.completed})
     finished = Finished(step=state.step, state_mac=state.state_mac())
@@ -157,28 +169,41 @@ def finish(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     return tools.gate.tell(finished, request=request)
 
 
-def _record_consent(state: RunState, folder: SiteFolder) -> None:
+def _keep_accepted(state: RunState, folder: SiteFolder) -> None:
+    # what was not judged, because the run ended before, is nobody's result
+    if state.accepted is None or state.moves != state.accepted.moves:
+        state.roll_back()
+        folder.record(
+            "block.rolled-back", refs={"run": state.run}, data={"step": state.step, "completed": state.completed}
+        )
+
+
+def _record_consent(state: RunState, folder: SiteFolder) -> str:
     # under a key of this step, so that not even a change of the register since the last step shows in the log
     told = snapshot(folder.register, folder.subject_key, f"{state.run}/{state.step}")
     folder.record("consent.snapshot", refs={"run": state.run, "snapshot": told}, data={"step": state.step})
+    return told
 
 
-def _apply(message: SignedMessage, state: RunState, tools: StepTools) -> None:
-    step = state.step
+def apply(message: SignedMessage, state: RunState, tools: StepTools) -> None:
+    """Open the outcome of the step before, where the message brings one, settle its charge, and move the state."""
+    step, due = state.step, state.outcome_due
     folder = tools.folder
     opened = open_previous(
-        message, state, plan=tools.plan, roster=folder.roster, site=folder.site, remember=folder.heads.remember
-    )
-    if step == 0:
+        message, state, plan=tools.plan, roster=folder.roster, site=folder.site, remember=folder.heads.remember,
+        judged=folder.study.validation is not None,
+    )  # fmt: skip
+    if not due:
         return
     if state.step_started:  # a step that fell before its readies came round was never started: nothing to settle
         folder.ledger.settle(state.run, step)
-    if opened is None:
+    if state.history[-1].outcome == "abandoned":
         folder.record("step.abandoned", refs={"run": state.run}, data={"step": step})
         return
-    state.optimizer = tools.optimizer.step(
-        state.optimizer, _gradient_sum(opened, tools.plan, state.step_transcript)
-    )
+    if opened is not None:  # a sum outside its bound moves nothing: its block will be rejected
+        state.optimizer = tools.optimizer.step(
+            state.optimizer, _gradient_sum(opened, tools.plan, state.step_transcript)
+        )
     folder.record("step.opened", refs={"run": state.run, "message": message.digest}, data={"step": step})
 
 
@@ -191,7 +216,8 @@ def _gradient_sum(opened: np.ndarray, plan: Plan, transcript: bytes) -> np.ndarr
     return own
 
 
-def _cohort(body: Step, state: RunState, folder: SiteFolder) -> tuple[str, ...]:
+def cohort_of(body: Step | Count, state: RunState, folder: SiteFolder) -> tuple[str, ...]:
+    """The cohort that a message names: nobody new, this site in it, and everybody where the study stops otherwise."""
     cohort, site = body.cohort, folder.site
     if cohort != tuple(sorted(set(cohort))) or not set(cohort) <= set(state.cohort) or site not in cohort:
         raise ProtocolError("COHORT_DIFFERS", "the cohort is not an ordered part of the last one with this site in it")
@@ -206,7 +232,8 @@ def _cohort(body: Step, state: RunState, folder: SiteFolder) -> tuple[str, ...]:
     return cohort
 
 
-def _check_controllers(cohort: tuple[str, ...], tools: StepTools) -> None:
+def check_controllers(cohort: tuple[str, ...], tools: StepTools) -> None:
+    """Return if enough organisations stand behind ``cohort``. Raises ``Refused`` CONTROLLERS_TOO_FEW."""
     folder = tools.folder
     if not enough_controllers(cohort, tools.plan, folder.roster):
         raise Refused(
@@ -218,11 +245,20 @@ def _check_controllers(cohort: tuple[str, ...], tools: StepTools) -> None:
         )
 
 
-def _check_ready(message: SignedMessage, site: str, state: RunState, folder: SiteFolder) -> None:
+def check_ready(
+    message: SignedMessage, site: str, number: int, transcript: bytes, state: RunState, folder: SiteFolder
+) -> None:
+    """Return if ``site`` signed that it stands at ``transcript`` of this step or count. Raises ``ProtocolError``."""
     received = SignedMessage.from_bytes(message.part(f"ready:{site}"))
     received.verify(folder.roster.party(site).key)
     body = received.body
     if not isinstance(body, Ready) or not received.is_from(site, study=folder.study.id, run=state.run):
         raise ProtocolError("READY_FOREIGN", f"what is listed for '{site}' is not its ready of this run")
-    if body.step != state.step or body.transcript != state.step_transcript.hex():
+    if body.step != number or body.transcript != transcript.hex():
         raise ProtocolError("TRANSCRIPTS_DIFFER", f"'{site}' stands at another transcript; nothing was charged")
+    before = state.consents.get(site)
+    state.consents[site] = ConsentPart(
+        scope=folder.study.legal_basis_scope,
+        first=body.consent if before is None else before.first,
+        last=body.consent,
+    )

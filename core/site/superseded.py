@@ -16,7 +16,7 @@ from ...governance.language import LANGUAGES
 from ..parties import make_private_folder, replace_file
 from .folder import SiteFolder
 from .reach import RunReach
-from .statement import say
+from .withdrawal_statement import say
 
 NOTICES = "notices"
 WEIGHTS = "*.safetensors"

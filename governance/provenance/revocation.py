@@ -3,8 +3,8 @@
 For: telling whether an adapter is revoked, how old the newest list is, and what the next list must say. Not for: who
 reads or writes the file (core/site/revocations.py), or whether an adapter is used (core/site/use.py).
 
-Order of calls: ``list_state(roster, data, now=...)`` -> ``check_may_follow(state)`` -> ``next_list(roster, ...)``, which
-a person of legal or it signs, or a site; a user of an adapter calls ``list_state`` and ``check_not_revoked``.
+Order of calls: ``list_state(roster, data, now=...)`` -> ``check_may_follow(state)`` -> ``next_list(roster, ...)``,
+which a person of legal or it signs, or a site; a user of an adapter: ``list_state``, ``check_not_revoked``.
 
 A list only grows: whoever signs the next one repeats all that the last one named, and its version is one higher. A
 user remembers the highest version and every adapter that it has ever seen on a list, so an older list, or one that
@@ -27,6 +27,7 @@ from ..errors import BadDocumentError, BadSignatureError, Refused
 from ..signing.envelope import PREDICATES, Statement, Subject, read_envelopes, read_time, verify_envelope, write_time
 from ..signing.keys import PublicKey
 from ..signing.roster import Roster
+from .refusing import refusal
 
 LIST = "list.dsse.json"
 REVOKING_ROLES = frozenset({"legal", "it"})  # as an emergency stop is lifted by them: one of either is enough to warn
@@ -111,25 +112,20 @@ def check_not_revoked(
     """
     # 1. Once revoked, always revoked: whatever became of the list since.
     if adapter in seen or adapter in state.revoked:
-        raise Refused("USE_REVOKED", "the adapter was revoked",
-                      "delete it; the list of revoked adapters has the reason")
+        raise refusal("USE_REVOKED")
     # 2. There is a list.
     if state.code == "REVOCATION_LIST_MISSING":
-        raise Refused("USE_LIST_MISSING", "there is no list of revoked adapters, so nothing says that this one is not",
-                      f"fetch revocations/{LIST} from a partner, or have legal or IT sign one")
+        raise refusal("USE_LIST_MISSING")
     # 3. Somebody who may has signed it, under a roster that is known here.
     if state.code:
-        raise Refused("USE_LIST_UNVERIFIED", f"the list of revoked adapters cannot be relied on ({state.code})",
-                      "fetch it anew from a partner, and the latest roster with it")
+        raise refusal("USE_LIST_UNVERIFIED", of=state.code)
     # 4. It is not one from before what was seen here.
     if state.version < seen_version or seen - set(state.revoked):
-        raise Refused("USE_LIST_OLDER", "the list of revoked adapters is an earlier one than was seen here before",
-                      "fetch the latest; somebody may be showing you an old one")
+        raise refusal("USE_LIST_OLDER")
     # 5. It is fresh.
     age = state.age_hours(now)
     if age is None or age > max_age_hours:
-        raise Refused("USE_LIST_STALE", f"the list of revoked adapters is older than {max_age_hours} hours",
-                      "fetch the latest, or have legal or IT sign it anew: `sekisho legal revocations --sign`")
+        raise refusal("USE_LIST_STALE", of=str(max_age_hours))
 
 
 def check_may_follow(state: ListState) -> None:

@@ -96,7 +96,9 @@ class Ledger:
             raise damaged("the ledger's file cannot be read") from error
         return None if row is None else int(row[0])
 
-    def reserve(self, run: str, *, step_cost: int, steps: int, subjects: Sequence[bytes]) -> frozenset[bytes]:
+    def reserve(
+        self, run: str, *, step_cost: int, steps: int, subjects: Sequence[bytes], nobody: bool = False
+    ) -> frozenset[bytes]:
         """Charge the whole run now, to every subject that can pay for it; return those.
 
         Who is left out, and whether anybody is left, depends on who is in the data set: neither may show outside. A
@@ -105,15 +107,15 @@ class Ledger:
         Args:
             step_cost: ledger units, from ``accountant.step_cost``. steps: planned and allowance.
             subjects: fingerprints (32 bytes) of the eligible subjects.
+            nobody: a reservation of nobody is one, too: where a site disclosing noise alone must not show.
 
         Raises:
             BudgetExceededError: ``BUDGET_EXHAUSTED`` when nobody can pay.
             LedgerError: ``RUN_EXISTS``, ``BAD_RESERVATION``, ``LEDGER_UNWRITABLE``.
         """
         asked = frozenset(subjects)
-        named = 0 < len(run) <= LONGEST_RUN_NAME and {len(subject) for subject in asked} == {
-            FINGERPRINT_BYTES
-        }
+        named = 0 < len(run) <= LONGEST_RUN_NAME and {len(subject) for subject in asked} <= {FINGERPRINT_BYTES}
+        named = named and (nobody or bool(asked))
         if not named or step_cost < 1 or steps < 1 or step_cost * steps > LARGEST_COST:
             raise LedgerError("BAD_RESERVATION", "a reservation has no subjects, no steps or no cost")
         with self._transaction():
@@ -122,7 +124,7 @@ class Ledger:
                 raise LedgerError("RUN_EXISTS", "this run was reserved before", "name it anew")
             # 2. Admitted is who can pay for every step of it, whatever happens later.
             admitted = self._who_can_pay(step_cost * steps, asked)
-            if not admitted:
+            if asked and not admitted:
                 raise BudgetExceededError(
                     "BUDGET_EXHAUSTED",
                     "no subject of this data set has enough privacy budget left for this run",

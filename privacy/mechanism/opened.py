@@ -67,6 +67,10 @@ class OpenedCounts:
         """A cell's value for people: no fewer than nobody. Sums and shares use the values as they are."""
         return max(0.0, self.values[self._place(cell)])
 
+    def total(self, cells: Collection[str]) -> float:
+        """The people in ``cells`` together, as they were opened."""
+        return math.fsum(self.values[self._place(cell)] for cell in cells)
+
     def share(self, part: Collection[str], whole: Collection[str]) -> Share:
         """How large ``part`` (cells) is in ``whole`` (cells), bounded as Fieller does (J. R. Stat. Soc. B 1954).
 
@@ -78,7 +82,7 @@ class OpenedCounts:
         inside, outside = set(part), set(whole) - set(part)
         if not inside or not inside <= set(whole):
             raise BadParametersError("COUNTS_FOREIGN", "a share's part is empty or not within its whole")
-        hits, rest = (math.fsum(self.values[self._place(cell)] for cell in cells) for cells in (inside, outside))
+        hits, rest = self.total(inside), self.total(outside)
         noise = (Z_95 * self.standard_error) ** 2
         everybody = hits + rest
         # All r with (hits − r·everybody)² ≤ z²·Var[hits − r·everybody]: a quadratic in r.

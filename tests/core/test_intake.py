@@ -210,5 +210,5 @@ def test_a_configuration_that_does_not_say_what_the_model_is_is_refused(folder: 
 
 
 def test_a_folder_of_very_many_files_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sekisho.core.data.intake.MOST_FILES", 3)
+    monkeypatch.setattr("sekisho.core.data.files.MOST_FILES", 3)
     assert refused(folder).code == "BASE_MODEL_TOO_MANY_FILES"

@@ -78,7 +78,7 @@ CHARGES = (
     ),
     Mutant(
         "a ready at another transcript is as good as one at this",
-        (Edit(STEP, " or body.transcript != state.step_transcript.hex():", ":"),),
+        (Edit(STEP, " or body.transcript != transcript.hex():", ":"),),
         ("tests/attacks/test_different_views.py::test_another_sum_for_one_site",),
         "assert ongoing.started() ==",
     ),

@@ -1,4 +1,4 @@
-"""Mistakes in what a withdrawal or an erasure does: too late, too little, too much, or told to who may not know."""
+"""Mistakes in what a withdrawal and an erasure do: too late, too little, too much, or told to the wrong people."""
 
 from __future__ import annotations
 

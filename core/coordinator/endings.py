@@ -1,0 +1,68 @@
+"""Why a run ends before its last step: sites that are gone, steps that are used up, blocks that were rejected.
+
+For: pure rules over what the coordinator has heard; it knows verdicts, no counts. Not for: asking sites
+(coordinator.py), when a count is due (state.py; each site sees to that itself, too).
+
+A run that ``early_end`` ends is finished, not stopped: the sites go back to the last accepted state and keep it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...privacy.accounting.plan import Plan
+from ..conditions import ValidationSettings
+from ..errors import Refused
+from ..study import Study
+from .state import CoordinatorState
+
+KEPT = "what was started stays charged; the sites hold the state that was accepted last, and nothing is released by it"
+
+
+def early_end(state: CoordinatorState, plan: Plan, counts: Plan, settings: ValidationSettings) -> Refused | None:
+    """Why the run cannot go on from here to its last step, accepted; None where it can."""
+    if state.rejected > settings.rejections:
+        return Refused(
+            "VALIDATION_REJECTED",
+            f"the sites rejected {state.rejected} blocks of steps, and the study goes on after at most "
+            f"{settings.rejections}; {state.completed} steps are accepted",
+            hint=f"{KEPT}; somebody may be poisoning the run: each site's log has the counts",
+            clause="study/validation",
+        )
+    if state.count_is_due(every=settings.every, steps=plan.steps):
+        if len(state.counts) < counts.total_steps:
+            return None
+        return Refused(
+            "VALIDATION_LOST",
+            f"all {counts.total_steps} counts of the run are used up, and the last block is not judged",
+            hint=f"{KEPT}; find out why sites did not deliver before a new run",
+            clause="study/validation",
+        )
+    fresh = state.completed - state.accepted
+    needed = min(settings.every, plan.steps - state.accepted) - fresh
+    if plan.total_steps - state.step >= needed:
+        return None
+    return Refused(
+        "ALLOWANCE_SPENT",
+        f"{state.abandoned} steps were abandoned and {state.rejected} blocks rolled back; the study allows for "
+        f"{plan.allowance} steps more than planned, and another block does not fit",
+        hint=f"{KEPT}; find out why before a new run",
+    )
+
+
+def dropped(missing: Sequence[str], state: CoordinatorState, plan: Plan, study: Study) -> Refused | None:
+    """Why the run cannot go on without the ``missing`` sites; None where it can."""
+    if missing and study.on_drop == "stop":
+        return Refused(
+            "SITE_DROPPED",
+            f"{', '.join(missing)} did not deliver, and the study stops then",
+            hint="what was started stays charged; `on_drop: continue` in an approved study goes on without them",
+        )
+    if len(state.cohort) < plan.minimum_sites:
+        return Refused(
+            "COHORT_TOO_SMALL",
+            f"{len(state.cohort)} sites are left and the study's minimum_sites is {plan.minimum_sites}",
+            hint="what was started stays charged; the run ends here",
+            clause="study/minimum_sites",
+        )
+    return None
