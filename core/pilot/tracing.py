@@ -50,7 +50,7 @@ def study_of(material: Material) -> Study | None:
 def _released(adapter: Path) -> dict[str, bytes]:
     if not (adapter / PROVENANCE_FILE).is_file():
         below = sorted({path.parent.name for path in adapter.glob(f"*/{PROVENANCE_FILE}")}) if adapter.is_dir() else []
-        hint = f"below it lie {', '.join(below)}: name one of them" if below else "every released adapter has such a folder"
+        hint = f"below it lie {', '.join(below)}: name one" if below else "every released adapter has such a folder"
         raise BadInputError(
             "PROVENANCE_MISSING",
             f"{adapter.name} is not the folder of one released adapter: there is no {PROVENANCE_FILE} in it",
