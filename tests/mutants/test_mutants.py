@@ -21,12 +21,13 @@ from .records import RECORD_MUTANTS
 from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
 from .training import TRAINING_MUTANTS
+from .validation import VALIDATION_MUTANTS
 from .workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
 TABLES = (
     *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
-    *SEALING,
+    *SEALING, *VALIDATION_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
@@ -40,6 +41,8 @@ PROMISED = (
     "sigma rounded down", "Gaussian PLD without the slack", "63-bit table",
     "rotation after rounding", "rotation not undone", "signs of another step", "scale left out of the rotation",
     "integers held against their bound before the rotation only", "block that overlaps forgotten",
+    "held-out people train", "a count sealed under the transcript", "going back keeps the velocity",
+    "a rejected block not counted", "a verdict on exact counts",
 )  # fmt: skip
 
 # For the workbench's own tests: a quick test, and an edit of what it looks at that changes nothing.
