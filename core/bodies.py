@@ -13,6 +13,7 @@ Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$", max_length=16384)]
 SiteId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 RunId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
+Commitment = Annotated[str, Field(pattern=r"^hmac-sha256:[0-9a-f]{64}$")]
 Code = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
 
 
@@ -60,7 +61,7 @@ class Join(Body):
     head: LedgerHeadSeen
     seen: dict[SiteId, LedgerHeadSeen]
     policy: Digest
-    dataset: str = Field(pattern=r"^hmac-sha256:[0-9a-f]{64}$")  # under a key of this site and this run
+    dataset: Commitment  # to every record, under a key of this site and this run
     epsilon: str = Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,40})?$")
 
 
@@ -159,11 +160,15 @@ class Judged(Body):
 
 
 class Ready(Body):
-    """The site stands at this transcript, of a step or of a count; nothing has been charged yet."""
+    """The site stands at this transcript, of a step or of a count; nothing has been charged yet.
+
+    ``consent``: the site's register as this begins, committed to under a key of this site and step or count.
+    """
 
     kind: Literal["ready"] = "ready"
     step: int = Field(ge=1)
     transcript: Hex
+    consent: Commitment
 
 
 class Readies(Body):

@@ -11,13 +11,17 @@ from pathlib import Path
 import typer
 
 from .console import DEFAULT_OUT, DEFAULT_STUDY, Terminal, guarded
+from .provenance import provenance
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 
 @app.callback()
 def compliance_commands() -> None:
-    """Export evidence, and verify it."""
+    """Export evidence, verify it, and trace an adapter."""
+
+
+app.command("provenance", short_help="Where an adapter came from, link by link.")(provenance)
 
 
 @app.command()

@@ -14,7 +14,9 @@ from ...governance.language import Catalogue, Language
 from ...governance.policy.explain import explain
 from .console import Terminal, guarded
 from .deciding import decide_study
+from .intake import intake
 from .reading import amend, combine, diff, lint, show
+from .releasing import revocations, revoke_adapter
 from .signing import revoke, sign
 from .stopping import resume, stop, stops
 from .templates import odrl, parse_policy, schema, template, try_cases
@@ -65,12 +67,15 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("diff", diff, "What a new version allows and what it forbids."),
     ("combine", combine, "What several sites permit together."),
     ("decide", decide_study, "What every clause says to a study, and what would fix a no."),
+    ("intake", intake, "Look at a base model before anybody signs for it."),
     ("sign", sign, "Approve a paper with your own key."),
     ("revoke", revoke, "Take your approval back, or say no."),
     ("amend", amend, "Begin the next version of a policy or roster."),
     ("stop", stop, "Stop at once."),
     ("resume", resume, "Sign, in one role, that a stop is lifted."),
     ("stops", stops, "Show the stops, or sign the list of them."),
+    ("revoke-adapter", revoke_adapter, "Put a released adapter on the list of revoked ones."),
+    ("revocations", revocations, "Show what is revoked, or sign the list of it."),
     ("odrl", odrl, "A policy as ODRL, for information."),
 )
 for _name, _command, _short in _COMMANDS:

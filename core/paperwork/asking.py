@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from ...governance.consent.vault import NOTICE_PATTERN
+from ...governance.consent.record import NOTICE_PATTERN
 from ...governance.vocabulary import known
 from ..errors import BadInputError
 from ..study import LEAST_SITES, MOST_SITES
 from .division import DEFAULT_TEST_SHARE
 from .table import Columns
+from .template import TEMPLATES
 
-TEMPLATES = Path(__file__).parent.parent / "templates" / "study"
 COORDINATOR, OWNER, STUDY = "coordinator", "owner", "study"
 APPROVERS = ("legal", "it")  # of the study and of every site
 LEAST_SHARE, MOST_SHARE = 5, 50  # per cent; beyond, there is nothing to test on or nothing to learn from

@@ -6,11 +6,9 @@ DECIDE; what is computed here follows from the table's public side, the base mod
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
-from string import Template
 
 from ...governance.document import read_document
 from ...governance.policy.policy import Policy
@@ -18,16 +16,16 @@ from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.signing.envelope import write_time
 from ...governance.signing.keys import NO_KEY_YET
 from ..study import Study
-from .asking import APPROVERS, COORDINATOR, OWNER, STUDY, TEMPLATES, Request
+from .asking import APPROVERS, COORDINATOR, OWNER, STUDY, Request
 from .division import Division, majority, rounded_up
 from .model import DraftModel, base_model_values, quoted
 from .table import Table
+from .template import TEMPLATES, filled
 
 YEAR = timedelta(days=365)  # of roster, policies and review: what nobody renews ends
 RECORDS_OF_ONE, RECORDS_OF_MANY = 1, 6  # counted of one person in a step; public figures, not looked up in the data
 LIFETIME, OF_RUN = 5, 3  # a lifetime of 5 where a run may take 3: two runs, since the filter counts tighter than a sum
 ABOVE_MAJORITY = Decimal("0.03")  # what a classifier must add to calling every record the same
-COMMENTS = 42  # the column in which comments behind a value begin
 HIGHEST_TARGET = Decimal("0.95")
 # Starting values in two currencies; each is marked DECIDE.
 MONEY: Mapping[str, Mapping[str, str]] = {
@@ -67,15 +65,15 @@ def papers(
         "test_digest": test_digest,
     }
     texts = {
-        "study.yaml": _filled("study.yaml", common | _study_values(request, table, division, model)),
-        "base-model.yaml": _filled("base-model.yaml", common | base_model_values(model)),
-        "roster.yaml": _filled("roster.yaml", common | _roster_values(request)),
+        "study.yaml": filled("study.yaml", common | _study_values(request, table, division, model)),
+        "base-model.yaml": filled("base-model.yaml", common | base_model_values(model)),
+        "roster.yaml": filled("roster.yaml", common | _roster_values(request)),
         ".gitignore": (TEMPLATES / "gitignore.txt").read_text("utf-8"),
     }
     content = Study.parse(texts["study.yaml"].encode("utf-8"), "study.yaml")
     for site in request.sites:
         name = f"sites/{site}/policy.yaml"
-        texts[name] = _filled("policy.yaml", common | _policy_values(site, law, content))
+        texts[name] = filled("policy.yaml", common | _policy_values(site, law, content))
         Policy.parse(texts[name].encode("utf-8"), name)
     BaseModelRecord.parse(texts["base-model.yaml"].encode("utf-8"), "base-model.yaml")
     read_document(texts["roster.yaml"].encode("utf-8"), name="roster.yaml")  # its keys are still to be made
@@ -154,9 +152,3 @@ def _roster_values(request: Request) -> dict[str, str]:
         "people": "\n".join(people),
         "placeholder": NO_KEY_YET,
     }
-
-
-def _filled(name: str, values: Mapping[str, str]) -> str:
-    text = Template((TEMPLATES / name).read_text("utf-8")).substitute(values)
-    # values differ in length: comments behind them begin in one column again, as people would write it
-    return re.sub(r"(?m)^(.*\S) {2,}(# .*)$", lambda line: f"{line[1].ljust(COMMENTS - 1)} {line[2]}", text)

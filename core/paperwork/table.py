@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ...governance.characters import first_fault
-from ...governance.consent.vault import SUBJECT_PATTERN
+from ...governance.consent.record import SUBJECT_PATTERN
 from ..data.dataset import LONGEST_NAME, LONGEST_TEXT, MOST_BYTES
 from ..errors import BadInputError
 

@@ -21,7 +21,7 @@ from .federation import Federation
 from .findings import BaseModelFacts, MeasureInput, RunFacts, SiteFacts, StageInput, SummaryInput
 from .roi import RoiInput
 from .runs import methods_of, round_up, shown
-from .site_report import ClauseWords, LedgerRun, PersonalFacts, SiteReportInput, SiteRun
+from .site_report import ClauseWords, DueRemedy, LedgerRun, PersonalFacts, SiteReportInput, SiteRun
 
 
 def balances(federation: Federation) -> dict[str, float]:
@@ -161,6 +161,9 @@ def site_facts(
             for row in balance.runs
         ),
         personal=personal,
+        remedies=tuple(
+            DueRemedy(run=one.run, since=one.since) for one in folder.reach.remedies() if not one.outcome
+        ),
         policy_id=folder.policy.id,
         policy_version=folder.policy.version,
         policy_digest=folder.policy.bytes_digest,

@@ -38,6 +38,7 @@ from .federation import Federation, new_run_id, utc_now
 from .findings import RunFacts
 from .personal import personal_facts
 from .preflight import DROPPED, LAST_REPORT, Accepted, consider_all, end_of_run, prepare_output
+from .remedies import note_release
 from .report import pilot_report
 from .runs import Clocked, failed_run_facts, methods_of, run_facts, site_run
 from .scores import evaluate_method, read_test_set
@@ -127,6 +128,7 @@ def _run_one(pilot: _Pilot, method: str) -> bool:
         publisher = federation.sites[min(result.state.cohort)]
         kept = publisher.folder.releases / run
         published = publish(publisher, kept)
+        note_release(federation, run, published.record.recipients)
         evaluated = evaluate_method(federation, method, published, pilot.test)
         seconds["evaluation"] = time.monotonic() - started
     except (CoreError, GovernanceError, PrivacyError, OSError) as error:

@@ -90,7 +90,7 @@ def _only_consenting(federation: Federation, name: str, entries: list[dict[str, 
     snapshots = [entry["data"] for entry in entries if entry["type"] == "consent.snapshot"]
     steps = {data["step"] for data in snapshots if "step" in data}
     counts = {data["count"] for data in snapshots if "count" in data}
-    return steps == {entry["data"]["step"] for entry in entries if entry["type"] == "step.started"} and counts >= {
+    return steps >= {entry["data"]["step"] for entry in entries if entry["type"] == "step.started"} and counts >= {
         entry["data"]["step"] for entry in entries if entry["type"] == "counts.disclosed"
     }
 

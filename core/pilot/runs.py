@@ -204,6 +204,7 @@ def site_run(federation: Federation, name: str, method: str, run: str) -> SiteRu
         excluded=excluded,
         epsilon=round_up(tools.considered.run_epsilon),
         delta=tools.considered.run_delta,
+        left=site.folder.reach.left(run),
     )
 
 

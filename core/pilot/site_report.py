@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from ...governance.evidence.charts import Bar, Interval, Svg, bars, intervals
 from ...governance.evidence.page import Words
 from ...governance.language import Text
+from ..site.withdrawal_statement import say
 from .figures import bounds_text, delta_text, epsilon_text, known, listed, plain_text, score_text, time_text
 from .findings import Amount, Count, Digest, Share, Strict
 from .report import report_page
@@ -52,6 +53,14 @@ class SiteRun(Strict):
     excluded: Mapping[str, Count]       # subjects by reason: consent's reasons, and "budget"
     epsilon: Amount                     # by the site's own accountant
     delta: Decimal
+    left: Mapping[int, Count] = Field(default_factory=dict)     # people who withdrew in it, by the first step without
+
+
+class DueRemedy(Strict):
+    """A run whose adapter waits for what the policy says after a withdrawal."""
+
+    run: str
+    since: str
 
 
 class PersonalFacts(Strict):
@@ -97,6 +106,7 @@ class SiteReportInput(Strict):
     ledger_subjects: Count
     ledger: tuple[LedgerRun, ...]       # every run that this site's ledger knows
     personal: PersonalFacts | None = None
+    remedies: tuple[DueRemedy, ...] = ()
     policy_id: str
     policy_version: int
     policy_digest: Digest
@@ -129,6 +139,8 @@ def _view(facts: SiteReportInput, t: Words) -> dict[str, Any]:
             for run in facts.runs
         ],
         "excluded": _excluded(facts, t),
+        "left_title": say("left-title", t.language),
+        "left": _left(facts, t),
         "ledger_chart": bars(t("site.ledger-chart"), [spent], maximum=1.0),
         "relation": t(f"budget.relation-{facts.unit}"),
         "all_runs": epsilon_text(facts.spent_by_all_runs),
@@ -160,6 +172,17 @@ def _excluded(facts: SiteReportInput, t: Words) -> list[tuple[str, Svg | None]]:
         ]
         charts.append((caption, bars(caption, rows) if rows else None))
     return charts
+
+
+def _left(facts: SiteReportInput, t: Words) -> list[str]:
+    """Who left during a run, and what is still to be done about the adapters that they were in."""
+    lines = [
+        say("left", t.language, method=known(t, "method-short", run.method), count=count, step=step)
+        for run in facts.runs
+        for step, count in run.left.items()
+    ]
+    due = [say("left-remedy", t.language, run=one.run, since=time_text(one.since)) for one in facts.remedies]
+    return (lines or [say("left-none", t.language)]) + due
 
 
 def _personal(facts: PersonalFacts, t: Words) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ...governance.log.auditlog import AuditLog
 from ...governance.log.entries import Entry, Value
 from ...governance.policy.policy import Policy
 from ...governance.policy.request import Request
+from ...governance.provenance.records import CommittedRecords
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ...privacy.accounting.ledger import Ledger
@@ -31,13 +32,14 @@ from ...privacy.accounting.subjects import SubjectKey
 from ...privacy.budget import Budget
 from ..data.dataset import Dataset
 from ..data.intake import BaseModelFacts
-from ..errors import BadInputError, Refused
+from ..errors import Refused
 from ..gate.artefacts import artefact_of, run_of
 from ..gate.facts import ARTEFACT, Standing, request_for
 from ..messages import Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, state_folder
 from ..study import Study
 from .budget import begun, open_ledger, policy_budget
+from .consents import IMPORTED_FILE, REGISTER, import_consents, snapshot
 from .heads import SeenHeads
 from .memory import accept_policy, accept_roster, stops_now
 from .papers import (
@@ -50,6 +52,7 @@ from .papers import (
     study_approvals,
 )
 from .put_back import Clock, check_ledger
+from .reach import Reach
 
 
 @dataclass
@@ -71,6 +74,7 @@ class SiteFolder:
     clock: Callable[[], datetime]
     acted: Clock
     heads: SeenHeads
+    reach: Reach
 
     @classmethod
     def open(
@@ -118,21 +122,27 @@ class SiteFolder:
         ledger, subject_key, budget, order = open_ledger(state, papers.policy, papers.study)
         check_ledger(site, ledger.balance(), log, state / LOG_NAME)
         # 9. consent as the site holds it now
-        register = ConsentRegister.open(state / "consent.sqlite")
-        import_consents(register, study_folder / "sites" / site / "consent.jsonl")
+        register = ConsentRegister.open(state / REGISTER)
+        import_consents(register, study_folder / "sites" / site / IMPORTED_FILE)
         folder = cls(
             site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, lock, clock,
-            acted, SeenHeads(state / "heads.json", site),
+            acted, SeenHeads(state / "heads.json", site), Reach.open(state, subject_key.fingerprint),
         )  # fmt: skip
+        #    and its log is told, in the same words whether or not anything has changed
+        told = snapshot(register, subject_key, f"opened/{log.size}")
+        folder.record("consent.imported", refs={"snapshot": told})
         # 10. runs that a crash left open: what was started stays spent
         for run in sorted({run_of(charge) for charge in ledger.close_orphans()}):
             folder.record("run.stopped", refs={"run": run}, data={"code": "ORPHAN_CLOSED"})
+        # 11. withdrawals that came while no process held the log
+        folder.reach.take_entries(log.append)
         return folder
 
     def close(self) -> None:
         """Close the databases."""
         self.ledger.shut()
         self.register.close()
+        self.reach.close()
         self.log.close()
         self.lock.release()
 
@@ -259,7 +269,7 @@ class SiteFolder:
         return len(begun(self.log, self.ledger, study=self.study.id, stage=self.study.stage) - {besides})
 
     def _anybody_consents(self, now: datetime) -> bool:
-        return self.register.counts(self.study.legal_basis_scope, now)["granted"] > 0
+        return self.register.anybody(self.study.legal_basis_scope, now)
 
     # -- data and record -------------------------------------------------------------------------------------------
 
@@ -270,6 +280,12 @@ class SiteFolder:
     def dataset_digest(self) -> str:
         """SHA-256 of the records file; only a commitment to it under a key of this run leaves."""
         return digest_bytes(read_file(self._records))
+
+    def committed_records(self, run: str) -> CommittedRecords:
+        """The site's records, read now, under a key of this site and ``run``: the commitment, and proofs to it."""
+        key = self.subject_key.fingerprint(f"run/{run}")
+        by_subject = self.dataset().records.values()
+        return CommittedRecords.of(key, (record.digest for records in by_subject for record in records))
 
     @property
     def _records(self) -> Path:
@@ -286,6 +302,11 @@ class SiteFolder:
         return self.study_folder / "sites" / self.site / "state" / "releases"
 
     @property
+    def candidates(self) -> Path:
+        """Where this site keeps adapters whose release is not approved yet, one folder a run."""
+        return self.study_folder / "sites" / self.site / "state" / "candidates"
+
+    @property
     def personal(self) -> Path:
         """Where this site keeps the heads of its own; nothing from here is ever sent."""
         return self.study_folder / "sites" / self.site / "state" / "personal"
@@ -295,19 +316,6 @@ class SiteFolder:
     ) -> None:
         """Append one entry to this site's log, durably."""
         self.log.append(Entry(type=kind, party=self.site, at=self.clock(), refs=refs or {}, data=data or {}))
-
-
-def import_consents(register: ConsentRegister, path: Path) -> None:
-    """Bring the register up to the site's file, whole or not at all. Raises ``BadInputError``, naming a row."""
-    report = register.import_jsonl(path)
-    if report.refused:
-        first = report.refused[0]
-        raise BadInputError(
-            first.code,
-            f"{first.file}:{first.line}: a consent record cannot be used "
-            f"({len(report.refused)} such rows in all); none was imported",
-            hint="correct the rows named; their content is not printed",
-        )
 
 
 def rounded_up(epsilon: float) -> Decimal:

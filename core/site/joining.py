@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...governance.log.entries import Value
-from ...governance.provenance.provenance import SitePart, commitment, epsilon_text, size_bucket
+from ...governance.provenance.provenance import SitePart, epsilon_text, size_bucket
 from ...privacy.accounting.plan import Plan
 from ...privacy.keys.runkeys import JoinKeys, JoinPublic, RunSecret, pair_key
 from ..errors import ProtocolError
@@ -83,7 +83,8 @@ def _tell_join(
     folder: SiteFolder, message: SignedMessage, considered: Considered, gate: Gate, initial: NDArray[np.float64]
 ) -> tuple[Sealed, RunState]:
     plan, counted = considered.plan, considered.counted
-    refs = {"run": message.header.run, "plan": plan.digest()}
+    records = folder.committed_records(message.header.run).commitment
+    refs = {"run": message.header.run, "plan": plan.digest(), "dataset": records}
     data: dict[str, Value] = {
         "steps": plan.total_steps,
         "step_cost": considered.step_cost,
@@ -108,7 +109,7 @@ def _tell_join(
         head=LedgerHeadSeen(entries=head.entries, mac=head.mac),
         seen=folder.heads.seen(),
         policy=folder.policy.bytes_digest,
-        dataset=commitment(folder.subject_key.fingerprint(f"run/{message.header.run}"), considered.dataset),
+        dataset=records,
         epsilon=epsilon_text(considered.run_epsilon),
     )
     # 3. tell

@@ -41,9 +41,7 @@ def personalise(site: Site) -> PersonalHead | None:
         folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=state.step_cohort)
     )
     # 2. who may still be used
-    subjects = still_eligible(
-        tools.admitted, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock()
-    )
+    subjects = tools.usable(state.run, state.step + 1, tools.staying())
     # 3. log that the records are used once more; whether a head comes of it would tell of them, so nothing follows
     folder.record("personal.asked", refs={"run": state.run})
     # 4. one head at a time: an older one may hold somebody who has withdrawn
@@ -56,5 +54,11 @@ def personalise(site: Site) -> PersonalHead | None:
         return None
     # 6. keep it, for the site alone
     kept = Adapter.for_head(found.vector)
-    replace_file(folder.personal / f"{state.run}.safetensors", kept.to_safetensors())
+    path = folder.personal / f"{state.run}.safetensors"
+    replace_file(path, kept.to_safetensors())
+    # 7. who withdrew in the meantime may have found no head to delete
+    now = still_eligible(subjects, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock())
+    if now != tuple(subjects):
+        path.unlink()
+        return None
     return found

@@ -1,10 +1,16 @@
-"""After the last step: release conditions -> gate -> a signed folder with adapter, provenance and notice.
+"""After the last step: release conditions -> approvals -> gate -> a signed folder with everything that goes with it.
 
 A recipient site does this, never the coordinator, which holds no model. The adapter is post-processing of sums that
-were charged, so publishing costs no budget; that it may be published, and to whom, is the policy's release grant.
+were charged, so publishing costs no budget; that it may be published, and to whom, is the policy's release grant; what
+else a release depends on is governance/provenance/conditions.py. Nothing is handed over unless the gate has told it.
+
+Order of calls: ``publish(site, folder)`` after a run. Where the release itself needs approvals it keeps a candidate in
+the site's state and refuses with RELEASE_APPROVALS_MISSING; ``releasing.finish`` releases that candidate once they lie
+beside its record.
 
 Files written: ``adapter.safetensors`` (what trained; for LoRA also the files that peft loads), ``provenance.dsse.json``
-(in-toto, signed by this site, naming each of them by digest), ``release.json``.
+(in-toto, signed by this site, naming each of them by digest), ``LICENCE``, ``NOTICE.md``, ``release.json`` with its
+approvals, and last ``release.dsse.json``, signed by this site, about every file of the folder.
 """
 
 from __future__ import annotations
@@ -13,21 +19,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...governance.canonical import canonical_bytes, digest_bytes
-from ...governance.provenance.provenance import Guarantee, Packing, dependency_versions, training_run
-from ...governance.provenance.release import Condition, ReleaseRecord
-from ...governance.signing.envelope import Statement, sign_statement, write_envelopes
+from ...governance.canonical import digest_bytes
+from ...governance.provenance.conditions import AuditResult, Found, conditions, expiry
+from ...governance.provenance.provenance import ADAPTER_FILE
+from ...governance.provenance.release import ReleaseRecord
+from ...governance.signing.envelope import Statement, sign_statement, write_envelopes, write_time
 from ...governance.signing.lifecycle import Act
-from ...privacy.encryption.presets import PRESETS
 from ..errors import ProtocolError
-from ..messages import ReleaseNotice
 from ..training.adapter import Adapter
 from ..training.tasks import adapter_files
+from .candidate import PROVENANCE, Candidate, Decided, approvals_asked, keep, parties_of, terms_of
+from .folder import rounded_up
 from .life import check
+from .notices import LICENCE, NOTICE, licence_text, notice
+from .releasing import hand_over, refusals_logged, release_request
 from .site import Site
-
-# What decides the numbers: recorded in every provenance statement.
-DEPENDENCIES = ("cryptography", "dp-accounting", "numpy", "tenseal", "torch", "transformers")
+from .statement import run_statement
 
 
 @dataclass(frozen=True)
@@ -39,73 +46,89 @@ class Published:
     provenance: bytes
 
 
-def publish(site: Site, folder: Path) -> Published:
-    """Release the adapter that ``site`` holds into ``folder``. Raises ``Refused`` when no release grant holds."""
+def publish(site: Site, folder: Path, *, audit: AuditResult | None = None) -> Published:
+    """Release the adapter that ``site`` holds into ``folder``.
+
+    ``audit`` is what the checks of this run found. Raises ``Refused`` when no release grant holds, and the code of the
+    first condition that does not; every refusal is in the site's log with all its codes.
+    """
     state, tools = site.state, site.tools
     if state is None or tools is None or state.completed == 0:
         raise ProtocolError("NOTHING_TO_PUBLISH", "there is no finished run at this site")
     owner = site.folder
-    request = owner.request_for_plan(
-        tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=state.step_cohort, action="release"
-    )
-    # 1. decide: the release grant, before a file is written
-    decision = tools.gate.decide(request)
-    check(owner, Act.PUBLISH, tools.gate.record_refusal)
-    # 2. the adapter, and where it came from
-    settings = owner.study.settings(tools.considered.offer.method)
-    adapter, files = adapter_files(
-        owner.base_model, settings, state.optimizer.vector, name=owner.study.base_model.name
-    )
-    envelope = sign_statement(_statement(site, adapter, files), [owner.key])
-    provenance = write_envelopes([envelope])
-    record = ReleaseRecord(
-        adapter=adapter.digest,
-        provenance=digest_bytes(provenance),
-        grant=decision.grant or "",
-        recipients=tuple(sorted(owner.study.recipients)),
-        licence=owner.study.release_licence,
-        conditions=(Condition(name="release-grant", required=True, outcome="passed"),),
-    )
-    record.check()
-    # 3. tell and log through the gate; only then is it handed over
-    tools.gate.tell(ReleaseNotice(adapter=adapter.digest, provenance=record.provenance), request=request)
-    owner.record(
-        "release.published",
-        refs={"run": state.run, "adapter": adapter.digest, "provenance": record.provenance, "release": record.digest},
-        data={"recipients": sorted(owner.study.recipients)},
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in {**files, "adapter.safetensors": adapter.to_safetensors()}.items():
-        (folder / name).write_bytes(data)
-    (folder / "provenance.dsse.json").write_bytes(provenance)
-    (folder / "release.json").write_bytes(canonical_bytes(record.model_dump(mode="json")) + b"\n")
-    return Published(adapter, record, provenance)
-
-
-def _statement(site: Site, adapter: Adapter, files: Mapping[str, bytes]) -> Statement:
-    state, tools = site.state, site.tools
-    assert state is not None and tools is not None
-    owner, plan, preset = site.folder, tools.plan, PRESETS[tools.plan.preset]
-    return training_run(
-        run=state.run,
+    decided = Decided(
         method=tools.considered.offer.method,
-        adapter=adapter.digest,
-        files={name: digest_bytes(data) for name, data in files.items()},
-        roster=owner.roster.fingerprint,
-        study=owner.study.digest,
-        plan=plan.digest(),
-        base_model=owner.papers.base_model,
-        sites=[state.parts[name] for name in sorted(state.parts)],
-        steps=state.history,
-        guarantee=Guarantee(
-            unit=plan.unit.value,
-            adjacency=plan.adjacency.value,
-            delta=str(plan.delta),
-            observers=plan.observers,
-            max_sites_per_subject=owner.study.max_sites_per_subject,
-        ),
-        packing=Packing(preset=preset.name, fields=preset.fields, width=preset.width, rotated=preset.rotated),
-        dependencies=dependency_versions(DEPENDENCIES),
-        started=state.started,
-        finished=owner.clock(),
+        cohort=tuple(state.step_cohort),
+        observers=tools.plan.observers,
+        epsilon=str(rounded_up(tools.considered.run_epsilon)),
+        delta=str(tools.considered.run_delta),
+        steps=tools.plan.total_steps,
     )
+    with refusals_logged(owner, state.run) as codes:
+        # 1. decide: the release grant, before a file is written
+        request = release_request(owner, decided)
+        grant = tools.gate.decide(request).grant or ""
+        check(owner, Act.PUBLISH, tools.gate.record_refusal)
+        # 2. the adapter, where it came from, and every condition with its outcome
+        adapter, candidate = _candidate(site, decided, grant, audit)
+        codes.update(candidate.record.refused_by)
+        candidate.record.check()
+        # 3. the people who must approve the release itself
+        if candidate.record.approvals:
+            keep(candidate, owner.candidates / state.run)
+        # 4. tell and log through the gate; only then is it handed over
+        hand_over(tools.gate, owner, candidate, request, folder)
+    return Published(adapter, candidate.record, candidate.files[PROVENANCE])
+
+
+def _candidate(site: Site, decided: Decided, grant: str, audit: AuditResult | None) -> tuple[Adapter, Candidate]:
+    state, owner, study = site.state, site.folder, site.folder.study
+    assert state is not None
+    settings = study.settings(decided.method)
+    adapter, files = adapter_files(
+        owner.base_model, settings, state.optimizer.vector, name=study.base_model.name
+    )
+    statement = run_statement(site, adapter, files)
+    provenance = write_envelopes([sign_statement(statement, [owner.key])])
+    terms, issued = terms_of(study), owner.clock()
+    found = Found(
+        grant=grant,
+        provenance=digest_bytes(provenance),
+        recipients=study.recipients,
+        parties=parties_of(study),
+        base_licence=owner.papers.base_model.licence,
+        release_licence=study.release_licence,
+        sites=tuple(state.parts),
+        steps=state.history,
+        validations=state.validations,
+        audit=audit,
+        issued=issued,
+    )
+    draft = ReleaseRecord(
+        run=state.run,
+        adapter=adapter.digest,
+        provenance=found.provenance,
+        base_model=owner.base_model.digest,
+        base_licence=found.base_licence,
+        grant=grant or "-",
+        recipients=tuple(sorted(study.recipients)),
+        parties=tuple(found.parties),
+        permitted=tuple(sorted(study.downstream_uses)),
+        prohibited=terms.prohibited,
+        restrictions=owner.papers.base_model.use_restrictions,
+        licence=study.release_licence,
+        data_licences=terms.data_licences,
+        files={},
+        issued=write_time(issued),
+        expires=write_time(expiry(terms, issued)),
+        conditions=conditions(terms, found),
+        approvals=approvals_asked(study),
+    )
+    whole = {**files, ADAPTER_FILE: adapter.to_safetensors(), PROVENANCE: provenance, **_read(draft, statement)}
+    record = draft.model_copy(update={"files": {name: digest_bytes(whole[name]) for name in sorted(whole)}})
+    return adapter, Candidate(record, whole, decided)
+
+
+def _read(draft: ReleaseRecord, statement: Statement) -> Mapping[str, bytes]:
+    """What people and their tools read beside the adapter."""
+    return {LICENCE: licence_text(draft), NOTICE: notice(draft, statement.predicate)}

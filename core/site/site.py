@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from ...governance.errors import Refused as GovernanceRefused
 from ...governance.policy.request import Request
+from ...governance.provenance.provenance import epsilon_text
+from ...governance.signing.envelope import write_time
+from ...privacy.budget import decimal_text
 from ...privacy.errors import BudgetExceededError
 from ...privacy.keys.runkeys import JoinPublic
 from ..errors import ProtocolError, Refused
@@ -16,11 +19,12 @@ from ..gate.gate import Gate
 from ..gate.sealed import Sealed
 from ..messages import Body, Decline, Offer, SignedMessage, Stop, Stopped
 from ..training.optimizer import Momentum
-from ..training.tasks import Tasks
+from ..training.tasks import Tasks, adapter_of
 from ..training.training import TrainingData, load_training_data
 from . import joining, step, voting
 from .considering import Considered, consider
 from .folder import SiteFolder
+from .reach import RunReach
 from .state import AGREEMENT, RunState
 
 # After these nothing of the run can be trusted to go on here: a sum was opened that is no sum.
@@ -127,6 +131,10 @@ class Site:
         settings = self.folder.study.settings(body.method)
         initial = self._tasks.initial(settings)
         sealed, self.state, admitted = joining.join(self.folder, message, considered, gate, initial=initial)
+        # who is held out is in the run, too: what is counted of them decides what stays
+        self.folder.reach.admit(
+            _reach_of(message.header.run, considered, self.state), (*admitted.trained, *admitted.held_out)
+        )
         self._offer, self.data, self._held_out = message, None, None
         self.tools = step.StepTools(
             folder=self.folder,
@@ -140,6 +148,9 @@ class Site:
 
     def _finish(self, message: SignedMessage, state: RunState, tools: step.StepTools) -> Sealed:
         sealed = step.finish(message, state, tools)
+        settings = self.folder.study.settings(tools.considered.offer.method)
+        adapter = adapter_of(self.folder.base_model, settings, state.optimizer.vector)
+        self.folder.reach.finish(state.run, adapter.digest)
         self._held_out = None
         if not self.folder.study.personal_heads:  # those train on them once more, and then drop them (personal.py)
             self.data = None
@@ -147,12 +158,13 @@ class Site:
 
     def _training_data(self, tools: step.StepTools) -> TrainingData:
         if self.data is None:
-            self.data = self._load(tools, tools.admitted)
+            # whoever withdrew between the join and the first step is not even read
+            self.data = self._load(tools, tools.staying())
         return self.data
 
     def _counted_data(self, tools: step.StepTools) -> TrainingData:
         if self._held_out is None:
-            self._held_out = self._load(tools, tools.held_out)
+            self._held_out = self._load(tools, tuple(one for one in tools.held_out if one not in tools.left))
         return self._held_out
 
     def _load(self, tools: step.StepTools, subjects: tuple[str, ...]) -> TrainingData:
@@ -207,6 +219,16 @@ class Site:
             log=folder.log,
             clock=folder.clock,
         )
+
+
+def _reach_of(run: str, considered: Considered, state: RunState) -> RunReach:
+    return RunReach(
+        run=run,
+        method=considered.offer.method,
+        epsilon=epsilon_text(considered.run_epsilon),
+        delta=decimal_text(considered.run_delta),
+        joined=write_time(state.started),
+    )
 
 
 def _check_due(kind: str, state: RunState) -> None:

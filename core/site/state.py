@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ...governance.canonical import canonical_bytes
-from ...governance.provenance.provenance import SitePart, StepPart, ValidationPart
+from ...governance.provenance.provenance import ConsentPart, SitePart, StepPart, ValidationPart
 from ...privacy.keys.runkeys import JoinKeys, RunSecret
 from ...privacy.mechanism.opened import OpenedCounts
 from ..errors import ProtocolError
@@ -163,6 +163,7 @@ class RunState:
     abandoned: int = 0
     joins: dict[str, Join] = field(default_factory=dict)
     parts: dict[str, SitePart] = field(default_factory=dict)
+    consents: dict[str, ConsentPart] = field(default_factory=dict)
     history: list[StepPart] = field(default_factory=list)
     validations: list[ValidationPart] = field(default_factory=list)
     count: CountRound | None = None

@@ -10,11 +10,11 @@ A step that fails stays failed: what was started stays charged, what was sealed 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...governance.provenance.provenance import commitment
+from ...governance.provenance.provenance import ConsentPart
 from ...governance.signing.lifecycle import Act
 from ...privacy.accounting.plan import Plan
 from ...privacy.mechanism.randomness import SecretStream
@@ -26,6 +26,7 @@ from ..messages import Count, Finish, Finished, Readies, Ready, SignedMessage, S
 from ..training.optimizer import Momentum
 from ..training.training import TrainingData, train_step
 from .blocks import count_is_due
+from .consents import snapshot
 from .considering import Considered
 from .folder import SiteFolder
 from .life import check
@@ -43,11 +44,25 @@ class StepTools:
     admitted: tuple[str, ...]
     optimizer: Momentum
     held_out: tuple[str, ...] = ()
+    left: set[str] = field(default_factory=set)
 
     @property
     def plan(self) -> Plan:
         """The plan of the run."""
         return self.considered.plan
+
+    def staying(self) -> tuple[str, ...]:
+        """Those admitted who have not left the run by the last time they were looked at."""
+        return tuple(subject for subject in self.admitted if subject not in self.left)
+
+    def usable(self, run: str, step: int, among: tuple[str, ...]) -> tuple[str, ...]:
+        """Who of ``among`` may be used in ``step``. Who once could not stays out of this run, whatever they grant."""
+        folder = self.folder
+        kept = still_eligible(among, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock())
+        kept = folder.reach.stay(run, step, among, kept)
+        folder.reach.take_entries(folder.log.append)
+        self.left.update(set(among) - set(kept))
+        return kept
 
 
 def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
@@ -77,8 +92,11 @@ def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     state.cohort, state.outcome_due = cohort, True
     state.step_transcript = state.transcript.at(body.step, cohort, state.state_mac())
     state.save(folder.runs)
-    # 4. tell; nothing has been charged
-    return tools.gate.tell(Ready(step=body.step, transcript=state.step_transcript.hex()), request=request)
+    # 4. what consent stands as the step begins; whoever leaves after this is left out all the same
+    consent = _record_consent(state, folder)
+    # 5. tell; nothing has been charged
+    ready = Ready(step=body.step, transcript=state.step_transcript.hex(), consent=consent)
+    return tools.gate.tell(ready, request=request)
 
 
 def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callable[[], TrainingData]) -> Sealed:
@@ -107,10 +125,7 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
     state.step_started = True
     folder.record("step.started", refs={"run": state.run}, data={"step": state.step})
     # 5. who may still be used; nobody enters; nobody at all is an empty sample, which discloses noise and is charged
-    _record_consent(state, folder)
-    subjects = still_eligible(
-        tools.admitted, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock()
-    )
+    subjects = tools.usable(state.run, state.step, tools.admitted)
     stream = SecretStream()
     data, model = load(), state.optimizer
     data.task.linearise(data.rows, model.reference)
@@ -173,11 +188,11 @@ def _keep_accepted(state: RunState, folder: SiteFolder) -> None:
         )
 
 
-def _record_consent(state: RunState, folder: SiteFolder) -> None:
+def _record_consent(state: RunState, folder: SiteFolder) -> str:
     # under a key of this step, so that not even a change of the register since the last step shows in the log
-    key = folder.subject_key.fingerprint(f"consent/{state.run}/{state.step}")
-    snapshot = commitment(key, folder.register.snapshot_digest())
-    folder.record("consent.snapshot", refs={"run": state.run, "snapshot": snapshot}, data={"step": state.step})
+    told = snapshot(folder.register, folder.subject_key, f"{state.run}/{state.step}")
+    folder.record("consent.snapshot", refs={"run": state.run, "snapshot": told}, data={"step": state.step})
+    return told
 
 
 def apply(message: SignedMessage, state: RunState, tools: StepTools) -> None:
@@ -251,3 +266,9 @@ def check_ready(
         raise ProtocolError("READY_FOREIGN", f"what is listed for '{site}' is not its ready of this run")
     if body.step != number or body.transcript != transcript.hex():
         raise ProtocolError("TRANSCRIPTS_DIFFER", f"'{site}' stands at another transcript; nothing was charged")
+    before = state.consents.get(site)
+    state.consents[site] = ConsentPart(
+        scope=folder.study.legal_basis_scope,
+        first=body.consent if before is None else before.first,
+        last=body.consent,
+    )

@@ -15,13 +15,12 @@ from collections.abc import Callable, Sequence
 from decimal import ROUND_CEILING, Decimal
 
 from ...governance.policy.request import Request
-from ...governance.provenance.provenance import ValidationPart, commitment
+from ...governance.provenance.provenance import ValidationPart
 from ...governance.signing.lifecycle import Act
 from ...privacy.mechanism.opened import OpenedCounts
 from ...privacy.mechanism.randomness import SecretStream
 from ...privacy.mechanism.verdict import Verdict, verdict_on
 from ..conditions import ValidationSettings
-from ..data.eligible import still_eligible
 from ..errors import ProtocolError
 from ..gate.artefacts import charge_of
 from ..gate.gate import StepContext
@@ -31,6 +30,7 @@ from ..planning import DOMAIN
 from ..training.counting import count_step
 from ..training.training import TrainingData
 from .blocks import count_is_due
+from .consents import snapshot
 from .considering import Counted
 from .life import check
 from .opening import Place, SumRead, opened, out_of_bounds, read_sum
@@ -66,8 +66,10 @@ def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     transcript = state.transcript.at_count(body.number, cohort, state.state_mac())
     state.count = CountRound(body.number, transcript, cohort)
     state.save(folder.runs)
-    # 4. tell; nothing has been charged
-    return tools.gate.tell(Ready(step=body.number, transcript=transcript.hex()), request=request)
+    # 4. what consent stands as the count begins; whoever leaves after this is left out all the same
+    consent = _record_consent(state, state.count, tools)
+    # 5. tell; nothing has been charged
+    return tools.gate.tell(Ready(step=body.number, transcript=transcript.hex(), consent=consent), request=request)
 
 
 def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callable[[], TrainingData]) -> Sealed:
@@ -94,10 +96,7 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
     folder.ledger.start(charge, count.number)
     count.started = True
     # 5. who may still be used; nobody enters; nobody at all discloses noise and is charged
-    _record_consent(state, count, tools)
-    subjects = still_eligible(
-        tools.held_out, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock()
-    )
+    subjects = tools.usable(state.run, state.step + 1, tools.held_out)
     stream = SecretStream()
     update = count_step(
         load(),
@@ -228,12 +227,12 @@ def _move(counts: OpenedCounts, found: Verdict, state: RunState, tools: StepTool
     )
 
 
-def _record_consent(state: RunState, count: CountRound, tools: StepTools) -> None:
+def _record_consent(state: RunState, count: CountRound, tools: StepTools) -> str:
     # under a key of this count, as of a step: not even a change of the register shows in the log
     folder = tools.folder
-    key = folder.subject_key.fingerprint(f"consent/{state.run}/count/{count.number}")
-    snapshot = commitment(key, folder.register.snapshot_digest())
-    folder.record("consent.snapshot", refs={"run": state.run, "snapshot": snapshot}, data={"count": count.number})
+    told = snapshot(folder.register, folder.subject_key, f"{state.run}/count/{count.number}")
+    folder.record("consent.snapshot", refs={"run": state.run, "snapshot": told}, data={"count": count.number})
+    return told
 
 
 def _request(tools: StepTools, counted: Counted, cohort: Sequence[str]) -> Request:

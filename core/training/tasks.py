@@ -143,7 +143,15 @@ def adapter_files(
 
     ``name`` is the base model's, which peft's configuration names.
     """
+    adapter = adapter_of(base_model, settings, vector)
     if settings.adapter is None:
-        return Adapter.for_probe(vector), {}
+        return adapter, {}
     layout = layout_of(base_model, settings.adapter, settings.seed)
-    return Adapter(layout.arrays, vector), layout.released(vector, base_model=name)
+    return adapter, layout.released(vector, base_model=name)
+
+
+def adapter_of(base_model: BaseModelFacts, settings: Method, vector: NDArray[np.float64]) -> Adapter:
+    """What trained, as an adapter: the same at every site that holds ``vector``, whoever releases it."""
+    if settings.adapter is None:
+        return Adapter.for_probe(vector)
+    return Adapter(layout_of(base_model, settings.adapter, settings.seed).arrays, vector)

@@ -1,50 +1,33 @@
 """Who may be used, now: consent and objection per pseudonymous subject.
 
 For: the answer to "may this subject's records be used for this scope at this time?", and its reason;
-     importing a site's consent file; taking a withdrawal, which counts from the next question on.
-Not for: records, budgets or thresholds (a cohort's size is judged on public numbers, never on these counts),
-     and not for anything that leaves a site: pseudonyms and counts by reason stay in the site's own report.
+     importing a site's consent file; taking a withdrawal, an objection or an erasure, which count from the next
+     question on.
+Not for: the rule itself (``standing.py``), records, budgets or thresholds (a cohort's size is judged on public numbers,
+     never on these counts), and not for anything that leaves a site: pseudonyms and counts by reason stay in the site's
+     own report.
 
-Order of calls: ``ConsentRegister.open`` → ``import_jsonl`` → ``eligible`` before every step →
-``snapshot_digest`` for the log → ``close``. ``judge`` is the whole rule; it does no I/O.
+Order of calls: ``ConsentRegister.open`` → ``import_file`` → ``eligible`` before every step →
+``snapshot_digest`` for the log → ``close``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import Refused
-from .consent_import import ImportReport, read_jsonl
-from .vault import ConsentEvent, EventKind, Vault
+from .consent_import import ImportReport, Progress, import_file, silent
+from .record import ConsentEvent, EventKind, microseconds
+from .rows import JSONL, RowFormat
+from .standing import ConsentStatus, Reason, judge, read
+from .vault import Vault
 
 WITHDRAWAL_NOTICE = "withdrawal"      # a withdrawal shows no notice; the field says what the event is
-
-
-class Reason(StrEnum):
-    """Why a subject may or may not be used; GRANTED is the only yes."""
-
-    GRANTED = "granted"
-    WITHDRAWN = "withdrawn"
-    EXPIRED = "expired"
-    NEVER_ASKED = "never-asked"
-    OBJECTED = "objected"
-    NOT_YET_VALID = "not-yet-valid"
-    OTHER_SCOPE = "other-scope"
-
-
-@dataclass(frozen=True)
-class ConsentStatus:
-    """One subject's answer for one scope at one time."""
-
-    eligible: bool
-    reason: Reason
+OBJECTION_NOTICE = "objection"
 
 
 class Eligibility(NamedTuple):
@@ -52,32 +35,6 @@ class Eligibility(NamedTuple):
 
     eligible: tuple[str, ...]
     excluded: Counter[str]
-
-
-def judge(events: Iterable[ConsentEvent], *, scope: str, now: datetime) -> ConsentStatus:
-    """The rule, on all events of ONE subject. Every doubt is a no.
-
-    1. An objection stands, whatever came before or after it: lifting one is a matter for people, not dates.
-    2. Otherwise the latest event of this scope decides; at the same instant a withdrawal is the later one.
-       A grant counts from its own time on; a withdrawal counts as soon as it is known, even if dated ahead.
-    3. A grant with an end counts until just before that end.
-    """
-    known = tuple(events)
-    asked = [event for event in known if event.scope == scope]
-    if any(event.kind is EventKind.OBJECTED for event in asked):
-        return ConsentStatus(False, Reason.OBJECTED)
-    if not asked:
-        return ConsentStatus(False, Reason.OTHER_SCOPE if known else Reason.NEVER_ASKED)
-    counting = [event for event in asked if event.kind is EventKind.WITHDRAWN or event.at <= now]
-    if not counting:
-        return ConsentStatus(False, Reason.NOT_YET_VALID)
-    latest = max(event.at for event in counting)
-    deciding = [event for event in counting if event.at == latest]
-    if any(event.kind is EventKind.WITHDRAWN for event in deciding):
-        return ConsentStatus(False, Reason.WITHDRAWN)
-    if any(event.expires is not None and event.expires <= now for event in deciding):
-        return ConsentStatus(False, Reason.EXPIRED)
-    return ConsentStatus(True, Reason.GRANTED)
 
 
 class ConsentRegister:
@@ -95,30 +52,47 @@ class ConsentRegister:
         """Close the vault below."""
         self._vault.close()
 
-    def import_jsonl(self, path: Path) -> ImportReport:
+    def import_file(
+        self, path: Path, form: RowFormat = JSONL, *, progress: Progress = silent, dry_run: bool = False
+    ) -> ImportReport:
         """Record a consent file (see consent_import.py); one refused row and nothing is recorded.
 
-        Importing the same file again changes nothing.
+        Importing the same file again changes nothing. ``dry_run`` reads every row and writes nothing.
         """
-        events, refused = read_jsonl(path)
-        if refused:
-            return ImportReport(recorded=0, known=0, refused=refused)
-        recorded = self._vault.record(events)
-        return ImportReport(recorded=recorded, known=len(events) - recorded, refused=())
+        return import_file(self._vault, path, form, progress=progress, dry_run=dry_run)
+
+    def import_jsonl(self, path: Path) -> ImportReport:
+        """Record a JSON Lines file."""
+        return self.import_file(path)
 
     def status(self, subject: str, *, scope: str, now: datetime) -> ConsentStatus:
         """Whether one subject may be used for ``scope`` at ``now`` (aware time), and why."""
         return judge(self._vault.events(subject), scope=scope, now=_aware(now))
 
     def eligible(self, subjects: Iterable[str], scope: str, now: datetime) -> Eligibility:
-        """Which of ``subjects`` may be used now. A subject the register does not know is NEVER_ASKED."""
-        statuses = self._statuses(scope, _aware(now))
+        """Which of ``subjects`` may be used now. A subject the register does not know is NEVER_ASKED.
+
+        Reads the rows of these subjects and of nobody else.
+        """
+        now = _aware(now)
+        clock = microseconds(now)
         asked = tuple(dict.fromkeys(subjects))
-        never = ConsentStatus(False, Reason.NEVER_ASKED)
-        answers = [(subject, statuses.get(subject, never)) for subject in asked]
-        return Eligibility(
-            tuple(subject for subject, answer in answers if answer.eligible),
-            Counter(answer.reason.value for _, answer in answers if not answer.eligible),
+        reasons: dict[str, Reason] = {}
+        for subject, rank, at, expires in self._vault.standings(asked, scope):
+            reasons[subject] = read(rank, at, expires, clock) or self.status(subject, scope=scope, now=now).reason
+        kept = tuple(subject for subject in asked if reasons.get(subject) is Reason.GRANTED)
+        excluded = Counter(reason.value for reason in reasons.values() if reason is not Reason.GRANTED)
+        if len(reasons) < len(asked):
+            excluded[Reason.NEVER_ASKED.value] += len(asked) - len(reasons)
+        return Eligibility(kept, excluded)
+
+    def anybody(self, scope: str, now: datetime) -> bool:
+        """Whether at least one subject of the register may be used now: asks until the first one is found."""
+        now = _aware(now)
+        clock = microseconds(now)
+        return any(
+            (read(rank, at, expires, clock) or self._judged(number, scope, now)) is Reason.GRANTED
+            for number, rank, at, expires in self._vault.lasting_grants(scope, now)
         )
 
     def counts(self, scope: str, now: datetime) -> Counter[str]:
@@ -126,10 +100,21 @@ class ConsentRegister:
 
         Who was never asked is in no register: ``eligible`` counts them, because it is given the subjects.
         """
-        return Counter(answer.reason.value for answer in self._statuses(scope, _aware(now)).values())
+        now = _aware(now)
+        clock = microseconds(now)
+        return Counter(
+            (read(rank, at, expires, clock) or self._judged(number, scope, now)).value
+            for number, rank, at, expires in self._vault.all_standings(scope)
+        )
 
-    def withdraw(self, subject: str, at: datetime) -> None:
-        """Withdraw every scope this subject ever granted, from ``at`` on; it counts at the next question.
+    def events(self, subject: str) -> tuple[ConsentEvent, ...]:
+        """Everything that the register holds of one subject: what a request for access is answered with."""
+        return tuple(self._vault.events(subject))
+
+    def withdraw(self, subject: str, at: datetime, *, scope: str = "") -> tuple[str, ...]:
+        """Withdraw ``scope``, or every scope this subject ever granted, from ``at`` on; it counts at the next question.
+
+        Returns the scopes withdrawn.
 
         Refused: CONSENT_SUBJECT_UNKNOWN (a mistyped id must not look obeyed), CONSENT_WITHDRAWAL_TOO_EARLY
         (dated before a grant of the same scope, it would change nothing).
@@ -137,14 +122,10 @@ class ConsentRegister:
         at = _aware(at)
         granted: dict[str, datetime] = {}
         for event in self._vault.events(subject):
-            if event.kind is EventKind.GRANTED:
+            if event.kind is EventKind.GRANTED and scope in ("", event.scope):
                 granted[event.scope] = max(event.at, granted.get(event.scope, event.at))
         if not granted:
-            raise Refused(
-                "CONSENT_SUBJECT_UNKNOWN",
-                "the register holds no consent of this subject",
-                "check the subject's id",
-            )
+            raise _unknown("the register holds no consent of this subject")
         if any(latest > at for latest in granted.values()):
             raise Refused(
                 "CONSENT_WITHDRAWAL_TOO_EARLY",
@@ -152,24 +133,50 @@ class ConsentRegister:
                 "give the time at which the withdrawal was received",
             )
         self._vault.record(
-            ConsentEvent(subject, scope, EventKind.WITHDRAWN, at, None, WITHDRAWAL_NOTICE)
-            for scope in granted
+            ConsentEvent(subject, name, EventKind.WITHDRAWN, at, None, WITHDRAWAL_NOTICE) for name in granted
         )
+        return tuple(sorted(granted))
 
-    def erase(self, subject: str) -> int:
+    def object(self, subject: str, scope: str, at: datetime) -> None:
+        """Record an objection to ``scope``: it stands whatever is granted later, and counts at the next question.
+
+        Refused: CONSENT_SUBJECT_UNKNOWN. Who is not in the register is not used; an objection of somebody who was never
+        asked is imported as a row, with their pseudonym as the site's own list has it.
+        """
+        at = _aware(at)
+        if not self.knows(subject):
+            raise _unknown("the register does not know this subject")
+        self._vault.record([ConsentEvent(subject, scope, EventKind.OBJECTED, at, None, OBJECTION_NOTICE)])
+
+    def knows(self, subject: str) -> bool:
+        """Whether the register holds anything of this subject."""
+        return any(True for _ in self._vault.standings([subject], ""))
+
+    def erase(self, subject: str, at: datetime | None = None) -> int:
         """Forget one subject entirely; from then on they are NEVER_ASKED. Returns how many events went.
 
-        The file an import came from is the site's own: a subject who still stands in it comes back with it.
+        Rows of an import file dated up to ``at`` (now, if not given) do not bring them back; a later grant does. The
+        file itself is the site's own and is to be corrected there.
         """
-        return self._vault.erase(subject)
+        return self._vault.erase(subject, _aware(datetime.now(UTC) if at is None else at))
 
     def snapshot_digest(self) -> str:
         """Keyed digest of the register as it stands, "sha256:" + 64 hex; it changes with every event."""
         return self._vault.commitment()
 
-    def _statuses(self, scope: str, now: datetime) -> dict[str, ConsentStatus]:
-        by_subject = groupby(self._vault.events(), key=lambda event: event.subject)
-        return {subject: judge(events, scope=scope, now=now) for subject, events in by_subject}
+    def check(self) -> int:
+        """Read every event again and hold index and digest to them; returns how many there are.
+
+        Raises GovernanceError VAULT_UNREADABLE.
+        """
+        return self._vault.check()
+
+    def _judged(self, number: int, scope: str, now: datetime) -> Reason:
+        return judge(self._vault.subject_events(number), scope=scope, now=now).reason
+
+
+def _unknown(sentence: str) -> Refused:
+    return Refused("CONSENT_SUBJECT_UNKNOWN", sentence, "check the subject's id")
 
 
 def _aware(time: datetime) -> datetime:

@@ -1,39 +1,43 @@
-"""Read consent events from a JSON Lines file, row by row, and say of each bad row where it is and why.
+"""Bring a site's consent file into the vault: every row or none, and of each bad row where it is and why.
 
-For: turning a site's export into ``ConsentEvent`` values before anything is recorded.
-Not for: recording (``consent.py`` does, in one transaction). Row content never reaches a message: a refused
-     row is a file name, a line number and a code.
+For: reading a file of any length, a line at a time, plain or gzip.
+Not for: what a row means (``rows.py``, ``fhir.py``).
 
-Order of calls: ``read_jsonl`` → ``ConsentRegister.import_jsonl`` looks at ``refused`` and records all events
-or none. A file with one bad row is refused whole, because the bad row may be the withdrawal.
+Order of calls: ``import_file``, which ``ConsentRegister.import_file`` is.
 
-Row: ``{"subject", "scope", "event": "granted|withdrawn|objected", "at", "expires": time|null, "notice"}``;
-times are RFC 3339 with a zone. A name that ends in .gz is unpacked.
+A file with one bad row is refused whole, because the bad row may be the withdrawal; it is still read to its end, so
+that all bad rows are listed. Everything happens in one transaction of the vault: a process that is killed in the middle
+leaves the register as it was. A file that was imported before, byte for byte, is recognised by its digest. Row content
+never reaches a message: a refused row is a file name, a line number and a code.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
-import re
+import hashlib
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..errors import BadDocumentError
-from .vault import ConsentEvent, EventKind
+from .record import ConsentEvent
+from .rows import RowFormat
+from .vault import Vault
 
-FIELDS = frozenset({"subject", "scope", "event", "at", "expires", "notice"})
-# Python reads more forms of ISO 8601 than RFC 3339 has; a week date in a consent file is likelier a mistake.
-RFC3339 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})"
-)
-LONGEST_ROW = 4096       # bytes; six short ids and times fit many times over
+Progress = Callable[[str, int, int], None]      # stage, done, total
+PER_CENT = 100
+LINES_BETWEEN = 5000     # lines between two looks at how far the file has been read
+PIECE = 2**20            # bytes digested at a time
 
 
-@dataclass(frozen=True)
+def silent(_stage: str, _done: int, _total: int) -> None:
+    """For who watches nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class RefusedRow:
     """Where a row stands and why it was refused; ``line`` counts from 1. Holds nothing of the row itself."""
 
@@ -46,83 +50,101 @@ class RefusedRow:
 class ImportReport:
     """What an import did: ``recorded`` new events, ``known`` that were there already, ``refused`` rows.
 
-    With a refused row nothing was recorded.
+    ``erased`` rows belong to subjects who were erased since, and are not taken. ``good`` rows could be read. With a
+    refused row, and in a dry run, nothing was recorded.
     """
 
     recorded: int
     known: int
     refused: tuple[RefusedRow, ...]
+    erased: int = 0
+    good: int = 0
 
 
-def read_jsonl(path: Path) -> tuple[tuple[ConsentEvent, ...], tuple[RefusedRow, ...]]:
-    """All good events and all refused rows of a file.
+def import_file(
+    vault: Vault, path: Path, form: RowFormat, *, progress: Progress = silent, dry_run: bool = False
+) -> ImportReport:
+    """Record every row of ``path``, or none. ``progress`` is told per cent of the file.
 
-    Raises BadDocumentError CONSENT_FILE_UNREADABLE if the file is missing or is no gzip file though so named.
+    Raises BadDocumentError CONSENT_FILE_UNREADABLE if the file is missing or is no gzip file though so named, and what
+    the vault raises.
     """
+    if dry_run:
+        good, refused = 0, []
+        for row in read_rows(path, form, progress):
+            if isinstance(row, RefusedRow):
+                refused.append(row)
+            else:
+                good += 1
+        return ImportReport(0, 0, tuple(refused), good=good)
+    # 1. the same file again: nothing to read
+    digest = file_digest(path, form)
+    known = vault.imported(digest)
+    if known is not None:
+        return ImportReport(0, known, (), good=known)
+    # 2. all rows in one transaction; after the first bad one only to list the others
+    good, refused = 0, []
+    with vault.recording() as recording:
+        for row in read_rows(path, form, progress):
+            if isinstance(row, RefusedRow):
+                refused.append(row)
+                continue
+            good += 1
+            if not refused:
+                recording.add(row)
+        # 3. a file that changed while it was read is none that could be known again
+        if refused:
+            recording.abandoned = True
+        elif file_digest(path, form) == digest:
+            recording.remember_file(digest)
+    if refused:
+        return ImportReport(0, 0, tuple(refused), good=good)
+    return ImportReport(recording.recorded, recording.known, (), recording.erased, good)
+
+
+def read_rows(path: Path, form: RowFormat, progress: Progress = silent) -> Iterator[ConsentEvent | RefusedRow]:
+    """Every row of a file, in its order. Raises BadDocumentError CONSENT_FILE_UNREADABLE."""
+    for number, found in form.rows(_lines(path, form.longest_line, progress)):
+        yield RefusedRow(path.name, number, found) if isinstance(found, str) else found
+
+
+def file_digest(path: Path, form: RowFormat) -> bytes:
+    """SHA-256 of how a file is read and of its bytes."""
+    digest = hashlib.sha256(form.name.encode() + b"\0")
+    with _readable(path), path.open("rb") as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.digest()
+
+
+def _lines(path: Path, longest: int, progress: Progress) -> Iterator[bytes]:
+    """The lines, without their ends; one that is too long is cut, and longer than ``longest`` still."""
+    stage = f"{path.name}, per cent"
+    with _readable(path), path.open("rb") as file:
+        size = path.stat().st_size
+        # a gzip file's position is that of the file below, so both are told in the same measure
+        stream: IO[bytes] | gzip.GzipFile = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+        number = 0
+        while line := stream.readline(longest + 2):
+            if not line.endswith(b"\n"):
+                _pass_over(stream, longest)
+            if number % LINES_BETWEEN == 0:
+                progress(stage, min(PER_CENT - 1, file.tell() * PER_CENT // max(size, 1)), PER_CENT)
+            number += 1
+            yield line.removesuffix(b"\n")
+        progress(stage, PER_CENT, PER_CENT)
+
+
+def _pass_over(stream: Any, longest: int) -> None:
+    while (rest := stream.readline(longest + 2)) and not rest.endswith(b"\n"):
+        pass
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
+        yield
     except (OSError, EOFError, zlib.error) as error:
         raise BadDocumentError(
             "CONSENT_FILE_UNREADABLE", "the consent file cannot be read", "check the path", file=path.name
         ) from error
-    rows = data.split(b"\n")
-    if rows[-1] == b"":
-        rows.pop()
-    events: list[ConsentEvent] = []
-    refused: list[RefusedRow] = []
-    for line, row in enumerate(rows, start=1):
-        try:
-            events.append(_event(row))
-        except BadDocumentError as error:
-            refused.append(RefusedRow(path.name, line, error.code))
-    return tuple(events), tuple(refused)
-
-
-def _event(row: bytes) -> ConsentEvent:
-    if len(row) > LONGEST_ROW:
-        raise BadDocumentError("CONSENT_ROW_TOO_LONG", "the row is too long")
-    try:
-        value = json.loads(row.decode("utf-8"), object_pairs_hook=_object)
-    except UnicodeDecodeError as error:
-        raise BadDocumentError("CONSENT_ROW_NOT_UTF8", "the row is not UTF-8") from error
-    except (ValueError, RecursionError) as error:
-        raise BadDocumentError("CONSENT_ROW_NOT_JSON", "the row is not JSON") from error
-    if not isinstance(value, dict) or value.keys() != FIELDS:
-        raise BadDocumentError("CONSENT_ROW_FIELDS", "the row has missing or unknown fields")
-    try:
-        kind = EventKind(_string(value["event"]))
-    except ValueError as error:
-        raise BadDocumentError("CONSENT_BAD_EVENT", "the event is not a known one") from error
-    return ConsentEvent(
-        subject=_string(value["subject"]),
-        scope=_string(value["scope"]),
-        kind=kind,
-        at=_time(value["at"]),
-        expires=None if value["expires"] is None else _time(value["expires"]),
-        notice=_string(value["notice"]),
-    )
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
-        raise BadDocumentError("CONSENT_ROW_FIELDS", "the row names a field twice")
-    return dict(pairs)
-
-
-def _string(value: object) -> str:
-    if not isinstance(value, str):
-        raise BadDocumentError("CONSENT_ROW_FIELDS", "a field is not text")
-    return value
-
-
-def _time(value: object) -> datetime:
-    text = _string(value)
-    try:
-        if not RFC3339.fullmatch(text):
-            raise ValueError
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise BadDocumentError("CONSENT_BAD_TIME", "a time is not RFC 3339 with a zone") from error

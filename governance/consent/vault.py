@@ -1,208 +1,309 @@
-"""The site's erasable store: consent events in SQLite, under pseudonyms, outside every log.
+"""The site's erasable store: consent events in SQLite, sealed a subject at a time, outside every log.
 
 For: keeping what people allowed, withdrew or objected to, in one file of the site's state folder that nobody
      else reads; forgetting one subject so that nothing of them is left in the file or its journal.
-Not for: judging (``consent.py``), reading import files (``consent_import.py``), or names, mail addresses and
-     record content: a subject is a pseudonym here, and its pattern has no room for an address.
+Not for: judging (``standing.py``, ``consent.py``), reading import files (``consent_import.py``).
 
-Order of calls: ``Vault.open`` → ``record`` / ``events`` / ``erase`` → ``close``.
+Order of calls: ``Vault.open`` → ``record`` / ``recording`` / ``events`` / ``standings`` / ``erase`` → ``close``.
 
 Events are only added; a correction is a later event. Erasure is the one way to take rows out. One process
-writes at a time (SQLite's own lock); every write is one transaction and durable when the call returns.
+writes at a time (SQLite's own lock); every write is one transaction and durable when the call returns. A process that
+is killed in the middle leaves what was there before: SQLite takes an unfinished transaction back at the next opening.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
 import os
-import re
-import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ..errors import BadDocumentError, GovernanceError
+from .erasing import scrub, take_out, take_out_traces
+from .record import ConsentEvent, microseconds, read_event
+from .recording import ASKED_AT_ONCE, MARKS, Recording, portions
+from .schema import (
+    FORMAT,
+    SCRUB_DUE,
+    create,
+    drop_format_1,
+    events_of_format_1,
+    found_format,
+    read_keys,
+    setting,
+)
+from .sealing import BLOCK, EMPTY_CHAIN, SubjectSeal, VaultKeys
+from .standing import GRANT, Standing, decisive, standing_of
 
-# No "@" and no blank: neither a mail address nor a full name fits.
-SUBJECT_PATTERN = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
-SCOPE_PATTERN = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
-NOTICE_PATTERN = re.compile(r"[A-Za-z0-9._:/-]{1,200}")    # an id of the notice shown, never its text
 BUSY_SECONDS = 10.0      # how long a write waits for another process before it refuses
-COMMITMENT_KEY_BYTES = 32
-COLUMNS = "subject, scope, kind, at, expires, notice"
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS event (
-    sequence INTEGER PRIMARY KEY,
-    subject  TEXT NOT NULL,
-    scope    TEXT NOT NULL,
-    kind     TEXT NOT NULL CHECK (kind IN ('granted', 'withdrawn', 'objected')),
-    at       TEXT NOT NULL,
-    expires  TEXT NOT NULL,           -- '' where the consent has no end: NULLs would not be unique
-    notice   TEXT NOT NULL,
-    UNIQUE (subject, scope, kind, at, expires, notice)
-) STRICT;
-CREATE TRIGGER IF NOT EXISTS event_is_never_changed BEFORE UPDATE ON event
-    BEGIN SELECT RAISE(ABORT, 'consent events are never changed'); END;
-"""
+CACHE_KIB = 65_536       # holds the index of a million subjects, so that importing them does not thrash
+LOOK_UP = (
+    "SELECT handle, rank, at, expires FROM subject LEFT JOIN standing ON standing.subject = id AND scope = ? "  # noqa: S608  only question marks are put in
+    f"WHERE handle IN ({MARKS})"
+)
 
 
-class EventKind(StrEnum):
-    """The consent states of ISO/IEC TS 27560 that a register receives; *expired* follows from ``expires``."""
-
-    GRANTED = "granted"
-    WITHDRAWN = "withdrawn"
-    OBJECTED = "objected"
-
-
-@dataclass(frozen=True, slots=True)
-class ConsentEvent:
-    """One event of one pseudonymous subject (the ``events`` of a TS 27560 record, with its notice).
-
-    ``scope`` is what was asked (for instance ``fl-training/2026-11``); ``at`` and ``expires`` are aware
-    times; ``expires`` None means that the consent has no end. Raises BadDocumentError, one code a field.
-    """
-
-    subject: str
-    scope: str
-    kind: EventKind
-    at: datetime
-    expires: datetime | None
-    notice: str
-
-    def __post_init__(self) -> None:
-        if not SUBJECT_PATTERN.fullmatch(self.subject):
-            raise BadDocumentError("CONSENT_BAD_SUBJECT", "the subject is not a pseudonymous id")
-        if not SCOPE_PATTERN.fullmatch(self.scope):
-            raise BadDocumentError("CONSENT_BAD_SCOPE", "the scope is not an id")
-        if not NOTICE_PATTERN.fullmatch(self.notice):
-            raise BadDocumentError("CONSENT_BAD_NOTICE", "the notice is not an id")
-        if self.at.tzinfo is None or (self.expires is not None and self.expires.tzinfo is None):
-            raise BadDocumentError("CONSENT_BAD_TIME", "a time has no zone")
-        if self.expires is not None and (self.kind is not EventKind.GRANTED or self.expires <= self.at):
-            raise BadDocumentError("CONSENT_BAD_EXPIRY", "only a grant expires, and only after it was given")
-
-
-def _text(time: datetime) -> str:
-    """Fixed width and UTC, so that the order of the texts is the order of the times."""
-    return time.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _row(event: ConsentEvent) -> tuple[str, str, str, str, str, str]:
-    end = _text(event.expires) if event.expires else ""
-    return (event.subject, event.scope, event.kind.value, _text(event.at), end, event.notice)
+def _unreadable(sentence: str, hint: str) -> GovernanceError:
+    return GovernanceError("VAULT_UNREADABLE", sentence, hint)
 
 
 class Vault:
     """Consent events of one site.
 
-    Raises GovernanceError VAULT_UNREADABLE or VAULT_UNWRITABLE; who gets one uses nobody's records.
+    Raises GovernanceError VAULT_UNREADABLE, VAULT_UNWRITABLE, VAULT_BUSY or VAULT_NEWER; who gets one uses nobody's
+    records.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, commitment_key: bytes) -> None:
+    def __init__(self, path: Path, raw: int, connection: sqlite3.Connection, keys: VaultKeys) -> None:
         self.path = path
+        self._raw = raw
         self._connection = connection
-        self._commitment_key = commitment_key
+        self._keys = keys
 
     @classmethod
     def open(cls, path: Path) -> Vault:
-        """Open or create the store at ``path`` (mode 0600); another file there is refused, never replaced."""
+        """Open or create the store at ``path`` (mode 0600); another file there is refused, never replaced.
+
+        A file of an earlier format is migrated first, whole or not at all.
+        """
         try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            raw = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise _cannot_open() from error
+        connection = None
+        try:
             connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA secure_delete = ON")    # freed bytes are overwritten
-            connection.executescript(SCHEMA)
-            connection.execute(
-                "INSERT OR IGNORE INTO setting VALUES ('commitment-key', ?)",
-                (secrets.token_bytes(COMMITMENT_KEY_BYTES),),
-            )
-            (key,) = connection.execute("SELECT value FROM setting WHERE name = 'commitment-key'").fetchone()
-        except (OSError, sqlite3.Error) as error:
-            raise GovernanceError(
-                "VAULT_UNREADABLE",
-                "the consent register cannot be opened",
-                "check the site's state folder and its disk",
-            ) from error
-        return cls(path, connection, bytes(key))
+            return cls._opened(path, raw, connection)
+        except BaseException as error:
+            _shut(connection, raw)
+            if isinstance(error, (OSError, sqlite3.Error, ValueError, BadDocumentError)):
+                raise _cannot_open() from error
+            raise
+
+    @classmethod
+    def _opened(cls, path: Path, raw: int, connection: sqlite3.Connection) -> Vault:
+        found_format(connection)                                # before anything is changed
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")         # freed bytes are overwritten
+        connection.execute("PRAGMA temp_store = MEMORY")        # nothing of it in a temporary folder
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        if found_format(connection) < FORMAT:
+            _bring_up(connection)
+        vault = cls(path, raw, connection, read_keys(connection))
+        if setting(connection, SCRUB_DUE):
+            # another process may be reading; the flag stays until it has been done
+            with suppress(GovernanceError):
+                scrub(connection, raw)
+        return vault
 
     def close(self) -> None:
         """Close the file; a vault is not used again afterwards."""
-        self._connection.close()
+        _shut(self._connection, self._raw)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:                     # also Ctrl-C: a half-written import must not stay
-                if self._connection.in_transaction:   # SQLite has rolled back by itself when the disk is full
-                    self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+            with _transaction(self._connection) as connection:
+                yield connection
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                raise GovernanceError(
+                    "VAULT_BUSY",
+                    "another process is writing the consent register",
+                    "try again when its import has ended; nothing was changed",
+                ) from error
             raise GovernanceError(
                 "VAULT_UNWRITABLE",
                 "the consent register cannot be written",
                 "check the site's state folder and its disk",
             ) from error
 
+    @contextmanager
+    def recording(self) -> Iterator[Recording]:
+        """Add events in one transaction: all of them, or none if the block raises or sets ``abandoned``."""
+        with suppress(_AbandonedError), self._writing() as connection:
+            recording = Recording(connection, self._keys)
+            yield recording
+            if recording.abandoned:
+                raise _AbandonedError
+            recording.write()
+
     def record(self, events: Iterable[ConsentEvent]) -> int:
         """Add all events or none, in one transaction; returns how many were new (equal: kept once)."""
-        with self._writing() as connection:
-            before = connection.total_changes
-            connection.executemany(
-                f"INSERT OR IGNORE INTO event ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608  a constant
-                (_row(event) for event in events),
-            )
-            return connection.total_changes - before
+        with self.recording() as recording:
+            for event in events:
+                recording.add(event)
+        return recording.recorded
+
+    def imported(self, digest: bytes) -> int | None:
+        """How many events came of a file of this SHA-256, if it was imported and nobody was erased since."""
+        rows = self._reading("SELECT events FROM imported WHERE mark = ?", (self._keys.file_mark(digest),))
+        return next((int(events) for (events,) in rows), None)
 
     def events(self, subject: str | None = None) -> Iterator[ConsentEvent]:
-        """The events of one subject, or of all, by subject; each is validated again on its way out."""
-        where, values = ("WHERE subject = ?", (subject,)) if subject is not None else ("", ())
-        try:
-            rows = self._connection.execute(
-                f"SELECT {COLUMNS} FROM event {where} ORDER BY {COLUMNS}",  # noqa: S608  constants
-                values,
-            )
-            for name, scope, kind, at, expires, notice in rows:
-                end = datetime.fromisoformat(expires) if expires else None
-                yield ConsentEvent(name, scope, EventKind(kind), datetime.fromisoformat(at), end, notice)
-        except (sqlite3.Error, ValueError, BadDocumentError) as error:
-            raise GovernanceError(
-                "VAULT_UNREADABLE",
-                "the consent register holds a row that cannot be read",
-                "restore it from a backup",
-            ) from error
+        """The events of one subject, or of all, a subject at a time; each is validated again on its way out."""
+        where, values = ("", ()) if subject is None else ("WHERE handle = ?", (self._keys.handle(subject),))
+        rows = self._reading(
+            f"SELECT id, handle, key, sealed FROM subject JOIN record ON record.subject = id {where} ORDER BY id",  # noqa: S608  a constant
+            values,
+        )
+        last, seal = 0, None
+        for id_, handle, key, sealed in rows:
+            if seal is None or id_ != last:
+                last, seal = id_, SubjectSeal(key, handle)
+            try:
+                yield read_event(seal.open(sealed))
+            except (ValueError, BadDocumentError) as error:
+                raise _damaged() from error
 
-    def erase(self, subject: str) -> int:
-        """Forget one subject; returns how many rows went. No file or journal holds the pseudonym then."""
-        with self._writing() as connection:
-            erased = connection.execute("DELETE FROM event WHERE subject = ?", (subject,)).rowcount
+    def standings(self, subjects: Iterable[str], scope: str) -> Iterator[tuple[str, int | None, int, int]]:
+        """For each of ``subjects`` that is known, in any order: the parts of its ``Standing`` in ``scope``.
+
+        The rank is None where it has none. Reads the rows of these subjects and of nobody else.
+        """
+        handle_of = self._keys.handle
+        for asked in portions(subjects):
+            handles = {handle_of(subject): subject for subject in asked}
+            blanks = (None,) * (ASKED_AT_ONCE - len(handles))
+            for handle, rank, at, expires in self._all(LOOK_UP, (scope, *handles, *blanks)):
+                yield handles[handle], rank, at, expires
+
+    def all_standings(self, scope: str) -> Iterator[tuple[int, int | None, int, int]]:
+        """Everybody in the register, as a number that ``subject_events`` knows, and the parts of their ``Standing``."""
+        yield from self._reading(
+            "SELECT id, rank, at, expires FROM subject LEFT JOIN standing ON standing.subject = id AND scope = ?",
+            (scope,),
+        )
+
+    def lasting_grants(self, scope: str, now: datetime) -> Iterator[tuple[int, int, int, int]]:
+        """Those whose deciding event is a grant that has not ended at ``now``; one is found without reading all."""
+        yield from self._reading(
+            "SELECT subject, rank, at, expires FROM standing WHERE scope = ? AND rank = ? AND expires > ?",
+            (scope, GRANT, microseconds(now)),
+        )
+
+    def subject_events(self, number: int) -> tuple[ConsentEvent, ...]:
+        """The events of the subject with this number (``all_standings``)."""
+        rows = self._reading(
+            "SELECT handle, key, sealed FROM subject JOIN record ON record.subject = id WHERE id = ?", (number,)
+        )
         try:
-            (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except sqlite3.Error:
-            busy = 1
-        if busy:
-            raise GovernanceError(
-                "VAULT_ERASURE_UNFINISHED",
-                "the rows are erased but the old journal still holds them",
-                "end other processes that read the register and erase again",
-            )
-        return int(erased)
+            return tuple(read_event(SubjectSeal(key, handle).open(sealed)) for handle, key, sealed in rows)
+        except (ValueError, BadDocumentError) as error:
+            raise _damaged() from error
+
+    def erase(self, subject: str, at: datetime) -> int:
+        """Forget one subject at ``at``; returns how many events went.
+
+        Rows, key and what was derived from them leave the file, its journal and its free pages. Raises GovernanceError
+        VAULT_ERASURE_UNFINISHED while another process still reads the old journal; to erase again finishes it.
+        """
+        with self._writing() as connection:
+            traces = take_out_traces(connection, self._keys.handle(subject))
+            erased = take_out(connection, self._keys, subject, at)
+        if erased:
+            scrub(self._connection, self._raw, traces)
+        elif setting(self._connection, SCRUB_DUE):
+            scrub(self._connection, self._raw)
+        return erased
 
     def commitment(self) -> str:
-        """Keyed digest of the whole store, for the log: without this file's key no guess can be tested."""
-        mac = hmac.new(self._commitment_key, digestmod=hashlib.sha256)
-        for event in self.events():
-            mac.update(json.dumps(_row(event), separators=(",", ":")).encode() + b"\n")
-        return "sha256:" + mac.hexdigest()
+        """Keyed digest of the whole store, for the log: without this file's key no guess can be tested.
+
+        It changes with every event and is kept as events arrive: asking for it reads the heads of the blocks.
+        """
+        return self._keys.told(head for (head,) in self._reading("SELECT head FROM block ORDER BY number"))
+
+    def check(self) -> int:
+        """Read everything again and hold what is derived to it; returns the number of events.
+
+        Raises GovernanceError VAULT_UNREADABLE if a row, an index or the commitment is not what the events say.
+        """
+        blocks: dict[int, bytes] = {}
+        folded: dict[tuple[int, str], Standing] = {}
+        rows = self._reading(
+            "SELECT sequence, id, handle, key, fingerprint, sealed FROM record JOIN subject ON subject.id = subject "
+            "ORDER BY sequence"
+        )
+        events = 0
+        try:
+            for sequence, id_, handle, key, fingerprint, sealed in rows:
+                events += 1
+                written = SubjectSeal(key, handle).open(sealed)
+                event = read_event(written)
+                if fingerprint != self._keys.fingerprint(written) or handle != self._keys.handle(event.subject):
+                    raise _damaged()
+                number = sequence // BLOCK
+                blocks[number] = self._keys.chain(blocks.get(number, EMPTY_CHAIN), (fingerprint,))
+                own = standing_of(event)
+                folded[id_, event.scope] = decisive(folded.get((id_, event.scope), own), own)
+        except (ValueError, BadDocumentError) as error:
+            raise _damaged() from error
+        kept = self._reading("SELECT subject, scope, rank, at, expires FROM standing")
+        same = {(row[0], row[1]): Standing(*row[2:]) for row in kept} == folded
+        (counted,) = next(self._reading("SELECT count(*) FROM record"))
+        # a row without its subject is in no join
+        if not same or counted != events or dict(self._reading("SELECT number, head FROM block")) != blocks:
+            raise _damaged()
+        return events
+
+    def _all(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise _damaged() from error
+
+    def _reading(self, statement: str, values: tuple[object, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            raise _damaged() from error
+
+
+class _AbandonedError(Exception):
+    """Takes an import back; nobody outside this file sees it."""
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:                  # also Ctrl-C: a half-written import must not stay
+        if connection.in_transaction:      # SQLite has rolled back by itself when the disk is full
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _shut(connection: sqlite3.Connection | None, raw: int) -> None:
+    # in this order: closing any descriptor of a file takes back the locks that SQLite holds on it for this process
+    if connection is not None:
+        connection.close()
+    os.close(raw)
+
+
+def _bring_up(connection: sqlite3.Connection) -> None:
+    with _transaction(connection):
+        found = found_format(connection)   # again: another process may have been faster
+        if found == FORMAT:
+            return
+        create(connection)
+        if found:
+            recording = Recording(connection, read_keys(connection))
+            for event in events_of_format_1(connection):
+                recording.add(event)
+            recording.write()
+            drop_format_1(connection)
+
+
+def _cannot_open() -> GovernanceError:
+    return _unreadable("the consent register cannot be opened", "check the site's state folder and its disk")
+
+
+def _damaged() -> GovernanceError:
+    return _unreadable("the consent register holds a row that cannot be read", "restore it from a backup")

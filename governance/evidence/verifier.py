@@ -717,12 +717,14 @@ def _check_provenance(members: Mapping[str, bytes], roster: Roster, rosters: fro
                       known: Mapping[str, str], mentions: Mentions, details: list[str]) -> None:
     """One statement a run; a run whose adapter was released without its statement in this bundle is said so."""
     statements: dict[str, str] = {}
+    papers = [name for name in members if name.endswith(APPROVALS)]
+    signed = frozenset(_as_written(one) for name in papers for one in _envelopes(members[name]))
     for name in sorted(name for name in members if name.startswith("provenance")):
         match = PROVENANCE.fullmatch(name)
         if match is None:
             changed(f"{name} is not named as a statement of a run is: provenance/<run>.dsse.json")
         statements[match[1]] = digest(members[name])
-        _check_statement(name, match[1], members[name], roster, rosters, known, mentions, details)
+        _check_statement(name, match[1], members[name], roster, rosters, known, mentions, signed, details)
     for (run, kind, value), places in mentions.items():
         if kind == "provenance" and value != statements.get(run, value):
             party, index = places[0]
@@ -735,7 +737,8 @@ def _check_provenance(members: Mapping[str, bytes], roster: Roster, rosters: fro
 
 
 def _check_statement(name: str, run: str, data: bytes, roster: Roster, rosters: frozenset[str],
-                     known: Mapping[str, str], mentions: Mentions, details: list[str]) -> None:
+                     known: Mapping[str, str], mentions: Mentions, signed: frozenset[str],
+                     details: list[str]) -> None:
     """What the statement of a run names lies in this bundle, and the parties logged it in that run."""
     envelopes = _envelopes(data)
     if len(envelopes) != 1:
@@ -757,11 +760,13 @@ def _check_statement(name: str, run: str, data: bytes, roster: Roster, rosters: 
     if BASE_MODEL in known and said["base_model"]["record"] != known[BASE_MODEL]:
         changed(f"the provenance statement {name} names another record of the base model")
     _check_policies(name, said, known, mentions)
+    _check_own_words(name, said, signed, mentions)
     if not said["steps"] or not all(step["cohort"] and set(step["cohort"]) <= sites for step in said["steps"]):
         changed(f"{name} tells of no step, or of a step with somebody who took no part")
     logged = [("adapter", "adapter", files[ADAPTER]), ("study", "study", said["study"])]
     logged += [(f"sum of step {one['step']}", "sum", one["sum"]) for one in said["steps"]
-               if one["outcome"] == "completed"]
+               if one["outcome"] != "abandoned"]
+    logged += [(f"counts after step {one['after_step']}", "sum", one["sum"]) for one in said["validations"]]
     logged.append(("provenance statement", "provenance", digest(data)))
     for what, kind, value in logged:
         if (run, kind, value) not in mentions:
@@ -772,6 +777,14 @@ def _check_statement(name: str, run: str, data: bytes, roster: Roster, rosters: 
     places = ", ".join(f"{party} entry {index}" for party, index in mentions[run, "adapter", files[ADAPTER]])
     details.append(f"provenance: adapter {files[ADAPTER]}, run {run}, signed by {publishers[0]}; logged: {places}")
     details += [f"released with it in run {run}: {file}, {files[file]}" for file in files if file != ADAPTER]
+
+
+def _as_written(envelope: Envelope) -> str:
+    """The digest of an envelope's line as a site writes it: RFC 8785, which of plain ASCII is compact sorted JSON."""
+    signatures = [{"keyid": key_id, "sig": base64.b64encode(one).decode()} for key_id, one in envelope.signatures]
+    whole = {"payload": base64.b64encode(envelope.payload).decode(), "payloadType": envelope.kind,
+             "signatures": signatures}
+    return digest(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode())
 
 
 def _released(name: str, statement: Json) -> dict[str, str]:
@@ -796,6 +809,23 @@ def _check_policies(name: str, said: Json, known: Mapping[str, str], mentions: M
         for party, index in places if of_run == run and kind in ("policy", "study") else ():
             if value != known.get(STUDY if kind == "study" else f"policies/{party}.yaml"):
                 changed(f"entry {index} of the log of {party} mentions a {kind} that is not in the bundle")
+
+
+def _check_own_words(name: str, said: Json, signed: frozenset[str], mentions: Mentions) -> None:
+    """Sites logged themselves what they are said to have committed to; plan and approvals are those that are named."""
+    run = said["run"]
+    for site in said["sites"]:
+        consent = site["consent"] or {}
+        kept = [("dataset", site["dataset"]), *(("snapshot", consent[end]) for end in ("first", "last") if consent)]
+        for kind, value in kept:
+            if site["id"] not in {party for party, _ in mentions.get((run, kind, value), ())}:
+                changed(f"the log of {site['id']} does not mention, in run {run}, the {kind} that {name} says it told")
+    plan = json.dumps(said["parameters"]["plan"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    if digest(plan.encode("utf-8")) != said["plan"]:
+        changed(f"{name} shows another plan than the one that it names")
+    for paper, named in said["approvals"].items():
+        if not named or not set(named) <= signed:
+            changed(f"the signatures on {paper} under which {name} says that its signer acted are not in the bundle")
 
 
 # --- the command -------------------------------------------------------------------------------------------------

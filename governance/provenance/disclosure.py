@@ -13,7 +13,7 @@ sources; data processing aspects).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -43,6 +43,8 @@ class DisclosureLevel(StrEnum):
         return order.index(self) >= order.index(least)
 
 
+KNOWN = frozenset({"declared", "not-applicable"})  # of a question, as opposed to partly or not at all
+
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Line = Annotated[str, Field(min_length=1, max_length=200)]
 Address = Annotated[str, Field(pattern=r"^https://[!-~]{4,400}$")]
@@ -58,11 +60,6 @@ class Answer(_Strict):
     status: Literal["declared", "partial", "undisclosed", "not-applicable"]
     text: Text
     sources: tuple[Address, ...] = ()
-
-    @property
-    def known(self) -> bool:
-        """Declared in full, or a question that this model does not raise."""
-        return self.status in ("declared", "not-applicable")
 
     @property
     def given(self) -> bool:
@@ -176,17 +173,21 @@ class BaseModelRecord:
 
 def supported_level(answers: TrainingData, eu_summary: str | None) -> DisclosureLevel:
     """The highest level that these answers bear."""
-    if all(answer.known for _, answer in answers.answers()):
+    return level_of({question: answer.status for question, answer in answers.answers()}, eu_summary)
+
+
+def level_of(status: Mapping[str, str], eu_summary: str | None) -> DisclosureLevel:
+    """The highest level that a status for each question of ``TrainingData`` bears."""
+    known = {question for question, one in status.items() if one in KNOWN}
+    given = {question for question, one in status.items() if one != "undisclosed"}
+    if len(known) == len(TrainingData.model_fields):
         return DisclosureLevel.FULL
     # The three sections of the template: who and how much, which sources, how opt-outs were honoured.
-    in_template = (answers.sizes, answers.collection_period, answers.opt_outs)
-    if eu_summary and answers.sources.known and all(answer.given for answer in in_template):
+    if eu_summary and "sources" in known and {"sizes", "collection_period", "opt_outs"} <= given:
         return DisclosureLevel.EU_ART53_SUMMARY
-    if answers.sources.known:
+    if "sources" in known:
         return DisclosureLevel.SOURCES_LISTED
-    if any(answer.given for _, answer in answers.answers()):
-        return DisclosureLevel.STATEMENT
-    return DisclosureLevel.NONE
+    return DisclosureLevel.STATEMENT if given else DisclosureLevel.NONE
 
 
 def _time(document: Document, text: str, field: str) -> datetime:

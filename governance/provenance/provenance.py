@@ -5,7 +5,8 @@ is the adapter as it was trained, and whose others are the files released with i
 what goes with it); the source of every later view of a model's history. What it is NOT for: proving what happened. It
 says what the signer claims; the verifier of an evidence bundle holds the claims against papers and logs.
 
-Datasets appear as keyed digests and size buckets: neither a record nor an exact count leaves a site in a statement.
+Datasets and consent appear as keyed commitments and size buckets: neither a record nor an exact count leaves a site in
+a statement. Its fields, one by one: docs/formats/training-run.md.
 
 Order of calls: each site's `SitePart` (`commitment`, `size_bucket`), `StepPart`s, `training_run(...)` -> `Statement`,
 signed with `governance.signing.envelope.sign_statement`.
@@ -22,16 +23,18 @@ from datetime import datetime
 from decimal import Decimal
 from importlib import metadata
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import BadDocumentError
-from ..signing.envelope import PREDICATES, Statement, Subject, write_time
+from ..canonical import canonical_bytes, digest_bytes
+from ..canonical import digest as digest_of
+from ..errors import BadDocumentError, BadSignatureError
+from ..signing.envelope import PREDICATES, Statement, Subject, read_envelopes, read_time, write_time
 from .disclosure import BaseModelRecord
+from .records import check_key
 
 ADAPTER_FILE = "adapter.safetensors"
-MIN_COMMITMENT_KEY_BYTES = 16      # a guessable key would turn the commitment into a plain hash of the data
 
 NO_FILES: Mapping[str, str] = MappingProxyType({})
 
@@ -48,14 +51,27 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
+class ConsentPart(_Strict):
+    """What one site says of consent in a run: for what, and its register at the first and the last step that it began.
+
+    Each is the register's commitment under a key of that site and step: the site can open it to whom it chooses, and
+    two of them show nobody whether anything changed in between. How many people there are stands nowhere.
+    """
+
+    scope: Name
+    first: Commitment
+    last: Commitment
+
+
 class SitePart(_Strict):
     """One site's part: the policy it decided by, its data as a commitment, the guarantee it certified itself."""
 
     id: Name
     policy: Digest                  # of the bytes that were signed and enforced
-    dataset: Commitment
+    dataset: Commitment             # to every record, see records.py
     subjects: Annotated[str, Field(pattern=r"^[0-9]+(-[0-9]+)?$")]     # a bucket, see size_bucket
     epsilon: ExactNumber            # certificate of the whole run, rounded up
+    consent: ConsentPart | None = None      # None: it joined and began no step
 
 
 class StepPart(_Strict):
@@ -105,6 +121,70 @@ class Packing(_Strict):
     rotated: bool
 
 
+class Software(_Strict):
+    """The signer's own program: its files, all that is installed beside it, and the versions that decide numbers."""
+
+    code: Digest                    # see software.py
+    environment: Digest
+    dependencies: Mapping[str, str]
+
+
+class Parameters(_Strict):
+    """What the run was asked to do: the method's settings as the study has them, and the plan in full."""
+
+    settings: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    validation: Mapping[str, Any] | None = None
+
+
+class BaseModelPart(_Strict):
+    """The base model as its record names it; ``weights`` and ``record`` are digests of files."""
+
+    name: Name
+    version: Name
+    weights: Digest
+    record: Digest
+    licence: Name
+    disclosure: Name
+
+
+class TrainingRun(_Strict):
+    """The predicate of a run's statement, read: every field in its form, none missing, none more."""
+
+    run: Name
+    method: Name
+    started: str
+    finished: str
+    roster: Digest
+    study: Digest
+    plan: Digest
+    base_model: BaseModelPart
+    guarantee: Guarantee
+    packing: Packing
+    sites: tuple[SitePart, ...]
+    steps: tuple[StepPart, ...]
+    validations: tuple[ValidationPart, ...]
+    parameters: Parameters
+    approvals: Mapping[str, tuple[Digest, ...]]
+    software: Software
+
+    @classmethod
+    def of(cls, statement: Statement) -> TrainingRun:
+        """What a verified statement says.
+
+        Raises:
+            BadDocumentError: PROVENANCE_MALFORMED, PROVENANCE_INCONSISTENT.
+        """
+        try:
+            read = cls.model_validate_json(canonical_bytes(statement.predicate))
+            read_time(read.started), read_time(read.finished)
+        except (ValidationError, BadSignatureError):
+            raise BadDocumentError("PROVENANCE_MALFORMED", "a statement of a run does not have the fields that one has",
+                                   "have the site that released write it again with this version") from None
+        _check_steps(read.sites, read.steps)
+        return read
+
+
 def training_run(
     *,
     run: str,
@@ -118,21 +198,26 @@ def training_run(
     steps: Sequence[StepPart],
     guarantee: Guarantee,
     packing: Packing,
-    dependencies: Mapping[str, str],
+    software: Software,
+    parameters: Parameters,
+    approvals: Mapping[str, Sequence[str]],
+    validations: Sequence[ValidationPart],
     started: datetime,
     finished: datetime,
     files: Mapping[str, str] = NO_FILES,
 ) -> Statement:
     """The statement of one run. ``adapter``, ``roster``, ``study``: digests of file bytes; ``plan``: of the plan.
 
-    ``files``: the other files that are released, digest by name.
+    ``approvals``: by paper, the digests of the signatures (lines of its .dsse.json) under which the signer acted; those
+    on another site's policy are that site's to show. ``files``: the other files that are released, digest by name.
 
     Raises:
         BadDocumentError: PROVENANCE_MALFORMED (a digest, field or file name of the wrong form),
-            PROVENANCE_INCONSISTENT (a cohort with a site that took no part, a completed step without a sum, steps out
-            of order, no step at all, the adapter among the other files).
+            PROVENANCE_INCONSISTENT (a cohort with a site that took no part, a step that was opened without a sum, steps
+            out of order, no step at all, another plan than its digest, the adapter among the other files).
     """
     _check_steps(sites, steps)
+    _check_approvals(approvals)
     predicate = {
         "run": run,
         "method": method,
@@ -153,7 +238,11 @@ def training_run(
         "packing": packing.model_dump(),
         "sites": [site.model_dump() for site in sites],
         "steps": [{**step.model_dump(), "cohort": list(step.cohort)} for step in steps],
-        "dependencies": dict(sorted(dependencies.items())),
+        "validations": [{**one.model_dump(), "cohort": list(one.cohort), "cells": dict(one.cells)}
+                        for one in validations],
+        "parameters": _plain(parameters.model_dump()),
+        "approvals": {paper: sorted(approvals[paper]) for paper in sorted(approvals)},
+        "software": {**software.model_dump(), "dependencies": dict(sorted(software.dependencies.items()))},
     }
     try:
         _RunDigests(adapter=adapter, roster=roster, study=study, plan=plan)
@@ -161,6 +250,8 @@ def training_run(
         field = error.errors()[0]["loc"][0]
         raise BadDocumentError("PROVENANCE_MALFORMED", f"the statement's {field} is not a sha256 digest",
                                "pass the digest as sha256: and 64 hexadecimal digits") from None
+    if digest_of(parameters.plan) != plan:
+        raise _inconsistent("the plan among the parameters is not the one that the digest names")
     released = (Subject(ADAPTER_FILE, adapter), *_with_it(files))
     return Statement(released, PREDICATES["training-run"], predicate)
 
@@ -175,6 +266,29 @@ def _with_it(files: Mapping[str, str]) -> list[Subject]:
     return [Subject(name, files[name]) for name in sorted(files)]
 
 
+def envelope_digests(signatures: bytes, name: str) -> tuple[str, ...]:
+    """The digest of each envelope in a file of signatures, in its one written form: what ``approvals`` names.
+
+    Raises:
+        BadDocumentError: SIGNATURES_UNREADABLE.
+    """
+    return tuple(digest_bytes(one.to_bytes().removesuffix(b"\n")) for one in read_envelopes(signatures, name=name))
+
+
+def _check_approvals(approvals: Mapping[str, Sequence[str]]) -> None:
+    digests = [digest for named in approvals.values() for digest in named]
+    if not all(approvals.values()) or not all(map(_DIGEST.fullmatch, digests)):
+        raise BadDocumentError("PROVENANCE_MALFORMED", "a paper's approvals are not the digests of its signatures",
+                               "pass the envelope_digests of what lies beside the paper")
+
+
+def _plain(value: Any) -> Any:
+    """Mappings of any kind as JSON objects."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 class _RunDigests(_Strict):
     adapter: Digest
     roster: Digest
@@ -183,10 +297,8 @@ class _RunDigests(_Strict):
 
 
 def commitment(key: bytes, digest: str) -> str:
-    """A dataset's digest under the site's own key: says that it is the same data again, and nothing else."""
-    if len(key) < MIN_COMMITMENT_KEY_BYTES:
-        raise BadDocumentError("COMMITMENT_KEY_SHORT", "a commitment needs a key of at least 16 bytes",
-                               "use a key that the site keeps to itself")
+    """A digest under the site's own key: says that it is the same thing again, and nothing else."""
+    check_key(key)
     message = b"sekisho dataset commitment v1\0" + digest.encode()
     return "hmac-sha256:" + hmac.new(key, message, hashlib.sha256).hexdigest()
 

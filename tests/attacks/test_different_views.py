@@ -166,7 +166,8 @@ def no_ready_at_all(ongoing: Attack, message: SignedMessage) -> bytes | None:
 
 def a_ready_for_another_run(ongoing: Attack, message: SignedMessage) -> bytes | None:
     # yuki is one of the coordinator's friends and signs whatever it is asked to
-    own = Ready(step=2, transcript=SignedMessage.from_bytes(message.part(f"ready:{VICTIM}")).body.transcript)
+    told = SignedMessage.from_bytes(message.part(f"ready:{VICTIM}")).body
+    own = Ready(step=2, transcript=told.transcript, consent=told.consent)
     return sign_message(own, study=message.header.study, run="other", sender="yuki", key=demo_key("yuki")).to_bytes()
 
 

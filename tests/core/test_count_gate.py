@@ -404,7 +404,8 @@ class ReadyWithCounts(Ready):
 
 def test_no_control_message_has_room_for_a_count(desk: Desk) -> None:
     with desk.refuses("NOT_TELLABLE"):
-        desk.gate.tell(ReadyWithCounts(step=1, transcript="00" * 32), request=desk.request)
+        more = ReadyWithCounts(step=1, transcript="00" * 32, consent="hmac-sha256:" + "c0" * 32)
+        desk.gate.tell(more, request=desk.request)
     assert desk.gate.tell(Finished(step=1, state_mac="00"), request=desk.request).message.payload == b""
     assert all(not {"cells", "counts", "values", "right"} & set(body.model_fields) for body in TELLABLE)
 

@@ -77,7 +77,7 @@ STEPS = 3
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 DIGEST = "sha256:" + "0" * 64
 HEAD = LedgerHeadSeen(entries=1, mac="00")
-READY = Ready(step=1, transcript="00" * 32)
+READY = Ready(step=1, transcript="00" * 32, consent="hmac-sha256:" + "c0" * 32)
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +261,7 @@ UNTELLABLE: list[Body] = [
     Readies(step=1, cohort=SITES),
     Finish(step=1, previous="summed"),
     Stop(code="X"),
-    ReadyWithLoss(step=1, transcript="00"),
+    ReadyWithLoss(step=1, transcript="00", consent="hmac-sha256:" + "c0" * 32),
 ]
 
 

@@ -15,7 +15,8 @@ KEY = SigningKey.from_seed(bytes(range(32)))
 
 
 def message(parts: dict[str, bytes] | None = None) -> SignedMessage:
-    return sign_message(Ready(step=3, transcript="ab" * 32), study="s", run="r-1", sender="kohi", key=KEY, parts=parts)
+    ready = Ready(step=3, transcript="ab" * 32, consent="hmac-sha256:" + "c0" * 32)
+    return sign_message(ready, study="s", run="r-1", sender="kohi", key=KEY, parts=parts)
 
 
 def test_a_message_survives_the_wire_unchanged() -> None:

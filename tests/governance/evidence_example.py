@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sekisho.governance.canonical import canonical_bytes, digest_bytes
+from sekisho.governance.canonical import canonical_bytes, digest, digest_bytes
 from sekisho.governance.evidence import verifier
 from sekisho.governance.evidence.bundle import README_SOURCE, log_members
 from sekisho.governance.log.auditlog import AuditLog
@@ -15,11 +15,15 @@ from sekisho.governance.log.entries import Entry
 from sekisho.governance.provenance.disclosure import BaseModelRecord
 from sekisho.governance.provenance.provenance import (
     NO_FILES,
+    ConsentPart,
     Guarantee,
     Packing,
+    Parameters,
     SitePart,
+    Software,
     StepPart,
     commitment,
+    envelope_digests,
     size_bucket,
     training_run,
 )
@@ -33,7 +37,11 @@ SITES = ("kohi", "wanko", "okashi")
 HUB = "hub"
 RUN = "run-1"
 ADAPTER = "sha256:" + "ad" * 32
-PLAN = "sha256:" + "91" * 32
+PLAN_VALUE = {"schema": "plan", "steps": 4}
+PLAN = digest(PLAN_VALUE)
+DATASET = commitment(b"k" * 32, "sha256:" + "00" * 32)
+CONSENT = ConsentPart(scope="fl-training/2026-11", first="hmac-sha256:" + "c1" * 32, last="hmac-sha256:" + "c2" * 32)
+SOFTWARE = Software(code="sha256:" + "c0" * 32, environment="sha256:" + "e0" * 32, dependencies={"numpy": "2.3.4"})
 SUMS = tuple(f"sha256:{n:064x}" for n in range(1, 4))
 
 
@@ -169,7 +177,7 @@ def members(folder: Path, world: str = "", runs: Sequence[Run] = (PROBE,),
         found[f"policies/{site}.yaml"] = policy
         found[f"policies/{site}.yaml.dsse.json"] = approved(roster, policy, "policy-approval", BOTH, world, shown=SEEN)
     for run in runs:
-        signed = sign_statement(statement(roster, study, policies, run), [key("kohi", world)])
+        signed = sign_statement(statement(roster, study, policies, run, world), [key("kohi", world)])
         found[run.member] = instead.get(run.member, write_envelopes([signed]))
     for party in (*SITES, HUB):
         with AuditLog.open(folder / f"{party}.sqlite", origin=f"sekisho.example/food-quality/{party}",
@@ -181,19 +189,34 @@ def members(folder: Path, world: str = "", runs: Sequence[Run] = (PROBE,),
     return found
 
 
-def statement(roster: Roster, study: bytes, policies: Mapping[str, bytes], run: Run = PROBE) -> Statement:
+def acted_under(roster: Roster, study: bytes, policy: bytes, world: str = "") -> dict[str, tuple[str, ...]]:
+    """The signatures that lay beside the papers when kohi released."""
+    signed_roster = sign_statement(roster_statement(roster, file="roster.yaml"), [key(site, world) for site in SITES])
+    signatures = {
+        "roster.yaml": signed_roster.to_bytes(),
+        "study.yaml": approved(roster, study, "study-approval", BOTH, world),
+        "base-model.yaml": approved(roster, BASE_MODEL.encode(), "base-model", {"legal": "counsel-1"}, world),
+        "policies/kohi.yaml": approved(roster, policy, "policy-approval", BOTH, world, shown=SEEN),
+    }
+    return {paper: envelope_digests(data, paper) for paper, data in signatures.items()}
+
+
+def statement(roster: Roster, study: bytes, policies: Mapping[str, bytes], run: Run = PROBE,
+              world: str = "") -> Statement:
     return training_run(
         run=run.name, method=run.method, adapter=run.adapter, files=run.files,
         roster=roster.fingerprint, study=digest_bytes(study), plan=PLAN,
         base_model=BaseModelRecord.parse(BASE_MODEL.encode(), "base-model.yaml"),
         sites=[SitePart(id=site, policy=digest_bytes(policies[site]), subjects=size_bucket(230), epsilon="2.9971",
-                        dataset=commitment(b"k" * 32, "sha256:" + "00" * 32)) for site in SITES],
+                        dataset=DATASET, consent=CONSENT) for site in SITES],
         steps=[StepPart(step=n, cohort=SITES, outcome="completed", sum=run.sums[n - 1]) for n in (1, 2, 3)]
         + [StepPart(step=4, cohort=SITES, outcome="abandoned", sum=None)],
         guarantee=Guarantee(unit="subject", adjacency="add-or-remove-one", delta="0.00001", observers=1,
                             max_sites_per_subject=1),
         packing=Packing(preset="2x24", fields=2, width=24, rotated=False),
-        dependencies={"numpy": "2.3.4"}, started=NOW, finished=NOW + timedelta(minutes=3),
+        software=SOFTWARE, parameters=Parameters(settings={"steps": 4, "epsilon": "3.0"}, plan=PLAN_VALUE),
+        approvals=acted_under(roster, study, policies["kohi"], world), validations=[],
+        started=NOW, finished=NOW + timedelta(minutes=3),
     )
 
 
@@ -213,6 +236,9 @@ def logged(party: str, study: bytes, policies: Mapping[str, bytes], found: Mappi
     lines = []
     for run in runs:
         lines += [begun(run.name)]
+        if party in SITES:
+            lines.append(entry("budget.reserved", run.name, dataset=DATASET))
+            lines += [entry("consent.snapshot", run.name, snapshot=one) for one in (CONSENT.first, CONSENT.last)]
         lines += [entry("step.summed" if party == HUB else "step.opened", run.name, sum=one) for one in run.sums]
         if party == "kohi":
             lines.append(entry("release.published", run.name, adapter=run.adapter,

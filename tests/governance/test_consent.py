@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekisho.governance.consent.consent import ConsentRegister, Reason, judge
-from sekisho.governance.consent.vault import ConsentEvent, EventKind, Vault
+from sekisho.governance.consent.consent import ConsentRegister, Reason
+from sekisho.governance.consent.erasing import take_out_traces
+from sekisho.governance.consent.record import ConsentEvent, EventKind
+from sekisho.governance.consent.standing import judge
+from sekisho.governance.consent.vault import Vault
 from sekisho.governance.errors import BadDocumentError, GovernanceError, Refused
 
 SCOPE = "fl-training/2026-11"
@@ -148,17 +151,34 @@ def test_a_time_without_a_zone_is_refused_not_guessed(register):
     assert error.value.code == "CONSENT_TIME_NAIVE"
 
 
-def test_erasure_leaves_no_byte_of_the_pseudonym_in_file_journal_or_free_pages(register, tmp_path):
+def on_disk(folder):
+    """Every byte of every file of the register: database, journal, shared memory, whatever else lies there."""
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("others", [0, 1, 400, 3000])
+def test_erasure_leaves_no_byte_of_the_subject_in_file_journal_or_free_pages(register, tmp_path, others):
     marker = "planted-pseudonym-7f3a"
-    others = [event(subject=f"s{i}", day=i % 9) for i in range(400)]
-    filled(register, event(subject=marker), event(WITHDRAWN, 1, subject=marker), *others)
-    on_disk = b"".join(p.read_bytes() for p in tmp_path.iterdir())
-    assert marker.encode() in on_disk
+    crowd = [event(subject=f"s{i}", day=i % 9) for i in range(others)]
+    middle = others // 2
+    filled(register, *crowd[:middle], event(subject=marker), event(WITHDRAWN, 1, subject=marker), *crowd[middle:])
+    vault = register._vault
+    traces = take_out_traces(vault._connection, vault._keys.handle(marker))
+    assert len(traces) == 2 + 2 * 2, "handle and key, and of each row its fingerprint and its nonce"
+    before = on_disk(tmp_path)
+    assert all(trace in before for trace in traces), "the control: what is looked for below was there"
     assert register.erase(marker) == 2
-    on_disk = b"".join(p.read_bytes() for p in tmp_path.iterdir())
-    assert marker.encode() not in on_disk
+    after = on_disk(tmp_path)
+    assert not any(trace in after for trace in traces)
     assert register.status(marker, scope=SCOPE, now=T0 + DAY).reason is Reason.NEVER_ASKED
-    assert register.status("s5", scope=SCOPE, now=T0 + 9 * DAY).eligible
+    assert register.eligible([marker], SCOPE, T0 + DAY).excluded == {Reason.NEVER_ASKED: 1}
+    assert register.check() == others
+
+
+def test_a_pseudonym_and_a_notice_stand_nowhere_in_the_clear(register, tmp_path):
+    filled(register, event(subject="planted-pseudonym-7f3a"))
+    assert b"planted-pseudonym" not in on_disk(tmp_path)
+    assert b"notice-1" not in on_disk(tmp_path)
 
 
 def test_two_sites_with_the_same_events_have_different_snapshot_digests(tmp_path):
@@ -173,7 +193,7 @@ def test_two_sites_with_the_same_events_have_different_snapshot_digests(tmp_path
 def test_events_are_never_changed_in_place(register):
     filled(register, event())
     with pytest.raises(Exception, match="never changed"):
-        register._vault._connection.execute("UPDATE event SET kind = 'withdrawn'")
+        register._vault._connection.execute("UPDATE record SET sealed = x''")
 
 
 def test_a_file_that_is_no_register_is_refused_and_left_alone(tmp_path):

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho.governance.consent.consent import ConsentRegister, Reason
-from sekisho.governance.consent.consent_import import RefusedRow, read_jsonl
+from sekisho.governance.consent.consent_import import RefusedRow, read_rows
+from sekisho.governance.consent.rows import JSONL
 from sekisho.governance.errors import BadDocumentError
 
 SCOPE = "fl-training/2026-11"
@@ -89,7 +90,7 @@ def test_each_bad_row_is_named_by_file_line_and_code_and_nothing_is_recorded(reg
 
 
 def test_all_bad_rows_are_listed_not_only_the_first(tmp_path):
-    _, refused = read_jsonl(write(tmp_path, *(row for row, _ in BAD_ROWS)))
+    refused = list(read_rows(write(tmp_path, *(row for row, _ in BAD_ROWS)), JSONL))
     assert [(r.line, r.code) for r in refused] == [(i, code) for i, (_, code) in enumerate(BAD_ROWS, start=1)]
 
 
@@ -122,6 +123,6 @@ def test_an_empty_file_makes_nobody_eligible(register, tmp_path):
 def test_no_bytes_whatever_break_the_reader(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("fuzz") / "consent.jsonl"
     path.write_bytes(data)
-    events, refused = read_jsonl(path)
-    assert events == ()
+    refused = list(read_rows(path, JSONL))
+    assert all(isinstance(row, RefusedRow) for row in refused)
     assert len(refused) == (data.count(b"\n") + 1) - (data == b"" or data.endswith(b"\n"))

@@ -13,12 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from sekisho.governance.canonical import digest
 from sekisho.governance.errors import BadDocumentError, Refused
 from sekisho.governance.provenance.disclosure import BaseModelRecord
 from sekisho.governance.provenance.provenance import (
     Guarantee,
     Packing,
+    Parameters,
     SitePart,
+    Software,
     StepPart,
     commitment,
     dependency_versions,
@@ -40,6 +43,7 @@ def load_example() -> ModuleType:
 
 example = load_example()
 DIGEST = "sha256:" + "0" * 64
+PLAN = {"schema": "plan", "steps": 4}
 SITES = [SitePart(id=name, policy=DIGEST, dataset=commitment(b"k" * 32, DIGEST), subjects="200-499", epsilon="3.0")
          for name in ("a", "b", "c")]
 STEP = StepPart(step=1, cohort=("a", "b", "c"), outcome="completed", sum=DIGEST)
@@ -47,12 +51,14 @@ STEP = StepPart(step=1, cohort=("a", "b", "c"), outcome="completed", sum=DIGEST)
 
 def statement(**changes: Any) -> Statement:
     values: dict[str, Any] = {
-        "run": "run-1", "method": "probe", "adapter": DIGEST, "roster": DIGEST, "study": DIGEST, "plan": DIGEST,
+        "run": "run-1", "method": "probe", "adapter": DIGEST, "roster": DIGEST, "study": DIGEST, "plan": digest(PLAN),
         "base_model": BaseModelRecord.parse(example.BASE_MODEL.encode(), "base-model.yaml"), "sites": SITES,
         "steps": [STEP], "guarantee": Guarantee(unit="subject", adjacency="add-or-remove-one", delta="0.00001",
                                                 observers=1, max_sites_per_subject=1),
         "packing": Packing(preset="3x16-rotated", fields=3, width=16, rotated=True),
-        "dependencies": {"numpy": "2", "cryptography": "48"}, "started": example.NOW,
+        "software": Software(code=DIGEST, environment=DIGEST, dependencies={"numpy": "2", "cryptography": "48"}),
+        "parameters": Parameters(settings={"steps": 4}, plan=PLAN), "approvals": {"study.yaml": [DIGEST]},
+        "validations": [], "started": example.NOW,
         "finished": example.NOW + timedelta(minutes=1),
     }
     return training_run(**{**values, **changes})
@@ -66,7 +72,7 @@ def test_the_statement_signs_and_reads_back() -> None:
     assert read.subjects[0].digest == DIGEST and read.predicate == made.predicate
     assert read.predicate["base_model"]["disclosure"] == "sources-listed"
     assert read.predicate["packing"] == {"preset": "3x16-rotated", "fields": 3, "width": 16, "rotated": True}
-    assert list(read.predicate["dependencies"]) == ["cryptography", "numpy"]
+    assert list(read.predicate["software"]["dependencies"]) == ["cryptography", "numpy"]
 
 
 def test_the_statement_holds_no_count_and_no_plain_digest_of_data() -> None:
@@ -166,7 +172,10 @@ PASSED = Condition(name="licence_check", required=True, outcome="passed")
 
 
 def release(*conditions: Condition, recipients: tuple[str, ...] = ("participants",)) -> ReleaseRecord:
-    return ReleaseRecord(adapter=DIGEST, provenance=DIGEST, grant="G2", recipients=recipients, licence="Apache-2.0",
+    return ReleaseRecord(run="probe-1", adapter=DIGEST, provenance=DIGEST, base_model=DIGEST, base_licence="Apache-2.0",
+                         grant="G2", recipients=recipients, parties=("kohi",), permitted=("internal-quality-triage",),
+                         licence="Apache-2.0", files={"adapter.safetensors": DIGEST},
+                         issued="2026-11-29T00:00:00+00:00", expires="2027-11-29T00:00:00+00:00",
                          conditions=conditions)
 
 

@@ -96,8 +96,8 @@ def test_details_say_who_approved_what_and_where_each_adapter_was_logged(two: di
     text = "\n".join(verify(example.sealed(two, example.key("kohi")), ROOT).details)
     assert "study.yaml: approved by admin-1 (it), counsel-1 (legal)" in text
     assert "log of hub: 8 entries" in text
-    assert f"adapter {example.ADAPTER}, run run-1, signed by kohi; logged: kohi entry 4" in text
-    assert f"adapter {example.LORA.adapter}, run run-2, signed by kohi; logged: kohi entry 9" in text
+    assert f"adapter {example.ADAPTER}, run run-1, signed by kohi; logged: kohi entry 7" in text
+    assert f"adapter {example.LORA.adapter}, run run-2, signed by kohi; logged: kohi entry 15" in text
     assert text.count("released with it in run") == len(example.LORA.files)
     for name, digest in example.LORA.files.items():
         assert f"released with it in run run-2: {name}, {digest}" in text
@@ -246,7 +246,7 @@ def test_a_checkpoint_without_the_partys_signature_does_not_count(members: dict[
     note = members["logs/kohi.checkpoint"].decode()
     text, _, signature = note.rpartition("\n\n")
     for forged in (text + "\n\n", text + "\n", note.replace("kohi", "okashi"), note + signature, note + "junk\n",
-                   note.replace("\n5\n", "\n05\n"), text + "\nextension\n\n" + signature):
+                   note.replace("\n8\n", "\n08\n"), text + "\nextension\n\n" + signature):
         verdict = tampered(members, **{"logs/kohi.checkpoint": forged.encode()})
         if forged == note + signature:      # a second signature line is allowed: cosignatures are to come
             assert verdict.code == 0
@@ -299,7 +299,8 @@ def test_the_signers_of_a_policy_must_have_seen_the_same(members: dict[str, byte
     ):  # fmt: skip
         assert tampered(members, **{name + ".dsse.json": forged}).code == 5
     for honest in (legal + it + signed(other, legal="counsel-1"), signed(compared)):
-        assert tampered(members, **{name + ".dsse.json": honest}).code == 0
+        # without the run, which names the signatures that it was made under
+        assert tampered(members, **{name + ".dsse.json": honest, FIRST: None}).code == 0
     assert tampered(members, **{"study.yaml.dsse.json": approvals(members, shown=example.SEEN)}).code == 5
     revoked = example.approved(roster, members[name], "policy-approval", {"it": "admin-1"}, decision="revoke")
     assert tampered(members, **{name + ".dsse.json": signed(example.SEEN) + revoked}).code == 5  # needs nothing shown
@@ -331,7 +332,8 @@ def test_the_roster_needs_every_site(members: dict[str, bytes]) -> None:
         signed = sign_statement(statement, [example.key(name) for name in signers]).to_bytes()
         assert tampered(members, **{"roster.yaml.dsse.json": signed}).code == 5
     one_each = b"".join(sign_statement(statement, [example.key(site)]).to_bytes() for site in example.SITES)
-    assert tampered(members, **{"roster.yaml.dsse.json": one_each}).code == 0
+    # without the run, which names the signatures that it was made under
+    assert tampered(members, **{"roster.yaml.dsse.json": one_each, FIRST: None}).code == 0
 
 
 def provenance(members: dict[str, bytes], old: bytes, new: bytes, signer: str = "kohi", name: str = FIRST) -> bytes:
@@ -346,6 +348,14 @@ def provenance(members: dict[str, bytes], old: bytes, new: bytes, signer: str = 
     (example.SUMS[1][7:].encode(), b"7" * 64, "no log mentions the sum of step 2"),
     (ROOT.encode(), b"sha256:" + b"1" * 64, "names another roster"),
     (b'"id":"wanko"', b'"id":"okashi"', "not in the bundle"),
+    (example.DATASET.encode(), b"hmac-sha256:" + b"3" * 64, "log of kohi does not mention, in run run-1, the dataset"),
+    (b"c2" * 32, b"c3" * 32, "the log of kohi does not mention, in run run-1, the snapshot"),
+    (b'"plan":{"schema":"plan","steps":4}', b'"plan":{"schema":"plan","steps":5}', "shows another plan"),
+    (b'"study.yaml":["sha256:', b'"study.yaml":["sha256:' + b"0" * 64 + b'","sha256:', "signatures on study.yaml"),
+    (b'"validations":[]', b'"validations":[{"after_step":3,"sum":"sha256:' + b"5" * 64 + b'"}]',
+     "no log mentions the counts after step 3"),
+    (b'"outcome":"completed","step":3,"sum":"' + example.SUMS[2].encode(),
+     b'"outcome":"rolled-back","step":3,"sum":"sha256:' + b"7" * 64, "no log mentions the sum of step 3"),
 ])
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_provenance_statement_is_held_against_papers_and_logs(
@@ -403,7 +413,7 @@ def test_a_bundle_with_one_of_two_adapters_says_which_is_not_enclosed(two: dict[
     verdict = tampered(two, **{FIRST: None})
     text = "\n".join(verdict.details)
     assert verdict.code == 0 and "run run-2, signed by kohi" in text and "no run that released" not in text
-    assert "not in this bundle: the adapter that kohi released in run run-1 (its entry 4)" in text
+    assert "not in this bundle: the adapter that kohi released in run run-1 (its entry 7)" in text
     assert "released in run run-2 (" not in text
 
 

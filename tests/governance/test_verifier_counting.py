@@ -101,8 +101,8 @@ def test_a_policy_signed_together_with_another_is_not_evidence_for_the_other(
     logged, statement = example.logged, example.statement
     monkeypatch.setattr(example, "logged", lambda party, study, policies, found, runs: logged(
         party, study, {**policies, "kohi": EVIL}, found, runs))
-    monkeypatch.setattr(example, "statement", lambda roster, study, policies, run: statement(
-        roster, study, {**policies, "kohi": EVIL}, run))
+    monkeypatch.setattr(example, "statement", lambda roster, study, policies, run, world: statement(
+        roster, study, {**policies, "kohi": EVIL}, run, world))
     other = example.members(tmp_path)
     name, found = judged(other, **{"policies/kohi.yaml.dsse.json": both(ROSTER)})
     assert (name, found) == ("changed", f"the policy of kohi that {example.PROBE.member} names is not in the bundle")

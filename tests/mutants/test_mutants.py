@@ -15,6 +15,7 @@ import pytest
 from .books import CHARGES, WITNESSES
 from .counts import COUNT_MUTANTS
 from .figures import FIGURES
+from .intake import INTAKE_MUTANTS
 from .mutant import Edit, Mutant, sources
 from .noise import NOISE
 from .records import RECORD_MUTANTS
@@ -22,12 +23,13 @@ from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
 from .training import TRAINING_MUTANTS
 from .validation import VALIDATION_MUTANTS
+from .withdrawal import WITHDRAWAL_MUTANTS
 from .workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
 TABLES = (
     *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
-    *SEALING, *VALIDATION_MUTANTS,
+    *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS, *VALIDATION_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
@@ -43,6 +45,8 @@ PROMISED = (
     "integers held against their bound before the rotation only", "block that overlaps forgotten",
     "held-out people train", "a count sealed under the transcript", "going back keeps the velocity",
     "a rejected block not counted", "a verdict on exact counts",
+    "withdrawal effective only at the next run", "personal head kept", "erased subject's budget forgotten",
+    "pseudonym in a log entry",
 )  # fmt: skip
 
 # For the workbench's own tests: a quick test, and an edit of what it looks at that changes nothing.

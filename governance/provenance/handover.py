@@ -1,0 +1,112 @@
+"""The edges after a run: to the adapter, to what is released with it, to the release, and to what ended it.
+
+For: tracing.py, which has opened the statement. Not for: whether an adapter may be used (release.py): here each file is
+held against the digests that somebody signed for, and a release against the log of the site that released.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Set
+
+from ..canonical import canonical_bytes, digest, digest_bytes
+from ..errors import BadDocumentError, BadSignatureError, GovernanceError
+from ..signing.envelope import PREDICATES, Statement, read_envelopes, verify_envelope
+from ..signing.roster import Roster
+from .lineage import Edge, Finding, Kind, Node, broken, held, unchecked
+from .material import PROVENANCE_FILE, Material
+from .provenance import ADAPTER_FILE
+
+RELEASE_RECORD, RELEASE_STATEMENT = "release.json", "release.dsse.json"
+
+
+class Handover:
+    """What came out of one run. ``logged``: whether the signer's own log, ``log_files``, refers to things in it."""
+
+    def __init__(self, material: Material, statement: Statement, roster: Roster,
+                 logged: Callable[[set[tuple[str, str]]], Finding], log_files: tuple[str, ...]) -> None:
+        self._files = material.released
+        self._statement = statement
+        self._roster = roster
+        self._logged = logged
+        self._log_files = log_files
+        self._run = str(statement.predicate["run"])
+
+    def add(self, nodes: list[Node], edges: list[Edge], run: str) -> None:
+        """Append nodes and edges, from the run on, in the order in which they are drawn."""
+        adapter = f"adapter:{self._run}"
+        named = {subject.name: subject.digest for subject in self._statement.subjects}
+        for name, digest_of_file in named.items():
+            node = adapter if name == ADAPTER_FILE else self._file(name)
+            kind = Kind.ADAPTER if name == ADAPTER_FILE else Kind.FILE
+            nodes.append(Node(node, kind, name, digest_of_file))
+            edges.append(Edge(run, node, *self._same(name, digest_of_file), (name,)))
+        known = {*named, PROVENANCE_FILE}
+        if RELEASE_RECORD in self._files or RELEASE_STATEMENT in self._files:
+            known |= self._release(nodes, edges, adapter, known)
+        for name in sorted(set(self._files) - known):
+            nodes.append(Node(self._file(name), Kind.FILE, name, digest_bytes(self._files[name])))
+            edges.append(Edge(run, self._file(name), *unchecked("NOBODY_SIGNED"), (name,)))
+
+    def _file(self, name: str) -> str:
+        return f"file:{self._run}/{name}"
+
+    def _same(self, name: str, named: str) -> Finding:
+        data = self._files.get(name)
+        if data is None:
+            return broken("MISSING")
+        return held() if digest_bytes(data) == named else broken("DIFFERS")
+
+    def _release(self, nodes: list[Node], edges: list[Edge], adapter: str, known: Set[str]) -> set[str]:
+        """The release, and the files that it names beyond those of the run; gives the names that are now explained."""
+        release = f"release:{self._run}"
+        files, finding, rests_on = self._signed_release()
+        if finding == held() and RELEASE_RECORD in self._files:
+            finding, rests_on = self._record(), (*rests_on, RELEASE_RECORD, *self._log_files)
+        nodes.append(Node(release, Kind.RELEASE, self._run, digest_bytes(self._files.get(rests_on[0], b""))))
+        edges.append(Edge(adapter, release, *finding, rests_on))
+        for name in sorted(set(files) - known - {RELEASE_RECORD}):
+            nodes.append(Node(self._file(name), Kind.FILE, name, files[name]))
+            edges.append(Edge(release, self._file(name), *self._same(name, files[name]), (name,)))
+        return {RELEASE_RECORD, RELEASE_STATEMENT, *files}
+
+    def _signed_release(self) -> tuple[dict[str, str], Finding, tuple[str, ...]]:
+        """What the signed release names; nothing, and no fault, where a run was released with its record alone."""
+        data = self._files.get(RELEASE_STATEMENT)
+        if data is None:
+            return {}, held(), ()
+        rests_on = (RELEASE_STATEMENT,)
+        keys = {party.key.key_id: party.key for party in self._roster.sites}
+        try:
+            (envelope,) = read_envelopes(data, name=RELEASE_STATEMENT)
+            statement, _ = verify_envelope(envelope, keys)
+        except (BadSignatureError, BadDocumentError, ValueError):
+            return {}, broken("NOT_SIGNED"), rests_on
+        if envelope.to_bytes() != data or statement.predicate_type != PREDICATES["release"]:
+            return {}, broken("NOT_SIGNED"), rests_on
+        files = {subject.name: subject.digest for subject in statement.subjects}
+        own = {ADAPTER_FILE: self._statement.subjects[0].digest,
+               PROVENANCE_FILE: digest_bytes(self._files[PROVENANCE_FILE])}
+        if any(files.get(name, value) != value for name, value in own.items()) or ADAPTER_FILE not in files:
+            return {}, broken("OTHER_ADAPTER"), rests_on
+        return files, held(), rests_on
+
+    def _record(self) -> Finding:
+        """The record is of this adapter and statement, and the site that released logged it."""
+        record = _read_record(self._files[RELEASE_RECORD])
+        if record is None:
+            return broken("DIFFERS")
+        named = (record.get("adapter"), record.get("provenance"))
+        if named != (self._statement.subjects[0].digest, digest_bytes(self._files[PROVENANCE_FILE])):
+            return broken("OTHER_ADAPTER")
+        return self._logged({("release", digest(record))})
+
+
+def _read_record(data: bytes) -> Mapping[str, object] | None:
+    """The record, if it is written in its one form."""
+    try:
+        value = json.loads(data)
+        canonical = canonical_bytes(value) + b"\n"
+    except (ValueError, RecursionError, GovernanceError):
+        return None
+    return value if isinstance(value, dict) and canonical == data else None
