@@ -60,8 +60,8 @@ def publish(site: Site, folder: Path, *, audit: AuditResult | None = None) -> Pu
         method=tools.considered.offer.method,
         cohort=tuple(state.step_cohort),
         observers=tools.plan.observers,
-        epsilon=str(rounded_up(tools.considered.epsilon)),
-        delta=str(tools.plan.delta),
+        epsilon=str(rounded_up(tools.considered.run_epsilon)),
+        delta=str(tools.considered.run_delta),
         steps=tools.plan.total_steps,
     )
     with refusals_logged(owner, state.run) as codes:
