@@ -53,7 +53,7 @@ class StepTools:
         return tuple(subject for subject in self.admitted if subject not in self.left)
 
     def usable(self) -> tuple[str, ...]:
-        """Who of those admitted may be used now. Who once could not stays out of this run, whatever they grant later."""
+        """Who of those admitted may be used now. Who once could not stays out, whatever they grant later."""
         folder, staying = self.folder, self.staying()
         kept = still_eligible(staying, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock())
         self.left.update(set(staying) - set(kept))
