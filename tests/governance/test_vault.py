@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from sekisho.governance.consent import vault as vault_module
 from sekisho.governance.consent.consent import ConsentRegister, Reason
+from sekisho.governance.consent.erasing import take_out_traces
 from sekisho.governance.consent.record import ConsentEvent, EventKind, RecordHeader, read_event
 from sekisho.governance.consent.recording import CHUNK
 from sekisho.governance.consent.sealing import BLOCK, SubjectSeal
@@ -252,6 +253,24 @@ def test_an_old_file_brings_nobody_back_and_a_new_consent_does(path, tmp_path):
         source.write_text(json.dumps(row | {"subject": "s1", "at": "2026-04-05T00:00:00Z"}) + "\n", "utf-8")
         assert register.import_file(source).recorded == 1
         assert register.eligible(["s1"], SCOPE, T0 + 9 * DAY).eligible == ("s1",)
+
+
+def test_a_copy_in_an_old_page_is_found_and_written_over(path, tmp_path):
+    """A page as it was before it split, with its free bytes as SQLite left them: here it is put there by hand."""
+    with opened(path) as register:
+        register._vault.record(event(subject=f"s{number}") for number in range(400))
+        vault = register._vault
+        traces = take_out_traces(vault._connection, vault._keys.handle("s7"))
+        vault._connection.execute("PRAGMA secure_delete = OFF")
+        vault._connection.execute("CREATE TABLE old (page BLOB)")
+        vault._connection.execute("INSERT INTO old VALUES (?)", (b"".join(traces),))
+        vault._connection.execute("DROP TABLE old")
+        vault._connection.execute("PRAGMA secure_delete = ON")
+        vault._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert path.read_bytes().count(traces[0]) >= 2, "the control: a copy lies in a free page"
+        register.erase("s7", T0 + DAY)
+        assert not any(trace in file.read_bytes() for file in tmp_path.iterdir() for trace in traces)
+        assert register.check() == 399
 
 
 def test_erasing_somebody_unknown_does_nothing_and_leaves_no_mark(path):

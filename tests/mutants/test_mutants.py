@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from .books import CHARGES, WITNESSES
+from .consents import CONSENT_MUTANTS
 from .counts import COUNT_MUTANTS
 from .figures import FIGURES
 from .mutant import Edit, Mutant, sources
@@ -26,7 +27,7 @@ from .workbench import Workbench
 ROOT = Path(__file__).parents[2]
 TABLES = (
     *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
-    *SEALING,
+    *SEALING, *CONSENT_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
@@ -40,6 +41,8 @@ PROMISED = (
     "sigma rounded down", "Gaussian PLD without the slack", "63-bit table",
     "rotation after rounding", "rotation not undone", "signs of another step", "scale left out of the rotation",
     "integers held against their bound before the rotation only", "block that overlaps forgotten",
+    "a withdrawal ignored at the next step", "an erasure that leaves the key", "a bad row skipped",
+    "an objection outlived by a later grant",
 )  # fmt: skip
 
 # For the workbench's own tests: a quick test, and an edit of what it looks at that changes nothing.
