@@ -8,7 +8,8 @@ Mapping (https://hl7.org/fhir/R4/consent.html): ``patient.reference`` is ``Patie
 *research*; ``dateTime`` is when; ``policy[0].uri`` the notice. status *active* with ``provision.type`` *permit* is a
 grant (from ``provision.period.start``, if that is later, until ``provision.period.end``), with *deny* a withdrawal;
 status *inactive* or *rejected* is a withdrawal. Exceptions and limits (``provision.provision``, actors, purposes,
-data, codes) would be lost in an event, so they are refused. The scope of our events is the study's and is given by the importer.
+data, codes) would be lost in an event, so they are refused. The scope of our events is the study's and is given by the
+importer.
 """
 
 from __future__ import annotations
