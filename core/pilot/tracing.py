@@ -6,7 +6,7 @@ in place of a study folder, too. Whatever is not there is left out: that it is m
 Nothing here needs a key: logs are read up to the last head that their party signed. It reads no record, no vault, no
 ledger.
 
-Order of calls: ``material_of(adapter, study)`` -> ``trace(material)``; ``study_of(material)`` for the exports.
+Order of calls: ``material_of(adapter, study)`` -> ``trace(material)``; ``about_of(material)`` for the exports.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from pathlib import Path
 from ...governance.errors import BrokenLogError, GovernanceError
 from ...governance.evidence import verifier
 from ...governance.log.copy import LogCopy, read_copy
+from ...governance.provenance.about import About
+from ...governance.provenance.disclosure import BaseModelRecord
 from ...governance.provenance.material import BASE_MODEL, PROVENANCE_FILE, ROSTER, STUDY, Here, Material
 from ...governance.provenance.software import code_digest
 from ..data.intake import inspect, locate
 from ..errors import BadInputError, CoreError
 from ..parties import LOG_NAME
+from ..site.about import about
 from ..site.papers import ROSTERS, SIGNATURES, read_file
 from ..study import Study
 
@@ -39,12 +42,18 @@ def material_of(adapter: Path, study: Path, *, root: str | None = None) -> Mater
     return Material(released, papers, logs, Here(code_digest(), _weights(papers, study)), root)
 
 
-def study_of(material: Material) -> Study | None:
-    """The study as it lies there, if it can be read."""
-    try:
-        return Study.parse(material.papers[STUDY], STUDY)
-    except (KeyError, GovernanceError, CoreError):
-        return None
+def about_of(material: Material) -> About:
+    """The words of study and base-model record for the exports.
+
+    Raises:
+        BadInputError: PAPERS_MISSING. BadDocumentError: one that cannot be read.
+    """
+    for name in (STUDY, BASE_MODEL):
+        if name not in material.papers:
+            raise BadInputError("PAPERS_MISSING", f"{name} is not there, from which the export takes its words",
+                                "give --study the folder of the study, or an evidence.zip")
+    study = Study.parse(material.papers[STUDY], STUDY)
+    return about(study, BaseModelRecord.parse(material.papers[BASE_MODEL], BASE_MODEL))
 
 
 def _released(adapter: Path) -> dict[str, bytes]:

@@ -60,40 +60,45 @@ class Handover:
     def _release(self, nodes: list[Node], edges: list[Edge], adapter: str, known: Set[str]) -> set[str]:
         """The release, and the files that it names beyond those of the run; gives the names that are now explained."""
         release = f"release:{self._run}"
-        files, finding, rests_on = self._signed_release()
-        if finding == held() and RELEASE_RECORD in self._files:
-            finding, rests_on = self._record(), (*rests_on, RELEASE_RECORD, *self._log_files)
-        nodes.append(Node(release, Kind.RELEASE, self._run, digest_bytes(self._files.get(rests_on[0], b""))))
+        files, finding = self._signed_release()
+        counts = finding == held()
+        if counts:
+            finding = self._record()
+        else:  # what it named cannot be known: whatever lies there has lost who vouched for it
+            files = {name: digest_bytes(data) for name, data in self._files.items()}
+        rests_on = (RELEASE_STATEMENT, RELEASE_RECORD, *self._log_files)
+        signed = digest_bytes(self._files.get(RELEASE_STATEMENT, b""))
+        nodes.append(Node(release, Kind.RELEASE, RELEASE_STATEMENT, signed))
         edges.append(Edge(adapter, release, *finding, rests_on))
-        for name in sorted(set(files) - known - {RELEASE_RECORD}):
+        for name in sorted(set(files) - known - {RELEASE_RECORD, RELEASE_STATEMENT}):
+            found = self._same(name, files[name]) if counts else broken("RESTS_ON_BROKEN")
             nodes.append(Node(self._file(name), Kind.FILE, name, files[name]))
-            edges.append(Edge(release, self._file(name), *self._same(name, files[name]), (name,)))
+            edges.append(Edge(release, self._file(name), *found, (name, RELEASE_STATEMENT)))
         return {RELEASE_RECORD, RELEASE_STATEMENT, *files}
 
-    def _signed_release(self) -> tuple[dict[str, str], Finding, tuple[str, ...]]:
-        """What the signed release names; nothing, and no fault, where a run was released with its record alone."""
+    def _signed_release(self) -> tuple[dict[str, str], Finding]:
+        """What the signed release names, if a site of the roster signed it and it is about this adapter."""
         data = self._files.get(RELEASE_STATEMENT)
         if data is None:
-            return {}, held(), ()
-        rests_on = (RELEASE_STATEMENT,)
+            return {}, broken("MISSING")
         keys = {party.key.key_id: party.key for party in self._roster.sites}
         try:
             (envelope,) = read_envelopes(data, name=RELEASE_STATEMENT)
             statement, _ = verify_envelope(envelope, keys)
         except (BadSignatureError, BadDocumentError, ValueError):
-            return {}, broken("NOT_SIGNED"), rests_on
+            return {}, broken("NOT_SIGNED")
         if envelope.to_bytes() != data or statement.predicate_type != PREDICATES["release"]:
-            return {}, broken("NOT_SIGNED"), rests_on
+            return {}, broken("NOT_SIGNED")
         files = {subject.name: subject.digest for subject in statement.subjects}
         own = {ADAPTER_FILE: self._statement.subjects[0].digest,
                PROVENANCE_FILE: digest_bytes(self._files[PROVENANCE_FILE])}
-        if any(files.get(name, value) != value for name, value in own.items()) or ADAPTER_FILE not in files:
-            return {}, broken("OTHER_ADAPTER"), rests_on
-        return files, held(), rests_on
+        if any(files.get(name) != value for name, value in own.items()):
+            return {}, broken("OTHER_ADAPTER")
+        return files, held()
 
     def _record(self) -> Finding:
         """The record is of this adapter and statement, and the site that released logged it."""
-        record = _read_record(self._files[RELEASE_RECORD])
+        record = _read_record(self._files.get(RELEASE_RECORD, b""))
         if record is None:
             return broken("DIFFERS")
         named = (record.get("adapter"), record.get("provenance"))

@@ -45,6 +45,11 @@ def opened(material: Material) -> Statement:
     return found.statement
 
 
+def signer_of(material: Material) -> str:
+    """The site that signed the statement, "" where none did."""
+    return open_statement(material).signer
+
+
 def trace(material: Material) -> Lineage:
     """The lineage of the adapter in ``material.released``. Never raises for what the bytes say."""
     found = open_statement(material)
