@@ -42,7 +42,7 @@ class Offer(Body):
     base_model: Digest
     sites: tuple[SiteId, ...] = Field(min_length=3, max_length=95)
     plan: dict[str, object]
-    counts: dict[str, object] | None = None  # the plan of the counts that judge blocks of steps; None: no block is
+    counts_plan: dict[str, object] | None = None  # the plan of the counts that judge blocks of steps; None: no block is
 
 
 class Join(Body):
@@ -55,7 +55,7 @@ class Join(Body):
     kind: Literal["join"] = "join"
     offer: Digest
     plan: Digest
-    counts: Digest | None = None
+    counts_plan: Digest | None = None
     x25519: Hex
     mlkem: Hex
     head: LedgerHeadSeen

@@ -71,13 +71,14 @@ SECRETS = (
 )
 # site.py makes the gate of a run and tells refusals through it; ADR 0002 has the reason for each of the five.
 # considering.py asks it to decide about an offer: it was a part of joining.py.
+# A release is told through it by releasing.py, which publish.py and the command that finishes a candidate call.
 MAY_IMPORT_THE_GATE = {
     "core.site.site",
     "core.site.considering",
     "core.site.joining",
     "core.site.step",
     "core.site.voting",
-    "core.site.publish",
+    "core.site.releasing",
 }
 DOORWAYS = {
     "privacy.keys.encrypt": {"core.gate.gate", "core.pilot.made_up_step", "core.pilot.blindness"},

@@ -1,6 +1,7 @@
 """sekisho legal intake: a base model's folder looked at before anybody signs for it or loads it.
 
     sekisho legal intake PATH                                  what it is, and what it shows of its training data
+    sekisho legal intake STUDY                                 the same of a study's model, held against its record
     sekisho legal intake PATH --record base-model.yaml         what in legal's record the files contradict
     sekisho legal intake PATH --policy policy.yaml             what a policy's clause on base models says to it
     sekisho legal intake PATH --out base-model.yaml            a first record, unsigned, for legal to complete
@@ -22,6 +23,7 @@ from ...governance.language import Language
 from ...governance.policy.words import cited
 from ...governance.provenance.disclosure import BaseModelRecord
 from ..data.files import BaseModelRefusedError
+from ..data.intake import locate
 from ..data.sources import CARD_FILE, largest_groups
 from ..errors import BadInputError, CheckFailedError, Refused
 from ..paperwork.answers import answers_of, restrictions_of
@@ -29,16 +31,17 @@ from ..paperwork.base_model import Difference, Verdict, as_installed, difference
 from ..paperwork.decisions import to_decide
 from ..paperwork.model import DraftModel, model_of
 from ..paperwork.words import say, term, texts
-from ..site.papers import read_file
+from ..site.papers import read_file, read_study
 from .console import FOUND, REFUSED, Terminal, guarded
 from .templates import parse_policy
 
 GAP = "  "
+STUDY, RECORD = "study.yaml", "base-model.yaml"  # in the folder of a study
 
 
 @guarded()
 def intake(
-    folder: Path = typer.Argument(..., metavar="PATH", help="Folder of the model: weights, configuration, card."),
+    path: Path = typer.Argument(..., metavar="PATH", help="Folder of the model's files, or of a study."),
     record: Path | None = typer.Option(None, "--record", help="Legal's record of it, to hold against the files."),
     policy: list[Path] = typer.Option([], "--policy", help="A policy.yaml to ask; may be given several times."),
     out: Path | None = typer.Option(None, "--out", help="Write a first record here; a file is never overwritten."),
@@ -51,6 +54,7 @@ def intake(
     # 1. what was named can be used, before a large file is read
     if out is not None and (out.exists() or out.is_symlink()):
         raise Refused("FILE_EXISTS", f"{out} exists already", hint="choose another name, or move the file away")
+    folder, record = _meant(path, record)
     recorded = BaseModelRecord.parse(read_file(record), str(record)) if record else None
     policies = [(path, parse_policy(path, language)) for path in policy]
     # 2. the folder
@@ -69,6 +73,13 @@ def intake(
             file.write(text)
         terminal.say(_say("draft", language, file=str(out), count=str(to_decide(text))))
     _finish(terminal, _told(model, differing, verdicts, out, language), differing, [one for _, one in verdicts])
+
+
+def _meant(path: Path, record: Path | None) -> tuple[Path, Path | None]:
+    """The model's folder and the record to hold against it: of a study both are known."""
+    if not (path / STUDY).is_file():
+        return path, record
+    return locate(read_study(path).base_model, path), record or path / RECORD
 
 
 def _looked_at(folder: Path, language: Language) -> DraftModel:

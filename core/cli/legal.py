@@ -16,6 +16,7 @@ from .console import Terminal, guarded
 from .deciding import decide_study
 from .intake import intake
 from .reading import amend, combine, diff, lint, show
+from .releasing import revocations, revoke_adapter
 from .signing import revoke, sign
 from .stopping import resume, stop, stops
 from .templates import odrl, parse_policy, schema, template, try_cases
@@ -73,6 +74,8 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("stop", stop, "Stop at once."),
     ("resume", resume, "Sign, in one role, that a stop is lifted."),
     ("stops", stops, "Show the stops, or sign the list of them."),
+    ("revoke-adapter", revoke_adapter, "Put a released adapter on the list of revoked ones."),
+    ("revocations", revocations, "Show what is revoked, or sign the list of it."),
     ("odrl", odrl, "A policy as ODRL, for information."),
 )
 for _name, _command, _short in _COMMANDS:

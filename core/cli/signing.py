@@ -34,7 +34,7 @@ SIGNER = typer.Option(None, "--signer", help="A command that signs with a key of
 YES = typer.Option(False, "--yes", help="Sign without being asked; for where there is no terminal.")
 LANGUAGE = typer.Option("en", "--language", help="en or ja.")
 JSON = typer.Option(False, "--json", help="Print one JSON object.")
-PAPER = typer.Argument(..., help="study.yaml, base-model.yaml or sites/<site>/policy.yaml of a study.")
+PAPER = typer.Argument(..., help="study.yaml, base-model.yaml, sites/<site>/policy.yaml, or a release.json.")
 KEY_FILE = typer.Option(None, "--key", help="Your key file; else keys/<pseudonym>.key of the study.")
 PERSON = typer.Option(..., "--as", help="Your pseudonym in the roster.")
 DIGITS = 8  # of the digest that a person types: 32 bits, as many as are read and typed without a slip
@@ -122,7 +122,7 @@ def sign(
     _confirm_digest(terminal, asked, paper.bytes_digest, yes=yes)
     own = signer_of(paper.folder, signer, key_file=key_file, passphrase_file=passphrase_file, command=command)
     add_approval(paper, roster, signer=signer, role=role, key=own, until=end, now=_now())
-    missing = approved(paper, roster, now=_now()).missing(signers_of(paper.name, roster))
+    missing = approved(paper, roster, now=_now()).missing(signers_of(paper.name, roster, paper.content))
     words = {"paper": paper.name, "person": person, "role": _roles([role], language)}
     terminal.say(_say("done.approval", language, missing=_roles(missing, language), **words))
     terminal.result(
@@ -168,7 +168,7 @@ def revoke(
     confirm(terminal, _say("ask.no", language, person=person), yes=yes)
     own = signer_of(paper.folder, signer, key_file=key_file, passphrase_file=passphrase_file, command=command)
     add_no(paper, roster, signer=signer, role=role, key=own, reject=reject, now=_now())
-    missing = approved(paper, roster, now=_now()).missing(signers_of(paper.name, roster))
+    missing = approved(paper, roster, now=_now()).missing(signers_of(paper.name, roster, paper.content))
     decision = "rejected" if reject else "revoked"
     words = {"paper": paper.name, "person": person, "role": _roles([role], language)}
     terminal.say(_say(f"done.{decision}", language, missing=_roles(missing, language), **words))

@@ -113,7 +113,7 @@ class Coordinator:
             base_model=self._study.base_model.digest,
             sites=tuple(sorted(self._study.sites)),
             plan=plan.to_json(),
-            counts=None if counts is None else counts.to_json(),
+            counts_plan=None if counts is None else counts.to_json(),
         )
 
     def run(self, run: str, offer: Offer, plan: Plan, counts: Plan | None = None) -> RunResult:

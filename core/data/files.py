@@ -23,7 +23,8 @@ from typing import NoReturn
 from ..errors import BadInputError
 
 MOST_FILES = 500
-LARGEST_TEXT = 64 << 20  # tokenizers of large vocabularies have 20 MiB
+LARGEST_OTHER = 64 << 20  # of a file that is not weights: tokenizers of large vocabularies have 20 MiB
+MOST_OPCODES = 1_000_000  # a file that reads as so many opcodes of a pickle is one, or means to cost us time
 HEAD = 512  # the bytes in which each mark below stands
 TAIL = (1 << 16) + 22  # a zip is read from its end: 22 bytes and a remark of at most 65,535
 ZIP_END = b"PK\x05\x06"
@@ -135,8 +136,12 @@ def _check_bytes(path: Path) -> None:
     suffix = path.suffix.lower()
     with path.open("rb") as file:
         head = file.read(HEAD)
-    # weights begin with a length, which can look like anything: only the brace behind it tells
-    marked = None if suffix == WEIGHTS_SUFFIX and head[8:9] == b"{" else mark_of(head)
+    if suffix != WEIGHTS_SUFFIX and path.stat().st_size > LARGEST_OTHER:
+        refuse("BASE_MODEL_TOO_LARGE", f"{path.name} is larger than any such file of a model",
+               "restore the model's own file", file=path.name)
+    # weights begin with a length, which can look like anything: the brace behind it tells
+    weights = suffix == WEIGHTS_SUFFIX and head[8:9] == b"{"
+    marked = None if weights else mark_of(head) or _written_pickle(path)
     tail = _tail(path)
     if marked is None and _ends_a_zip(tail):  # whatever stands before it
         marked = ARCHIVE
@@ -149,19 +154,13 @@ def _check_bytes(path: Path) -> None:
 
 
 def _check_text(path: Path) -> None:
-    if path.stat().st_size > LARGEST_TEXT:
-        refuse("BASE_MODEL_TOO_LARGE", f"{path.name} is larger than any such file of a model",
-               "restore the model's own file", file=path.name)
-    data = path.read_bytes()
     try:
-        text = data.decode("utf-8")
+        text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
         refuse("BASE_MODEL_NOT_TEXT", f"{path.name} is not text in UTF-8", "restore the model's own file",
                file=path.name)
-    if _is_written_pickle(data):
-        _refuse_kind(PICKLE, path.name)
 
 
 def _tail(path: Path) -> bytes:
@@ -180,18 +179,23 @@ def _ends_a_zip(tail: bytes) -> bool:
     return False
 
 
-def _is_written_pickle(data: bytes) -> bool:
-    """Whether text is a pickle from its first byte to its last (protocols 0 and 1) that looks up or calls something.
+def _written_pickle(path: Path) -> str | None:
+    """The code of a pickle where a file is one of protocol 0 or 1, which has no mark, and looks up or calls something.
 
-    The opcodes are listed, never carried out. Ordinary text ends at its first letter that is no opcode.
+    The opcodes are listed, never carried out. Other files end at their first letters that are no opcode.
     """
-    seen = False
+    called = False
+    if path.stat().st_size > LARGEST_OTHER:
+        return None
     try:
-        for opcode, _, _ in pickletools.genops(data):
-            seen = seen or opcode.name in _CALLS
+        with path.open("rb") as file:
+            for number, (opcode, _, _) in enumerate(pickletools.genops(file)):
+                called = called or opcode.name in _CALLS
+                if number == MOST_OPCODES:
+                    return PICKLE
     except (ValueError, OverflowError, MemoryError, IndexError, UnicodeError):
-        return False
-    return seen
+        return None
+    return PICKLE if called else None
 
 
 def _refuse_kind(code: str, name: str) -> NoReturn:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,10 +19,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from ...governance.canonical import digest_bytes
 from ...governance.errors import BadDocumentError
 from ...governance.policy.policy import Policy
 from ...governance.policy.signoff import shown
 from ...governance.provenance.disclosure import BaseModelRecord
+from ...governance.provenance.release import RECORD, ReleaseRecord, read_record
 from ...governance.signing.approvals import Approved, Shown, approvals
 from ...governance.signing.envelope import (
     PREDICATES,
@@ -35,13 +38,14 @@ from ...governance.signing.envelope import (
 from ...governance.signing.roster import Roster
 from ..errors import BadInputError
 from ..parties import READABLE, write_whole
-from ..site.papers import SIGNATURES, read_before, read_file
+from ..site.papers import SIGNATURES, read_before, read_file, read_study
 from ..study import Study
 
 ROSTER = "roster.yaml"
 TURNS, TURN_SECONDS = 100, 0.05  # a signature is written in far less than the five seconds that this waits
 CANONICAL = "(RFC 8785)"  # how the second digest of a paper is named in its signatures
-Content = Study | Policy | BaseModelRecord
+CANDIDATE = re.compile(rf"sites/[^/]+/state/candidates/[^/]+/{re.escape(RECORD)}")
+Content = Study | Policy | BaseModelRecord | ReleaseRecord
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Paper:
 
     ``name`` is its path in the study's folder, ``site`` whose own paper it is; empty for those of the whole study.
     ``before`` is the version that a policy replaces, ``shown`` what a signature over a policy binds beside the digests.
+    ``asked_by`` asked for the study of which a release is the end.
     """
 
     folder: Path
@@ -62,6 +67,7 @@ class Paper:
     canonical_digest: str
     before: Policy | None = None
     shown: Shown | None = None
+    asked_by: str | None = None
 
     @property
     def path(self) -> Path:
@@ -76,11 +82,11 @@ class Paper:
     @property
     def requester(self) -> str | None:
         """Who asked for it, and therefore cannot approve it."""
-        return self.content.requester if isinstance(self.content, Study) else None
+        return self.content.requester if isinstance(self.content, Study) else self.asked_by
 
 
 def open_paper(path: Path) -> Paper:
-    """A study's study.yaml, base-model.yaml or a site's policy.yaml, wherever the study's folder lies.
+    """A study's study.yaml, base-model.yaml, a site's policy.yaml or a candidate's release.json, wherever it lies.
 
     Raises:
         BadInputError: FILE_UNREADABLE, NOT_A_PAPER (not one of these, or not in a study's folder).
@@ -101,6 +107,7 @@ def open_paper(path: Path) -> Paper:
     content: Content
     before: Policy | None = None
     seen: Shown | None = None
+    asked_by: str | None = None
     if name == "study.yaml":
         content, kind, site = Study.parse(data, name), "study-approval", ""
         digests = content.digest, content.canonical_digest
@@ -111,14 +118,18 @@ def open_paper(path: Path) -> Paper:
         content, kind, site = Policy.parse(data, name), "policy-approval", parts[1]
         before = read_before(folder, site, content)
         digests, seen = (content.bytes_digest, content.canonical_digest), shown(content, before)
+    elif CANDIDATE.fullmatch(name):
+        # everybody whom the roster gives the role may sign it: the adapter is the study's, not the site's
+        content, kind, site = read_record(data), "release-approval", ""
+        digests, asked_by = (digest_bytes(data), content.digest), read_study(folder).requester
     else:
         raise BadInputError(
             "NOT_A_PAPER",
             f"{name} is not a paper that people approve",
-            "people sign study.yaml, base-model.yaml and sites/<site>/policy.yaml; "
+            "people sign study.yaml, base-model.yaml, sites/<site>/policy.yaml and the release.json of a candidate; "
             "sites sign roster.yaml with `sekisho site sign-roster`",
         )
-    return Paper(folder, name, site, PREDICATES[kind], content, data.decode("utf-8"), *digests, before, seen)
+    return Paper(folder, name, site, PREDICATES[kind], content, data.decode("utf-8"), *digests, before, seen, asked_by)
 
 
 def signatures_of(path: Path, name: str) -> tuple[Envelope, ...]:

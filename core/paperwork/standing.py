@@ -20,6 +20,7 @@ from shlex import quote
 from ...governance.errors import GovernanceError
 from ...governance.policy.policy import Policy
 from ...governance.policy.signoff import check_controller
+from ...governance.provenance.release import ReleaseRecord
 from ...governance.signing.approvals import Ignored
 from ...governance.signing.lifecycle import State
 from ...governance.signing.roster import Roster, unsigned
@@ -32,7 +33,7 @@ from ..study import Study
 from .decisions import to_decide
 from .keys import entries
 from .life import study_state
-from .paper import ROSTER, Paper, approved, open_paper
+from .paper import ROSTER, Content, Paper, approved, open_paper
 from .signing import open_roster
 from .stopping import open_desk
 from .succession import open_succession
@@ -184,8 +185,10 @@ def _not_counted(codes: list[str]) -> str:
     return told + (f"; {len(others)} do not count ({', '.join(sorted(set(others)))})" if others else "")
 
 
-def signers_of(name: str, roster: Roster) -> Mapping[str, int]:
-    """How many people must sign the paper of this name, by role."""
+def signers_of(name: str, roster: Roster, content: Content | None = None) -> Mapping[str, int]:
+    """How many people must sign the paper of this name, by role; a release says so itself, in its ``content``."""
+    if isinstance(content, ReleaseRecord):
+        return content.approvals
     if name == "base-model.yaml":
         return BASE_MODEL_SIGNERS
     return policy_signers(roster)

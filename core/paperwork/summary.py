@@ -18,12 +18,14 @@ from ...governance.policy.policy import Policy
 from ...governance.policy.signoff import rendering
 from ...governance.policy.words import cited
 from ...governance.provenance.disclosure import BaseModelRecord
+from ...governance.provenance.release import ReleaseRecord
 from ...governance.signing.envelope import write_time
 from ...governance.signing.roster import Roster
 from ..study import Study
 from .decisions import to_decide
 from .difference import difference
 from .paper import Paper
+from .release_summary import release_summary
 from .study_summary import study_summary
 from .succession import changes
 from .words import say, term
@@ -36,6 +38,8 @@ def summary(paper: Paper, language: Language, *, until: datetime, now: datetime)
         lines = study_summary(content, language)
     elif isinstance(content, BaseModelRecord):
         lines = _base_model(content, language)
+    elif isinstance(content, ReleaseRecord):
+        lines = release_summary(content, language)
     else:
         lines = [*_policy(content, paper.before, language), *_remarks(content, now, language)]
     left = to_decide(paper.text)

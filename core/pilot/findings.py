@@ -25,7 +25,7 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-Ending = Literal["completed", "abandoned"]
+Ending = Literal["completed", "abandoned", "rolled-back"]
 
 
 class Strict(BaseModel):
@@ -151,11 +151,12 @@ class SiteFacts(Strict):
 
 
 class Steps(Strict):
-    """How many steps were planned, opened and abandoned; abandoned ones stay charged."""
+    """How many steps were planned, completed, abandoned and rolled back; all that were begun stay charged."""
 
     planned: Annotated[int, Field(ge=1)]
     completed: Count
     abandoned: Count
+    rolled_back: Count = 0
 
 
 class StepRecord(Strict):

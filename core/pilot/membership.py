@@ -44,9 +44,12 @@ def membership_facts(
 def _losses_at(site: Site, vector: NDArray[np.float64]) -> NDArray[np.float64]:
     """One loss a customer, of at most ``MOST_OF_A_SITE``; none of a site that did not finish the run."""
     data, tools, state = site.data, site.tools, site.state
-    if data is None or tools is None or state is None or not state.finished or not tools.admitted:
+    if data is None or tools is None or state is None or not state.finished:
         return np.empty(0)
-    step = -(-len(tools.admitted) // MOST_OF_A_SITE)
-    places = np.array([data.rows_of[subject][0] for subject in tools.admitted[::step]], dtype=np.int64)
+    loaded = [subject for subject in tools.admitted if subject in data.rows_of]
+    if not loaded:
+        return np.empty(0)
+    step = -(-len(loaded) // MOST_OF_A_SITE)
+    places = np.array([data.rows_of[subject][0] for subject in loaded[::step]], dtype=np.int64)
     found: NDArray[np.float64] = losses(data.task.scores(data.rows[places], vector), data.labels[places] > 0)
     return found

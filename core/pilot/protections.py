@@ -16,6 +16,8 @@ from ...privacy.encryption import frame
 from ...privacy.encryption.presets import PRESETS
 from ...privacy.errors import PrivacyError
 from ..coordinator.coordinator import RunResult
+from ..gate.artefacts import charge_of
+from ..planning import counts_plan_of
 from .federation import Federation
 from .findings import Protection
 
@@ -23,13 +25,14 @@ from .findings import Protection
 def protections_held(federation: Federation, result: RunResult) -> dict[str, bool]:
     """One yes or no for each protection of the summary."""
     entries = {name: list(_entries(federation, name, result.run)) for name in federation.sites}
-    sealed = [entry for of_site in entries.values() for entry in of_site if entry["type"] == "step.disclosed"]
+    plans = _plans(federation, result.method, result.plan)
+    sealed = [entry for of_site in entries.values() for entry in of_site if entry["type"] in plans]
     return {
         Protection.POLICY: all(_permitted(of_site) for of_site in entries.values()),
         Protection.CONSENT: all(_only_consenting(federation, name, of_site) for name, of_site in entries.items()),
         Protection.BUDGET: all(_charged(federation, name, result) for name in federation.sites),
         Protection.NOISE: bool(sealed)
-        and all(_noise_as_charged(result.plan, entry) for entry in sealed)
+        and all(_noise_as_charged(plans[entry["type"]], entry) for entry in sealed)
         and not any(_contradicted(federation, name, result) for name in federation.sites),
         Protection.ENCRYPTION: _ciphertext_only(result),
         Protection.OPENING: all(_opened_as_summed(federation, name, result) for name in _finishers(federation)),
@@ -39,20 +42,28 @@ def protections_held(federation: Federation, result: RunResult) -> dict[str, boo
     }
 
 
-def protections_of_failed(federation: Federation, run: str, plan: Plan) -> dict[str, bool]:
+def protections_of_failed(federation: Federation, method: str, run: str, plan: Plan) -> dict[str, bool]:
     """What the parties' books can still show of a run that did not finish; the rest stays unsaid, never a yes."""
     entries = [list(_entries(federation, name, run)) for name in federation.sites]
-    sealed = [entry for of_site in entries for entry in of_site if entry["type"] == "step.disclosed"]
+    plans = _plans(federation, method, plan)
+    sealed = [entry for of_site in entries for entry in of_site if entry["type"] in plans]
+    charges = {charge_of(run, one): one for one in plans.values()}
     return {
         Protection.BUDGET: all(
-            row.disclosed <= row.started <= plan.total_steps
+            row.disclosed <= row.started <= charges[row.run].total_steps
             for site in federation.sites.values()
             for row in site.folder.ledger.balance().runs
-            if row.run == run
+            if row.run in charges
         ),
-        Protection.NOISE: all(_noise_as_charged(plan, entry) for entry in sealed),
+        Protection.NOISE: all(_noise_as_charged(plans[entry["type"]], entry) for entry in sealed),
         Protection.LOG: _logs_hold(federation),
     }
+
+
+def _plans(federation: Federation, method: str, plan: Plan) -> dict[str, Plan]:
+    """What the sites disclosed under which plan, by the type of the log's entry."""
+    counts = counts_plan_of(federation.study, method)
+    return {"step.disclosed": plan} | ({} if counts is None else {"counts.disclosed": counts})
 
 
 def _entries(federation: Federation, site: str, run: str) -> Iterator[dict[str, Any]]:
@@ -73,13 +84,24 @@ def _only_consenting(federation: Federation, name: str, entries: list[dict[str, 
     site = federation.sites[name]
     if site.tools is None or not set(site.tools.admitted) <= set(site.tools.considered.subjects):
         return False
-    asked = {entry["data"]["step"] for entry in entries if entry["type"] == "consent.snapshot"}
-    return asked >= {entry["data"]["step"] for entry in entries if entry["type"] == "step.started"}
+    counted = site.tools.considered.counted
+    if not set(site.tools.held_out) <= set(() if counted is None else counted.subjects) - set(site.tools.admitted):
+        return False
+    snapshots = [entry["data"] for entry in entries if entry["type"] == "consent.snapshot"]
+    steps = {data["step"] for data in snapshots if "step" in data}
+    counts = {data["count"] for data in snapshots if "count" in data}
+    return steps >= {entry["data"]["step"] for entry in entries if entry["type"] == "step.started"} and counts >= {
+        entry["data"]["step"] for entry in entries if entry["type"] == "counts.disclosed"
+    }
 
 
 def _charged(federation: Federation, name: str, result: RunResult) -> bool:
-    rows = [row for row in federation.sites[name].folder.ledger.balance().runs if row.run == result.run]
-    return len(rows) == 1 and rows[0].disclosed <= rows[0].started <= result.plan.total_steps
+    rows = {row.run: row for row in federation.sites[name].folder.ledger.balance().runs}
+    plans = _plans(federation, result.method, result.plan).values()
+    return all(
+        (row := rows.get(charge_of(result.run, plan))) is not None and row.disclosed <= row.started <= plan.total_steps
+        for plan in plans
+    )
 
 
 def _noise_as_charged(plan: Plan, entry: dict[str, Any]) -> bool:

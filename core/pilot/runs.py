@@ -9,11 +9,12 @@ Order of calls: ``methods_of`` says which runs there are; after each, ``run_fact
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ...privacy.accounting.accountant import coalition_table, subject_figure
 from ...privacy.accounting.plan import Plan
@@ -61,8 +62,9 @@ def run_facts(
 ) -> RunFacts:
     """A run that ended with an adapter. ``cross_check`` is its epsilon by another accountant."""
     plan, state = result.plan, result.state
+    history = tuple(_record(one.step, one.cohort, one.status) for one in state.outcomes)
     epsilon = {
-        name: round_up(site.tools.considered.epsilon)
+        name: round_up(site.tools.considered.run_epsilon)
         for name, site in federation.sites.items()
         if site.tools is not None
     }
@@ -74,15 +76,8 @@ def run_facts(
         finished=clocked.finished,
         epsilon=epsilon,
         cross_check=cross_check,
-        steps=Steps(planned=plan.steps, completed=state.completed, abandoned=state.abandoned),
-        history=tuple(
-            StepRecord(
-                step=outcome.step,
-                cohort=outcome.cohort,
-                outcome="completed" if outcome.status == "summed" else "abandoned",
-            )
-            for outcome in state.outcomes
-        ),
+        steps=_counted_steps(plan, history),
+        history=history,
         protections=protections_held(federation, result),
         uplink_bytes_per_parameter=result.traffic.frame_bytes / plan.dimension,
         step_bytes=result.traffic.frame_bytes,
@@ -109,7 +104,6 @@ def failed_run_facts(
     """A run that ended without a result; ``states`` is where the coordinator keeps how far each run came."""
     plan = federation.plan(method)
     history = _history(states / f"{run}.json")
-    completed = sum(record.outcome == "completed" for record in history)
     cohort = len(history[-1].cohort) if history else plan.sites
     return RunFacts(
         **_of_plan(plan, cohort=cohort),
@@ -117,10 +111,10 @@ def failed_run_facts(
         run=run,
         started=clocked.started,
         finished=clocked.finished,
-        epsilon={name: round_up(one.epsilon) for name, one in considered.items()},
-        steps=Steps(planned=plan.steps, completed=completed, abandoned=len(history) - completed),
+        epsilon={name: round_up(one.run_epsilon) for name, one in considered.items()},
+        steps=_counted_steps(plan, history),
         history=history,
-        protections=protections_of_failed(federation, run, plan),
+        protections=protections_of_failed(federation, method, run, plan),
         uplink_bytes_per_parameter=0.0,
         step_bytes=0,
         packing=packing_of(plan, cohort=cohort, traffic=None),
@@ -161,18 +155,25 @@ def _more_sites(plan: Plan, cohort: int) -> tuple[int, float] | None:
     return sites, round_up(epsilon)
 
 
+def _record(step: int, cohort: tuple[str, ...], status: Literal["summed", "abandoned", "rolled-back"]) -> StepRecord:
+    return StepRecord(step=step, cohort=cohort, outcome="completed" if status == "summed" else status)
+
+
+def _counted_steps(plan: Plan, history: Sequence[StepRecord]) -> Steps:
+    ended = Counter(record.outcome for record in history)
+    return Steps(
+        planned=plan.steps,
+        completed=ended["completed"],
+        abandoned=ended["abandoned"],
+        rolled_back=ended["rolled-back"],
+    )
+
+
 def _history(path: Path) -> tuple[StepRecord, ...]:
     # written by the coordinator after every step; a run that ended before its first has none
     try:
         outcomes = json.loads(path.read_text("utf-8"))["outcomes"]
-        return tuple(
-            StepRecord(
-                step=one["step"],
-                cohort=tuple(one["cohort"]),
-                outcome="completed" if one["status"] == "summed" else "abandoned",
-            )
-            for one in outcomes
-        )
+        return tuple(_record(one["step"], tuple(one["cohort"]), one["status"]) for one in outcomes)
     except (OSError, ValueError, KeyError, TypeError):
         return ()
 
@@ -191,16 +192,18 @@ def site_run(federation: Federation, name: str, method: str, run: str) -> SiteRu
     if tools is None or tools.considered.offer.method != method or not joined:
         return None
     excluded = {str(reason): count for reason, count in tools.considered.excluded.items()}
-    without_budget = len(tools.considered.subjects) - len(tools.admitted)
+    counted = tools.considered.counted
+    asked = len(tools.considered.subjects) + len(() if counted is None else counted.subjects)
+    without_budget = asked - len(tools.admitted) - len(tools.held_out)
     if without_budget:
         excluded["budget"] = without_budget
     return SiteRun(
         method=method,
         run=run,
-        used_subjects=len(tools.admitted),
+        used_subjects=len(tools.admitted) + len(tools.held_out),
         excluded=excluded,
-        epsilon=round_up(tools.considered.epsilon),
-        delta=tools.plan.delta,
+        epsilon=round_up(tools.considered.run_epsilon),
+        delta=tools.considered.run_delta,
         left=site.folder.reach.left(run),
     )
 

@@ -104,7 +104,7 @@ def consider(folder: SiteFolder, offer: Offer, gate: Gate, *, dimension: int) ->
         )
     # 2. the plans are those that the study's figures give, certified here
     plan = _as_offered(folder, offer.plan, plan_of(folder.study, offer.method, dimension=dimension))
-    counts = _as_offered(folder, offer.counts, counts_plan_of(folder.study, offer.method))
+    counts = _as_offered(folder, offer.counts_plan, counts_plan_of(folder.study, offer.method))
     if plan is None:
         raise _differs(folder)
     considered = Considered(

@@ -103,7 +103,7 @@ def _tell_join(
     body = Join(
         offer=message.digest,
         plan=plan.digest(),
-        counts=None if counted is None else counted.plan.digest(),
+        counts_plan=None if counted is None else counted.plan.digest(),
         x25519=public.x25519.hex(),
         mlkem=public.mlkem.hex(),
         head=LedgerHeadSeen(entries=head.entries, mac=head.mac),
@@ -140,7 +140,7 @@ def meet(
         if not isinstance(body, Join) or not received.is_from(site, study=folder.study.id, run=state.run):
             raise ProtocolError("JOIN_FOREIGN", f"what is listed for '{site}' is not its join of this run")
         counts = None if considered.counted is None else considered.counted.plan.digest()
-        if body.offer != offer.digest or (body.plan, body.counts) != (considered.plan.digest(), counts):
+        if body.offer != offer.digest or (body.plan, body.counts_plan) != (considered.plan.digest(), counts):
             raise ProtocolError("JOIN_FOREIGN", f"'{site}' joined another offer or plan")
         # 2. its ledger is not behind where this site saw it
         if site != folder.site:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 from ...governance.errors import Refused
-from ...governance.log.milestones import last_entries
+from ...governance.log.entries import EntryType
+from ...governance.log.milestones import all_entries, last_entries
 from ...governance.signing.approvals import Approved
 from ...governance.signing.lifecycle import MILESTONES, Act, Event, Papers, State, after, check_may, state_of
 from ...governance.signing.stop import StopState
@@ -45,6 +46,21 @@ def check(folder: SiteFolder, act: Act, refused: Callable[[str], None]) -> None:
     """
     papers = papers_now(folder)
     _guarded(lambda: check_may(_state(folder, papers), act, papers), refused)
+
+
+def check_candidate(folder: SiteFolder, run: str, refused: Callable[[str], None]) -> None:
+    """Return if the candidate of ``run`` may be published now. Another run's release since does not end this one's.
+
+    Raises:
+        Refused: STOPPED, STUDY_NOT_APPROVED, STUDY_STATE, RELEASE_TWICE.
+    """
+    papers = papers_now(folder)
+    state = _state(folder, papers)
+    log = state_folder(folder.study_folder, folder.site) / LOG_NAME
+    _guarded(lambda: check_may(State.FINISHED if state is State.RELEASED else state, Act.PUBLISH, papers), refused)
+    if any(entry.refs.get("run") == run for entry in all_entries(log, str(EntryType.RELEASE_PUBLISHED))):
+        refused("RELEASE_TWICE")
+        raise Refused("RELEASE_TWICE", "the adapter of this run was released before", "it lies where it was written")
 
 
 def papers_now(folder: SiteFolder) -> Papers:

@@ -41,9 +41,7 @@ def personalise(site: Site) -> PersonalHead | None:
         folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=state.step_cohort)
     )
     # 2. who may still be used
-    subjects = still_eligible(
-        tools.admitted, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock()
-    )
+    subjects = tools.usable(state.run, state.step + 1, tools.staying())
     # 3. log that the records are used once more; whether a head comes of it would tell of them, so nothing follows
     folder.record("personal.asked", refs={"run": state.run})
     # 4. one head at a time: an older one may hold somebody who has withdrawn

@@ -45,6 +45,7 @@ from .withdrawal_statement import Found, ReachedRun, paper_text
 
 CASES = "withdrawals"  # papers for people's files, one a case; they name nobody
 HEADS = "personal"
+PAPERS = ("policy.yaml", "policy.yaml.dsse.json")  # signed, about nobody's records; a word in them is no trace
 # A subject's pseudonym as a whole word: "c01" is no trace of "c012".
 _IN_A_NAME = rb"[A-Za-z0-9._:/-]"
 
@@ -191,10 +192,14 @@ def forget_heads(desk: Desk, subject: str) -> int:
 
 
 def files_that_hold(desk: Desk, subject: str) -> tuple[str, ...]:
-    """The site's own files that name the subject; the state folder, which is Sekisho's, is not among them."""
+    """The site's own files that name the subject: neither the state folder, which is Sekisho's, nor the policy."""
     name = re.compile(rb"(?<!%b)%b(?!%b)" % (_IN_A_NAME, re.escape(subject.encode("utf-8")), _IN_A_NAME))
     own = desk.study_folder / "sites" / desk.site
-    files = (path for path in sorted(own.rglob("*")) if path.is_file() and desk.state not in path.parents)
+    files = (
+        path
+        for path in sorted(own.rglob("*"))
+        if path.is_file() and desk.state not in path.parents and path.name not in PAPERS
+    )
     return tuple(path.relative_to(own).as_posix() for path in files if name.search(_content(path)))
 
 

@@ -158,12 +158,13 @@ class Site:
 
     def _training_data(self, tools: step.StepTools) -> TrainingData:
         if self.data is None:
-            self.data = self._load(tools, tools.admitted)
+            # whoever withdrew between the join and the first step is not even read
+            self.data = self._load(tools, tools.staying())
         return self.data
 
     def _counted_data(self, tools: step.StepTools) -> TrainingData:
         if self._held_out is None:
-            self._held_out = self._load(tools, tools.held_out)
+            self._held_out = self._load(tools, tuple(one for one in tools.held_out if one not in tools.left))
         return self._held_out
 
     def _load(self, tools: step.StepTools, subjects: tuple[str, ...]) -> TrainingData:

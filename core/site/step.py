@@ -10,7 +10,7 @@ A step that fails stays failed: what was started stays charged, what was sealed 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -44,11 +44,25 @@ class StepTools:
     admitted: tuple[str, ...]
     optimizer: Momentum
     held_out: tuple[str, ...] = ()
+    left: set[str] = field(default_factory=set)
 
     @property
     def plan(self) -> Plan:
         """The plan of the run."""
         return self.considered.plan
+
+    def staying(self) -> tuple[str, ...]:
+        """Those admitted who have not left the run by the last time they were looked at."""
+        return tuple(subject for subject in self.admitted if subject not in self.left)
+
+    def usable(self, run: str, step: int, among: tuple[str, ...]) -> tuple[str, ...]:
+        """Who of ``among`` may be used in ``step``. Who once could not stays out of this run, whatever they grant."""
+        folder = self.folder
+        kept = still_eligible(among, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock())
+        kept = folder.reach.stay(run, step, among, kept)
+        folder.reach.take_entries(folder.log.append)
+        self.left.update(set(among) - set(kept))
+        return kept
 
 
 def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
@@ -111,11 +125,7 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
     state.step_started = True
     folder.record("step.started", refs={"run": state.run}, data={"step": state.step})
     # 5. who may still be used; nobody enters; nobody at all is an empty sample, which discloses noise and is charged
-    subjects = still_eligible(
-        tools.admitted, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock()
-    )
-    subjects = folder.reach.stay(state.run, state.step, tools.admitted, subjects)
-    folder.reach.take_entries(folder.log.append)
+    subjects = tools.usable(state.run, state.step, tools.admitted)
     stream = SecretStream()
     data, model = load(), state.optimizer
     data.task.linearise(data.rows, model.reference)

@@ -37,9 +37,10 @@ from ..errors import Refused
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, state_folder
 from ..study import Study
 from .candidate import APPROVALS, PROVENANCE, approvals_asked, parties_of, terms_of
-from .papers import read_roster, read_study
+from .memory import stops_now
+from .papers import read_policy, read_roster, read_study
 from .put_back import Clock
-from .revocations import judge
+from .revoking import judge
 
 MAX_FILES = 100
 MAX_FILE_BYTES = 2**32  # an adapter is a small part of its model; nothing larger is read into memory
@@ -66,7 +67,7 @@ def use(
     """Return what was released if ``site`` may use it now for ``purpose`` (a downstream use; empty: as permitted).
 
     Raises:
-        Refused: USE_MALFORMED, USE_UNSIGNED, USE_CHANGED, USE_CONDITION_FAILED, USE_NOT_APPROVED and the codes of
+        Refused: USE_STOPPED, USE_MALFORMED, USE_UNSIGNED, USE_CHANGED, USE_CONDITION_FAILED, USE_NOT_APPROVED, those of
             ``check_use`` and ``revocations.judge``; CLOCK_SET_BACK; those of roster and key.
     """
     now = clock()
@@ -116,6 +117,13 @@ def _logged(log: AuditLog, asked: _Asked) -> ReleaseRecord:
 
 
 def _judged(log: AuditLog, asked: _Asked) -> ReleaseRecord:
+    # 0. an emergency stop stops this too
+    stops = stops_now(
+        log, asked.study_folder, asked.site, asked.roster, asked.study,
+        read_policy(asked.study_folder, asked.site), now=asked.now,
+    )  # fmt: skip
+    if stops.stopped:
+        raise refusal("USE_STOPPED", of=stops.code)
     # 1. whose it is, and that nothing was changed, taken away or added
     received = receive(asked.folder, asked.roster)
     record = received.record

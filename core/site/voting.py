@@ -21,7 +21,6 @@ from ...privacy.mechanism.opened import OpenedCounts
 from ...privacy.mechanism.randomness import SecretStream
 from ...privacy.mechanism.verdict import Verdict, verdict_on
 from ..conditions import ValidationSettings
-from ..data.eligible import still_eligible
 from ..errors import ProtocolError
 from ..gate.artefacts import charge_of
 from ..gate.gate import StepContext
@@ -97,11 +96,7 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
     folder.ledger.start(charge, count.number)
     count.started = True
     # 5. who may still be used; nobody enters; nobody at all discloses noise and is charged
-    subjects = still_eligible(
-        tools.held_out, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock()
-    )
-    subjects = folder.reach.stay(state.run, state.step + 1, tools.held_out, subjects)
-    folder.reach.take_entries(folder.log.append)
+    subjects = tools.usable(state.run, state.step + 1, tools.held_out)
     stream = SecretStream()
     update = count_step(
         load(),

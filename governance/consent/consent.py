@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 from ..errors import Refused
 from .consent_import import ImportReport, Progress, import_file, silent
-from .record import ConsentEvent, EventKind
+from .record import ConsentEvent, EventKind, microseconds
 from .rows import JSONL, RowFormat
-from .standing import ConsentStatus, Reason, Standing, judge, microseconds, read
+from .standing import ConsentStatus, Reason, judge, read
 from .vault import Vault
 
 WITHDRAWAL_NOTICE = "withdrawal"      # a withdrawal shows no notice; the field says what the event is
@@ -78,8 +78,8 @@ class ConsentRegister:
         clock = microseconds(now)
         asked = tuple(dict.fromkeys(subjects))
         reasons: dict[str, Reason] = {}
-        for subject, standing in self._vault.standings(asked, scope):
-            reasons[subject] = _reason(standing, clock) or self.status(subject, scope=scope, now=now).reason
+        for subject, rank, at, expires in self._vault.standings(asked, scope):
+            reasons[subject] = read(rank, at, expires, clock) or self.status(subject, scope=scope, now=now).reason
         kept = tuple(subject for subject in asked if reasons.get(subject) is Reason.GRANTED)
         excluded = Counter(reason.value for reason in reasons.values() if reason is not Reason.GRANTED)
         if len(reasons) < len(asked):
@@ -89,9 +89,10 @@ class ConsentRegister:
     def anybody(self, scope: str, now: datetime) -> bool:
         """Whether at least one subject of the register may be used now: asks until the first one is found."""
         now = _aware(now)
+        clock = microseconds(now)
         return any(
-            read(standing, microseconds(now)) is Reason.GRANTED or self._judged(number, scope, now) is Reason.GRANTED
-            for number, standing in self._vault.lasting_grants(scope, now)
+            (read(rank, at, expires, clock) or self._judged(number, scope, now)) is Reason.GRANTED
+            for number, rank, at, expires in self._vault.lasting_grants(scope, now)
         )
 
     def counts(self, scope: str, now: datetime) -> Counter[str]:
@@ -102,8 +103,8 @@ class ConsentRegister:
         now = _aware(now)
         clock = microseconds(now)
         return Counter(
-            (_reason(standing, clock) or self._judged(number, scope, now)).value
-            for number, standing in self._vault.all_standings(scope)
+            (read(rank, at, expires, clock) or self._judged(number, scope, now)).value
+            for number, rank, at, expires in self._vault.all_standings(scope)
         )
 
     def events(self, subject: str) -> tuple[ConsentEvent, ...]:
@@ -172,10 +173,6 @@ class ConsentRegister:
 
     def _judged(self, number: int, scope: str, now: datetime) -> Reason:
         return judge(self._vault.subject_events(number), scope=scope, now=now).reason
-
-
-def _reason(standing: Standing | None, now: int) -> Reason | None:
-    return Reason.OTHER_SCOPE if standing is None else read(standing, now)
 
 
 def _unknown(sentence: str) -> Refused:

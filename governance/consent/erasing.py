@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ..errors import GovernanceError
-from .schema import CHAIN_HEAD, SCRUB_DUE, write_setting
-from .sealing import EMPTY_CHAIN, NONCE_BYTES, VaultKeys
-from .standing import microseconds
+from .record import microseconds
+from .schema import SCRUB_DUE, write_setting
+from .sealing import BLOCK, EMPTY_CHAIN, NONCE_BYTES, VaultKeys
 
 PIECE = 8 * 2**20        # bytes of the file searched at a time
 
@@ -40,16 +40,29 @@ def take_out(connection: sqlite3.Connection, keys: VaultKeys, subject: str, at: 
     row = connection.execute("SELECT id FROM subject WHERE handle = ?", (keys.handle(subject),)).fetchone()
     if row is None:
         return 0
+    of_subject = connection.execute("SELECT sequence FROM record WHERE subject = ?", row)
+    blocks = {sequence // BLOCK for (sequence,) in of_subject}
     erased = connection.execute("DELETE FROM record WHERE subject = ?", row).rowcount
     connection.execute("DELETE FROM standing WHERE subject = ?", row)
     connection.execute("DELETE FROM subject WHERE id = ?", row)
     connection.execute("INSERT OR REPLACE INTO tombstone VALUES (?, ?)", (keys.tombstone(subject), microseconds(at)))
     # a file that had them is read again, row by row, before it counts as known
     connection.execute("DELETE FROM imported")
-    left = connection.execute("SELECT fingerprint FROM record ORDER BY sequence")
-    write_setting(connection, CHAIN_HEAD, keys.chain(EMPTY_CHAIN, (fingerprint for (fingerprint,) in left)))
+    for number in blocks:
+        _commit_again(connection, keys, number)
     write_setting(connection, SCRUB_DUE, b"\x01")
     return int(erased)
+
+
+def _commit_again(connection: sqlite3.Connection, keys: VaultKeys, number: int) -> None:
+    left = connection.execute(
+        "SELECT fingerprint FROM record WHERE sequence >= ? AND sequence < ? ORDER BY sequence",
+        (number * BLOCK, (number + 1) * BLOCK),
+    )
+    head = keys.chain(EMPTY_CHAIN, (fingerprint for (fingerprint,) in left))
+    connection.execute("DELETE FROM block WHERE number = ?", (number,))
+    if head != EMPTY_CHAIN:
+        connection.execute("INSERT INTO block (number, head) VALUES (?, ?)", (number, head))
 
 
 def scrub(connection: sqlite3.Connection, raw: int, traces: Sequence[bytes] | None = None) -> None:

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -35,6 +35,23 @@ TERM_LISTS = frozenset({"purposes", "data_categories"})
 HEADER_FIELDS = (
     "record_id", "purposes", "lawful_basis", "notice_version", "notice_digest", "notice_language", "data_categories",
 )  # fmt: skip
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def microseconds(time: datetime) -> int:
+    """An aware time as an exact integer, microseconds since 1970 UTC: what a database can compare without loss."""
+    return (time - EPOCH) // MICROSECOND
+
+
+def moment(count: int) -> datetime:
+    """The time of ``microseconds``, in UTC. Raises ValueError for one that no datetime has."""
+    try:
+        return EPOCH + count * MICROSECOND
+    except OverflowError as error:
+        raise ValueError("no time") from error
 
 
 class EventKind(StrEnum):
@@ -135,24 +152,20 @@ class ConsentEvent:
             raise BadDocumentError("CONSENT_BAD_EXPIRY", "only a grant expires, and only after it was given")
 
     def written(self) -> bytes:
-        """The one written form of this event: equal events have equal bytes, and ``read_event`` gives them back."""
-        end = _text(self.expires) if self.expires else ""
-        row: list[Any] = [self.subject, self.scope, self.kind.value, _text(self.at), end, self.notice]
+        """The one written form of this event: equal events have equal bytes, and ``read_event`` gives them back.
+
+        Fields a line each, times in microseconds since 1970 UTC: no field can hold a line break.
+        """
+        end = "" if self.expires is None else str(microseconds(self.expires))
+        lines = [self.subject, self.scope, self.kind.value, str(microseconds(self.at)), end, self.notice]
         if self.header is not NO_HEADER and (header := self.header.written()):
-            row.append(header)
-        return json.dumps(row, separators=(",", ":"), sort_keys=True).encode("ascii")
+            lines.append(json.dumps(header, separators=(",", ":"), sort_keys=True))
+        return "\n".join(lines).encode("ascii")
 
 
 def read_event(written: bytes) -> ConsentEvent:
     """The event of ``ConsentEvent.written``, validated again. Raises ValueError or BadDocumentError."""
-    row = json.loads(written)
-    if not isinstance(row, list) or len(row) not in (6, 7) or not all(isinstance(field, str) for field in row[:6]):
-        raise ValueError("not an event")
-    subject, scope, kind, at, expires, notice = row[:6]
-    end = datetime.fromisoformat(expires) if expires else None
-    header = RecordHeader.read(row[6]) if len(row) == 7 else NO_HEADER
-    return ConsentEvent(subject, scope, EventKind(kind), datetime.fromisoformat(at), end, notice, header)
-
-
-def _text(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="microseconds")
+    subject, scope, kind, at, expires, notice, *more = written.decode("ascii").split("\n")
+    header = RecordHeader.read(json.loads(more[0])) if more else NO_HEADER
+    end = moment(int(expires)) if expires else None
+    return ConsentEvent(subject, scope, EventKind(kind), moment(int(at)), end, notice, header)

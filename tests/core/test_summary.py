@@ -175,7 +175,7 @@ def test_summary_json_has_what_programs_read() -> None:
     assert (probe["method"], lora["method"]) == ("probe", "lora")
     assert probe["epsilon"]["kohi"] == 2.9971 and len(probe["epsilon"]) == 5
     assert (probe["delta"], probe["epsilon_target"], probe["cross_check"]) == ("0.00001", "3.0", 2.9412)
-    assert probe["steps"] == {"planned": 60, "completed": 60, "abandoned": 1}
+    assert probe["steps"] == {"planned": 60, "completed": 60, "abandoned": 1, "rolled_back": 0}
     assert {"auc", "auc_low", "auc_high", "accuracy", "accuracy_low", "accuracy_high", "n"} <= set(probe["result"])
     assert {group["id"]: group["auc"] for group in lora["groups"]}["daidokoro"] is None
     assert probe["uplink_bytes_per_parameter"] == 5.91 and lora["step_bytes"] == 208_004

@@ -293,10 +293,12 @@ def write_records(path: Path, site: str, subjects: int | None = None) -> None:
     path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode("utf-8"), mtime=0))
 
 
-def write_consents(path: Path, site: str, kind: Callable[[int], str] = lambda number: "granted") -> None:
+def write_consents(
+    path: Path, site: str, kind: Callable[[int], str] = lambda number: "granted", subjects: int | None = None
+) -> None:
     """One event for each subject; ``kind`` says which: granted, withdrawn, expired, objected or never-asked."""
     rows = []
-    for number in range(SUBJECTS_PER_SITE):
+    for number in range(SUBJECTS_PER_SITE if subjects is None else subjects):
         what = kind(number)
         if what == "never-asked":
             continue

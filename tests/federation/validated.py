@@ -23,6 +23,7 @@ def build(
     least: str = "0.3",
     rejections: int = 1,
     policies: bool = True,
+    momentum: str = "0.9",
     **study: Any,
 ) -> Path:
     """``study_folder.build`` with the section ``validation``, and with the policies that it needs."""
@@ -30,7 +31,9 @@ def build(
     text = SECTION.format(every=every, held_out=held_out, epsilon=epsilon, least=least, rejections=rejections)
     path = folder / "study.yaml"
     path.write_text(path.read_text("utf-8") + text, "utf-8")
+    study_folder.change(path, 'momentum: "0.9"', f'momentum: "{momentum}"')
     for site in SITES if policies else ():
+        study_folder.write_consents(folder / "sites" / site / "consent.jsonl", site, subjects=study.get("subjects"))
         study_folder.change(
             folder / "sites" / site / "policy.yaml", "leaves_site: [masked-update, adapter]", COUNTS
         )

@@ -15,6 +15,7 @@ import pytest
 from .books import CHARGES, WITNESSES
 from .counts import COUNT_MUTANTS
 from .figures import FIGURES
+from .intake import INTAKE_MUTANTS
 from .mutant import Edit, Mutant, sources
 from .noise import NOISE
 from .records import RECORD_MUTANTS
@@ -27,7 +28,7 @@ from .workbench import Workbench
 ROOT = Path(__file__).parents[2]
 TABLES = (
     *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
-    *SEALING, *WITHDRAWAL_MUTANTS,
+    *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 

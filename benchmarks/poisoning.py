@@ -1,0 +1,185 @@
+"""What one hostile maker of five does to the example's study, and what the counts of held-out customers do about it.
+
+    python benchmarks/poisoning.py [--json FILE] [--repeat 1]
+
+Real runs of the example's probe: its papers, its reviews, encryption, noise, ledgers, gates. The hostile maker is a
+real site with real keys that lies before its own gate (tests/federation/poisoner.py), in the last block of the run, so
+that no later step repairs what it did:
+
+    labels      it trains on its own reviews with every label the other way round
+    vector      it seals a vector of its choice, as long as all customers together could be, away from what was learnt
+    persistent  the same vector in every step from the second block on
+
+Each is run as the study is signed, and with the section ``validation`` taken out: then nobody is held out, and what the
+makers send is applied as it is. ``clean`` is nobody hostile; ``before`` has no validation and an allowance of five, the
+study as it was. AUC is that of the state that the makers hold in the end, on the public test reviews; two runs of one
+row differ by the noise alone. A run with no validation is what a user of any federated learning without it would get.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sekisho.core.data.dataset import TestSet
+from sekisho.core.data.intake import inspect, locate
+from sekisho.core.errors import Refused
+from sekisho.core.pilot.federation import Federation
+from sekisho.core.pilot.scores import read_test_set
+from sekisho.core.site.papers import read_study
+from sekisho.core.training.evaluation import evaluate
+from sekisho.core.training.features import Features
+from sekisho.tests.federation.poisoner import backwards, flip_labels, turn
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "food-quality"
+HOSTILE = "shokuhin"  # the largest maker: 450 of 1,650 declared customers
+LONGEST = 0.9  # of what a sum may be, so that no bound shows it
+
+
+class Remembered:
+    """The example's features, computed once for all runs of this process."""
+
+    def __init__(self, features: Features) -> None:
+        self._features = features
+        self._rows: dict[str, NDArray[np.float64]] = {}
+        self.width = features.width
+
+    def of(self, texts: Iterable[str]) -> NDArray[np.float64]:
+        asked = list(texts)
+        new = [text for text in dict.fromkeys(asked) if text not in self._rows]
+        if new:
+            self._rows |= dict(zip(new, self._features.of(new), strict=True))
+        return np.array([self._rows[text] for text in asked]).reshape(-1, self.width)
+
+
+def study_in(folder: Path, *, validation: bool, allowance: int | None = None) -> Path:
+    """A copy of the example with nothing spent, signed again by its own script where the study is another."""
+    copy = folder / "food-quality"
+    shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("state", "stops", "__pycache__"))
+    path = copy / "study.yaml"
+    text = path.read_text("utf-8")
+    if not validation:
+        text = re.sub(r"\nvalidation:\n(  .*\n)+", "\n", text)
+    if allowance is not None:
+        text = re.sub(r"allowance: \d+", f"allowance: {allowance}", text)
+    if text != path.read_text("utf-8"):
+        path.write_text(text, "utf-8")
+        spec = importlib.util.spec_from_file_location("prepare_copy", copy / "prepare.py")
+        assert spec is not None and spec.loader is not None
+        prepare = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(prepare)
+        prepare.sign_everything()
+    return copy
+
+
+def run(
+    hostile: Callable[[Federation], None], features: Remembered, *, validation: bool, allowance: int | None = None
+) -> dict[str, Any]:
+    """One run of the probe: how it ended, what was judged, and how good the state is that the makers hold."""
+    began = time.process_time()
+    with tempfile.TemporaryDirectory() as temporary:
+        study = study_in(Path(temporary), validation=validation, allowance=allowance)
+        federation = Federation.open(study, features=features)
+        try:
+            hostile(federation)
+            ended = "finished"
+            try:
+                federation.run("probe", run="probe-benchmark")
+            except Refused as refused:
+                ended = refused.code
+            found = _found(federation, read_test_set(study, federation.study))
+        finally:
+            federation.close()
+    return {"ended": ended, **found, "cpu_seconds": round(time.process_time() - began, 1)}
+
+
+def _found(federation: Federation, test: TestSet) -> dict[str, Any]:
+    site = federation.sites[min(federation.sites)]
+    state = site.state
+    assert state is not None
+    task = federation.tasks.of(federation.study.settings("probe"))
+    scores = task.scores(task.load(test.texts), state.optimizer.vector)
+    metrics = evaluate(scores, test.positive(federation.study.labels[1]))
+    return {
+        "auc": round(metrics.auc, 4),
+        "accuracy": round(metrics.accuracy, 4),
+        "completed": state.completed,
+        "steps": state.step,
+        "rolled_back": sum(part.outcome == "rolled-back" for part in state.history),
+        "counts": [
+            {
+                "after_step": part.after_step,
+                "right": part.right,
+                "low": part.low,
+                "high": part.high,
+                "accepted": part.accepted,
+            }
+            for part in state.validations
+        ],
+        "agree": len({one.state.optimizer.digest() for one in federation.sites.values() if one.state}) == 1,
+    }
+
+
+def rows(features: Remembered, first: int, last: int) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Every row of the table; steps ``first`` to ``last`` are the last block."""
+    block = range(first, last + 1)
+    every = last - first + 1
+
+    def nobody(federation: Federation) -> None:
+        return
+
+    def labels(federation: Federation) -> None:
+        flip_labels(federation, HOSTILE, block)
+
+    def vector(federation: Federation) -> None:
+        turn(federation, HOSTILE, backwards(LONGEST), block)
+
+    def persistent(federation: Federation) -> None:
+        turn(federation, HOSTILE, backwards(LONGEST), range(every + 1, 10_000))
+
+    yield "before", run(nobody, features, validation=False, allowance=5)
+    for name, hostile in (("clean", nobody), ("labels", labels), ("vector", vector), ("persistent", persistent)):
+        yield f"{name}, judged", run(hostile, features, validation=True)
+        yield f"{name}, not judged", run(hostile, features, validation=False)
+
+
+def main() -> None:
+    """Print the table as rows come, and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--repeat", type=int, default=1, help="runs of each row")
+    given = parser.parse_args()
+    study = read_study(EXAMPLE)
+    features = Remembered(Features(inspect(locate(study.base_model, EXAMPLE))))
+    assert study.validation is not None
+    last = study.methods["probe"].steps
+    first = last - study.validation.every + 1
+    results: dict[str, list[dict[str, Any]]] = {}
+    print(f"{'':24}{'AUC':>8}{'accuracy':>10}{'accepted':>10}{'steps':>7}{'undone':>8}  ended, shares judged rightly")
+    for _ in range(given.repeat):
+        for name, found in rows(features, first, last):
+            results.setdefault(name, []).append(found)
+            counts = " ".join(one["right"] + ("" if one["accepted"] else "×") for one in found["counts"])
+            print(
+                f"{name:24}{found['auc']:8.3f}{found['accuracy']:10.3f}{found['completed']:10}{found['steps']:7}"
+                f"{found['rolled_back']:8}  {found['ended']} {counts}"
+            )
+            sys.stdout.flush()
+    if given.json:
+        given.json.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
