@@ -19,19 +19,25 @@ FORMATS = "tests/governance/test_consent_formats.py"
 CONSENT_MUTANTS = (
     Mutant(
         "a withdrawal ignored at the next step",
-        (Edit(STEP, "subjects = tools.usable()", "subjects = tools.admitted"),),
+        (
+            Edit(
+                STEP,
+                "still_eligible(among, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock())",
+                "among",
+            ),
+        ),
         (f"{IN_RUN}::test_who_withdraws_is_not_touched_from_the_next_step_on",),
         "assert GONE not in changed_run.offered",
     ),
     Mutant(
-        "who left a run comes back into it",
-        (Edit(STEP, "self.left.update(set(staying) - set(kept))", "pass"),),
+        "the record of who left a run is not asked",
+        (Edit(STEP, "kept = folder.reach.stay(run, step, among, kept)", "pass"),),
         (NOBODY_ENTERS,),
         "somebody entered",
     ),
     Mutant(
         "who withdrew before the first step is read all the same",
-        (Edit("core/site/site.py", "tools.staying(), self.folder", "tools.admitted, self.folder"),),
+        (Edit("core/site/site.py", "self._load(tools, tools.staying())", "self._load(tools, tools.admitted)"),),
         (f"{IN_RUN}::test_who_withdraws_between_the_join_and_the_first_step_is_never_read",),
         "assert EARLY not in changed_run.read",
     ),
