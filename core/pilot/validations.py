@@ -1,4 +1,4 @@
-"""Facts -> what the report says of each run's validations: the share judged rightly by noised counts, and what followed.
+"""Facts -> what the report says of each run's validations: shares judged rightly by noised counts, what followed.
 
 Not for: the public test set (accuracy.py), the rule (privacy/mechanism/verdict.py).
 
