@@ -18,6 +18,7 @@ from sekisho.core.conditions import ReleaseTerms
 from sekisho.core.data.intake import BaseModelFacts
 from sekisho.core.errors import Refused
 from sekisho.core.pilot.federation import Federation
+from sekisho.core.pilot.pilot import run_pilot
 from sekisho.core.site.publish import publish
 from sekisho.core.site.revocations import revoke_released
 from sekisho.core.site.revoking import revoke
@@ -494,3 +495,23 @@ def opened_facts(study: Path) -> BaseModelFacts:
 def test_steps_of_a_run_are_what_the_condition_looks_at(trained: Site) -> None:
     assert trained.state is not None
     assert [type(step) for step in trained.state.history] == [StepPart, StepPart]
+
+
+def test_a_pilot_whose_release_is_not_approved_yet_reports_and_keeps_the_candidate(
+    candidate: Candidate, tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    class Listens:
+        def say(self, text: str = "") -> None:
+            said.append(text)
+
+        def progress(self, stage: str, done: int, total: int) -> None:
+            pass
+
+    study, out = candidate.study, tmp_path / "pilot"
+    finished = run_pilot(study, out, Listens(), features=HashedFeatures())  # type: ignore[arg-type]
+    assert finished.report.is_file() and not (out / "adapter").exists()
+    assert any("RELEASE_APPROVALS_MISSING" in line for line in said)
+    kept = {path.name for path in (study / "sites" / PUBLISHER / "state" / "candidates").iterdir()}
+    assert len(kept - {candidate.run}) == 1
