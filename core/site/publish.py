@@ -9,25 +9,30 @@ the site's state and refuses with RELEASE_APPROVALS_MISSING; ``releasing.finish`
 beside its record.
 
 Files written: ``adapter.safetensors`` (what trained; for LoRA also the files that peft loads), ``provenance.dsse.json``
-(in-toto, signed by this site, naming each of them by digest), ``LICENCE``, ``NOTICE.md``, ``release.json`` with its
-approvals, and last ``release.dsse.json``, signed by this site, about every file of the folder.
+(in-toto, signed by this site, naming each of them by digest), ``LICENCE``, ``NOTICE.md``, ``README.md`` (model card),
+``bom.json`` (CycloneDX), ``release.json`` with its approvals, and last ``release.dsse.json``, signed by this site, about
+every file of the folder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...governance.canonical import digest_bytes
+from ...governance.language import Catalogue
 from ...governance.provenance.conditions import AuditResult, Found, conditions, expiry
+from ...governance.provenance.mlbom import document, to_bytes
+from ...governance.provenance.modelcard import card
 from ...governance.provenance.provenance import ADAPTER_FILE
 from ...governance.provenance.release import ReleaseRecord
-from ...governance.signing.envelope import Statement, sign_statement, write_envelopes, write_time
+from ...governance.signing.envelope import Statement, read_time, sign_statement, write_envelopes, write_time
 from ...governance.signing.lifecycle import Act
 from ..errors import ProtocolError
 from ..training.adapter import Adapter
 from ..training.tasks import adapter_files
+from .about import about
 from .candidate import PROVENANCE, Candidate, Decided, approvals_asked, keep, parties_of, terms_of
 from .folder import rounded_up
 from .life import check
@@ -35,6 +40,9 @@ from .notices import LICENCE, NOTICE, licence_text, notice
 from .releasing import hand_over, refusals_logged, release_request
 from .site import Site
 from .statement import run_statement
+
+GOVERNANCE = card.__module__.removesuffix(".provenance.modelcard")  # whose catalogue has the card's words
+CARD, BILL = "README.md", "bom.json"
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,8 @@ def publish(site: Site, folder: Path, *, audit: AuditResult | None = None) -> Pu
         method=tools.considered.offer.method,
         cohort=tuple(state.step_cohort),
         observers=tools.plan.observers,
-        epsilon=str(rounded_up(tools.considered.epsilon)),
-        delta=str(tools.plan.delta),
+        epsilon=str(rounded_up(tools.considered.run_epsilon)),
+        delta=str(tools.considered.run_delta),
         steps=tools.plan.total_steps,
     )
     with refusals_logged(owner, state.run) as codes:
@@ -124,11 +132,18 @@ def _candidate(site: Site, decided: Decided, grant: str, audit: AuditResult | No
         conditions=conditions(terms, found),
         approvals=approvals_asked(study),
     )
-    whole = {**files, ADAPTER_FILE: adapter.to_safetensors(), PROVENANCE: provenance, **_read(draft, statement)}
+    whole = {**files, ADAPTER_FILE: adapter.to_safetensors(), PROVENANCE: provenance, **_read(site, draft, statement)}
     record = draft.model_copy(update={"files": {name: digest_bytes(whole[name]) for name in sorted(whole)}})
     return adapter, Candidate(record, whole, decided)
 
 
-def _read(draft: ReleaseRecord, statement: Statement) -> Mapping[str, bytes]:
-    """What people and their tools read beside the adapter."""
-    return {LICENCE: licence_text(draft), NOTICE: notice(draft, statement.predicate)}
+def _read(site: Site, draft: ReleaseRecord, statement: Statement) -> Mapping[str, bytes]:
+    """What people and their tools read beside the adapter: all of it follows from the record and the statement."""
+    owner = site.folder
+    told = replace(about(owner.study, owner.papers.base_model), expires=read_time(draft.expires))
+    return {
+        LICENCE: licence_text(draft),
+        NOTICE: notice(draft, statement.predicate),
+        CARD: card(statement, told, Catalogue.load(GOVERNANCE, "texts")).encode("utf-8"),
+        BILL: to_bytes(document(statement, told)),
+    }

@@ -161,7 +161,7 @@ def lines(
     for place, words in x_ticks or ((0.0, "0"), (right, f"{right:.3g}")):
         x = at(place, low)[0]
         body.append(f'<line class="hair" x1="{_n(x)}" y1="{base}" x2="{_n(x)}" y2="{base + 4}"/>')
-        past = x + _ems(words) * SMALL / 2 > WIDTH - MARGIN / 2  # centred, a wider font would lose the end
+        past = x + ems(words) * SMALL / 2 > WIDTH - MARGIN / 2  # centred, a wider font would lose the end
         body.append(_text(WIDTH if past else x, base + 16, words, "small", "end" if past else "middle"))
     body.append(f'<line class="hair" x1="{left_edge}" y1="{head}" x2="{left_edge}" y2="{base}"/>')
     height = CHART_HEIGHT + MARGIN
@@ -203,15 +203,15 @@ def _svg(title: str, description: str, height: int, body: Sequence[str]) -> Svg:
 
 def _row_head(label: str, text: str, y: int) -> str:
     # A long label is squeezed to what the figure at its right leaves over, never drawn over it.
-    return _squeezed(0, y + 14, label, WIDTH - _ems(text) * 13 - 16) + _text(WIDTH, y + 14, text, "figure", "end")
+    return _squeezed(0, y + 14, label, WIDTH - ems(text) * 13 - 16) + _text(WIDTH, y + 14, text, "figure", "end")
 
 
 def _squeezed(x: float, y: float, label: str, room: float) -> str:
-    squeeze = f' textLength="{_n(room)}" lengthAdjust="spacingAndGlyphs"' if _ems(label) * 13 > room else ""
+    squeeze = f' textLength="{_n(room)}" lengthAdjust="spacingAndGlyphs"' if ems(label) * 13 > room else ""
     return f'<text class="label" x="{_n(x)}" y="{_n(y)}"{squeeze}>{_clean(label)}</text>'
 
 
-def _ems(text: str) -> float:
+def ems(text: str) -> float:
     """Estimated width in ems: a full-width character is one, any other somewhat above half."""
     return sum(1.0 if unicodedata.east_asian_width(c) in "WFA" else 0.58 for c in text)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..evidence.graph import Group, Row, Sign, graph
 from ..language import Catalogue, Language
 from .lineage import Edge, Kind, Lineage, Node, Verdict
 
@@ -39,7 +40,8 @@ class Words:
 
     def what(self, node: Node) -> str:
         """The thing in words, with its name."""
-        return f"{self(f'kinds.{node.kind}')}: {node.name}" if node.name else self(f"kinds.{node.kind}")
+        kind = self(f"kinds.{node.kind}")
+        return self("named", kind=kind, name=node.name) if node.name else kind
 
     def reason(self, edge: Edge) -> str:
         """Why the edge was found so."""
@@ -82,6 +84,36 @@ def _row(node: Node, edge: Edge, words: Words) -> str:
     why = "" if edge.verdict is Verdict.VERIFIED else f": {words.reason(edge)} ({edge.code})"
     digest = f"  {short(node.digest)}" if node.digest else ""
     return f"  [{MARKS[edge.verdict]}] {words.what(node)}{digest}  {verdict}{why}"
+
+
+def as_svg(lineage: Lineage, catalogue: Catalogue, language: Language) -> str:
+    """The same as a picture: what went in at the left, what came of it at the right, logs below that."""
+    words = Words(catalogue, language)
+    found = dict(sections(lineage, words))
+    logs, outcome = found.pop(words("groups.logs"), []), found.pop(words("groups.outcome"), [])
+    runs = {node.id for node in lineage.nodes if node.kind is Kind.RUN}
+    own = [row for row in outcome if row[1].source in runs]
+    # the adapter last: what came of it hangs below it
+    own.sort(key=lambda row: row[0].kind is Kind.ADAPTER)
+    released = [row for row in outcome if row[1].source not in runs]
+    right = [_group(words("groups.outcome"), own, words)]
+    if released:
+        right.append(_group(words("groups.released"), released, words, hangs=True))
+    if logs:
+        right.append(_group(words("groups.logs"), logs, words))
+    run = next(node for node in lineage.nodes if node.kind is Kind.RUN)
+    return graph(
+        words.title(lineage), words.summary(lineage), spine=(words("kinds.run"), run.name or "?"),
+        left=[_group(heading, rows, words) for heading, rows in found.items()], right=right,
+        legend=[(Sign(verdict), words(f"verdicts.{verdict}")) for verdict in Verdict],
+    )
+
+
+def _group(heading: str, rows: Sequence[tuple[Node, Edge]], words: Words, *, hangs: bool = False) -> Group:
+    return Group(heading, tuple(
+        Row(words.what(node), short(node.digest), Sign(edge.verdict),
+            "" if edge.verdict is Verdict.VERIFIED else words.reason(edge))
+        for node, edge in rows), hangs)
 
 
 def short(digest: str) -> str:

@@ -45,6 +45,11 @@ def opened(material: Material) -> Statement:
     return found.statement
 
 
+def signer_of(material: Material) -> str:
+    """The site that signed the statement, "" where none did."""
+    return open_statement(material).signer
+
+
 def trace(material: Material) -> Lineage:
     """The lineage of the adapter in ``material.released``. Never raises for what the bytes say."""
     found = open_statement(material)
@@ -89,7 +94,7 @@ class _Tracer:
         self._logs(run)
         signer = self.found.signer
         Handover(self.material, self.statement, self.roster, lambda due: self._logged(signer, due),
-                 _log_files(signer)).add(self.nodes, self.edges, run)
+                 self.mentions.get(signer) or set(), _log_files(signer)).add(self.nodes, self.edges, run)
         return Lineage(tuple(self.nodes), tuple(self.edges))
 
     def _into(self, run: str, node: Node, finding: Finding, rests_on: Iterable[str]) -> None:

@@ -36,7 +36,10 @@ DIGEST = "sha256:" + "ab" * 32
 CLOSED = "LicenseRef-Food-Quality-Participants-Only"
 USE = "internal-quality-triage"
 PUBLISHER = "ame"
-FILES = {"LICENCE", "NOTICE.md", "adapter.safetensors", "provenance.dsse.json", "release.dsse.json", "release.json"}
+FILES = {
+    "LICENCE", "NOTICE.md", "README.md", "adapter.safetensors", "bom.json", "provenance.dsse.json", "release.dsse.json",
+    "release.json",
+}  # fmt: skip
 SECTION = (
     "release:\n  conditions: [licence, approvals]\n  approvals: {legal: 1, it: 1}\n  valid_days: 30\n"
     "  prohibited_uses: [{en: Judging employees, ja: 従業員の評価}]\n  data_licences: {"
