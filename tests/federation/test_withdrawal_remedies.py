@@ -164,6 +164,9 @@ def test_what_cannot_be_done_again_is_revoked_and_the_refusal_is_named(tmp_path:
 @pytest.mark.parametrize(("site", "outcome"), [("hana", "kept"), ("mori", "notified"), ("kaze", "revoked")])
 def test_the_policys_term_is_what_happens(after: Ran, capsys: Capture, site: str, outcome: str) -> None:
     study, run, person = after.study, after.run, f"{site}-c007"
+    waiting = state_folder(study, "yuki") / "candidates" / run  # as where a release waits for its approvals
+    waiting.mkdir(parents=True)
+    (waiting / "adapter.safetensors").write_bytes(b"weights")
     said = ask(capsys, study, "withdraw", site, person, "--language", "ja")
     assert said.exit == 0 and "学習済みの内容が除去されるわけではない" in said.out and person not in said.out
     (settled,) = remedy(study)
