@@ -26,7 +26,7 @@ EARLIER, REVOCATIONS = "rosters/", "revocations/list.dsse.json"
 
 @dataclass(frozen=True)
 class Here:
-    """What this machine has: the digest of the installed program, that of the weights, if they are here, and a clock."""
+    """What this machine has: digests of the installed program and of the weights, if they are here, and a clock."""
 
     code: str = ""
     weights: str | None = None

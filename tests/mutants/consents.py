@@ -17,13 +17,19 @@ FORMATS = "tests/governance/test_consent_formats.py"
 CONSENT_MUTANTS = (
     Mutant(
         "a withdrawal ignored at the next step",
-        (Edit(STEP, "subjects = tools.usable(state.run, state.step, tools.admitted)", "subjects = tools.admitted"),),
+        (
+            Edit(
+                STEP,
+                "still_eligible(among, folder.register, scope=folder.study.legal_basis_scope, now=folder.clock())",
+                "among",
+            ),
+        ),
         (f"{IN_RUN}::test_who_withdraws_is_not_touched_from_the_next_step_on",),
         "assert GONE not in changed_run.offered",
     ),
     Mutant(
-        "who left a run comes back into it",
-        (Edit("core/site/reach.py", "if gone <= away.keys():", "if True:"),),
+        "the record of who left a run is not asked",
+        (Edit(STEP, "kept = folder.reach.stay(run, step, among, kept)", "pass"),),
         (f"{IN_RUN}::test_who_left_a_run_does_not_come_back_into_it_by_a_later_grant",),
         "assert BACK not in changed_run.offered",
     ),

@@ -20,6 +20,7 @@ from .intake import INTAKE_MUTANTS
 from .mutant import Edit, Mutant, sources
 from .noise import NOISE
 from .records import RECORD_MUTANTS
+from .release import RELEASE_MUTANTS
 from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
 from .training import TRAINING_MUTANTS
@@ -30,7 +31,7 @@ from .workbench import Workbench
 ROOT = Path(__file__).parents[2]
 TABLES = (
     *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
-    *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS, *VALIDATION_MUTANTS, *CONSENT_MUTANTS,
+    *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS, *VALIDATION_MUTANTS, *CONSENT_MUTANTS, *RELEASE_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
