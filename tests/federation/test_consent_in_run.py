@@ -162,7 +162,7 @@ happenings = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(PEOPLE), unique=True), st.lists(happenings, min_size=1, max_size=5))
 def test_nobody_enters_a_run_and_whoever_may_not_be_used_is_gone_at_the_next_step(
     tmp_path_factory: pytest.TempPathFactory, joined: list[str], steps: list[list[tuple[str, str, int]]]

@@ -70,7 +70,7 @@ values = {
 }
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(st.fixed_dictionaries(values), st.sampled_from(["", "2099-01-01T00:00:00Z"]))
 def test_headers_of_ts_27560_are_the_same_in_both_forms(tmp_path_factory, header, expires):
     folder = tmp_path_factory.mktemp("forms")
@@ -126,7 +126,7 @@ def test_every_bad_row_of_a_table_is_named_by_its_line_and_nothing_is_recorded(t
         assert register.eligible(["kohi-c0001"], SCOPE, NOW).excluded == {Reason.NEVER_ASKED: 1}
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.binary(max_size=200))
 def test_no_bytes_whatever_break_the_reader_of_tables(tmp_path_factory, data):
     found = rows_of(tmp_path_factory.mktemp("fuzz"), line(*NAMES) + b"\n" + data, CSV)

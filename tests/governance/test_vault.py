@@ -78,7 +78,7 @@ refusals = st.builds(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(grants | refusals, max_size=4), max_size=4), st.integers(0, 12))
 def test_the_index_answers_what_the_rule_says_of_all_events(tmp_path_factory, batches, day):
     now = T0 + day * DAY

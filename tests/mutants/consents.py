@@ -11,9 +11,7 @@ STANDING = "governance/consent/standing.py"
 STEP = "core/site/step.py"
 
 IN_RUN = "tests/federation/test_consent_in_run.py"
-NOBODY_ENTERS = f"{IN_RUN}::test_nobody_enters_a_run_and_whoever_may_not_be_used_is_gone_at_the_next_step"
 VAULT_TESTS = "tests/governance/test_vault.py"
-INDEX = f"{VAULT_TESTS}::test_the_index_answers_what_the_rule_says_of_all_events"
 FORMATS = "tests/governance/test_consent_formats.py"
 
 CONSENT_MUTANTS = (
@@ -32,8 +30,8 @@ CONSENT_MUTANTS = (
     Mutant(
         "the record of who left a run is not asked",
         (Edit(STEP, "kept = folder.reach.stay(run, step, among, kept)", "pass"),),
-        (NOBODY_ENTERS,),
-        "somebody entered",
+        (f"{IN_RUN}::test_who_left_a_run_does_not_come_back_into_it_by_a_later_grant",),
+        "assert BACK not in changed_run.offered",
     ),
     Mutant(
         "who withdrew before the first step is read all the same",
@@ -74,8 +72,8 @@ CONSENT_MUTANTS = (
     Mutant(
         "an objection outlived by a later grant",
         (Edit(STANDING, "return (standing.rank == OBJECTION, standing.at", "return (False, standing.at"),),
-        (INDEX, f"{VAULT_TESTS}::test_a_later_grant_does_not_lift_an_objection"),
-        ("assert set(answer.eligible) ==", "assert register.eligible("),
+        (f"{VAULT_TESTS}::test_a_later_grant_does_not_lift_an_objection",),
+        "assert register.eligible(",
     ),
     Mutant(
         "an event that does not move the commitment",
