@@ -12,6 +12,7 @@ Order of calls: ``material_of(adapter, study)`` -> ``trace(material)``; ``about_
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ...governance.errors import BrokenLogError, GovernanceError
@@ -19,7 +20,15 @@ from ...governance.evidence import verifier
 from ...governance.log.copy import LogCopy, read_copy
 from ...governance.provenance.about import About
 from ...governance.provenance.disclosure import BaseModelRecord
-from ...governance.provenance.material import BASE_MODEL, PROVENANCE_FILE, ROSTER, STUDY, Here, Material
+from ...governance.provenance.material import (
+    BASE_MODEL,
+    PROVENANCE_FILE,
+    REVOCATIONS,
+    ROSTER,
+    STUDY,
+    Here,
+    Material,
+)
 from ...governance.provenance.software import code_digest
 from ..data.intake import inspect, locate
 from ..errors import BadInputError, CoreError
@@ -39,7 +48,7 @@ def material_of(adapter: Path, study: Path, *, root: str | None = None) -> Mater
     """
     released = _released(adapter)
     papers, logs = _from_bundle(study) if study.is_file() else _from_folder(study)
-    return Material(released, papers, logs, Here(code_digest(), _weights(papers, study)), root)
+    return Material(released, papers, logs, Here(code_digest(), _weights(papers, study), datetime.now(UTC)), root)
 
 
 def about_of(material: Material) -> About:
@@ -58,8 +67,8 @@ def about_of(material: Material) -> About:
 
 def _released(adapter: Path) -> dict[str, bytes]:
     if not (adapter / PROVENANCE_FILE).is_file():
-        below = sorted({path.parent.name for path in adapter.glob(f"*/{PROVENANCE_FILE}")}) if adapter.is_dir() else []
-        hint = f"below it lie {', '.join(below)}: name one of them" if below else "every released adapter has such a folder"
+        below = ", ".join(sorted({path.parent.name for path in adapter.glob(f"*/{PROVENANCE_FILE}")}))
+        hint = f"below it lie {below}: name one of them" if below else "every released adapter has such a folder"
         raise BadInputError(
             "PROVENANCE_MISSING",
             f"{adapter.name} is not the folder of one released adapter: there is no {PROVENANCE_FILE} in it",
@@ -76,6 +85,8 @@ def _from_folder(study: Path) -> tuple[dict[str, bytes], dict[str, LogCopy]]:
             beside = path.with_name(path.name + end)
             if beside.is_file():
                 papers[name + end] = read_file(beside)
+    if (study / REVOCATIONS).is_file():
+        papers[REVOCATIONS] = read_file(study / REVOCATIONS)
     logs: dict[str, LogCopy] = {}
     for party, path in _log_files(study):
         copy = _copy(path)

@@ -8,10 +8,10 @@ Order of calls: ``publish(site, folder)`` after a run. Where the release itself 
 the site's state and refuses with RELEASE_APPROVALS_MISSING; ``releasing.finish`` releases that candidate once they lie
 beside its record.
 
-Files written: ``adapter.safetensors`` (what trained; for LoRA also the files that peft loads), ``provenance.dsse.json``
-(in-toto, signed by this site, naming each of them by digest), ``LICENCE``, ``NOTICE.md``, ``README.md`` (model card),
-``bom.json`` (CycloneDX), ``release.json`` with its approvals, and last ``release.dsse.json``, signed by this site,
-about every file of the folder.
+Files written: ``adapter.safetensors`` (what trained; for LoRA also the files that peft loads),
+``provenance.dsse.json`` (in-toto, signed by this site, naming each of them by digest), ``LICENCE``, ``NOTICE.md``,
+``README.md`` (model card), ``bom.json`` (CycloneDX), ``release.json`` with its approvals, and last
+``release.dsse.json``, signed by this site, about every file of the folder.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _decided(site: Site) -> Decided:
         cohort=tuple(state.step_cohort),
         observers=tools.plan.observers,
         epsilon=str(rounded_up(tools.considered.run_epsilon)),
-        delta=str(tools.plan.delta),
+        delta=str(tools.considered.run_delta),
         steps=tools.plan.total_steps,
     )
 

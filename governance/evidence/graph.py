@@ -1,8 +1,8 @@
-"""One self-contained SVG of what went into something and what came of it: groups of rows on both sides of a spine.
+"""A self-contained SVG of what went into something and what came of it: rows in groups on both sides of a spine.
 
-For: pictures that are opened by themselves, so that styles stand inside; no script, no external file, and no colour that
-carries meaning alone: each row has a sign, a line of its own style and, where it does not hold, words. Not for: what is
-drawn or said (the caller passes finished words), or charts inside a page (charts.py).
+For: pictures that are opened by themselves, so that styles stand inside; no script, no external file, and no colour
+that carries meaning alone: each row has a sign, a line of its own style and, where it does not hold, words. Not for:
+what is drawn or said (the caller passes finished words), or charts inside a page (charts.py).
 
 Every line runs straight from its row to the spine, so that none crosses another; what came of something that came of
 the spine hangs below it. Order of calls: build `Row` and `Group` values, call `graph`.
@@ -128,7 +128,8 @@ def _side(groups: Sequence[Group], x: float, spine: float, *, rightwards: bool) 
             cards += _row(row, x + inset, at, COLUMN - inset, rightwards=rightwards)
             if inset:
                 stem = x + 14 + SIGN
-                cards.append(_line(row.sign, [(stem, at - ROW / 2 + SIGN), (stem, middle), (x + inset + 14, middle)]))
+                start = above + SIGN if index == 1 else above
+                cards.append(_line(row.sign, [(stem, start), (stem, middle), (x + inset + 14, middle)]))
             above = middle
             at += row.height
         body += cards
@@ -177,12 +178,16 @@ def _legend(entries: Sequence[tuple[Sign, str]], y: float) -> list[str]:
 
 
 def _pieces(name: str, room: float) -> list[str]:
-    """A name in as many lines as it needs; an identifier has no spaces to break at."""
-    most = max(int(room / (0.6 * FONT)), 1)
-    return [name[start : start + most] for start in range(0, len(name), most)]
+    """A name on one line if it fits, else broken behind its last hyphen: an identifier has no spaces to break at."""
+    if ems(name) * FONT <= room:
+        return [name]
+    head, hyphen, tail = name.rpartition("-")
+    return [piece for piece in (head + hyphen, tail) if piece]
 
 
-def _text(x: float, y: float, text: str, style: str, *, anchor: str = "start", room: float = 0, size: int = FONT) -> str:
+def _text(
+    x: float, y: float, text: str, style: str, *, anchor: str = "start", room: float = 0, size: int = FONT
+) -> str:
     squeeze = f' textLength="{_n(room)}" lengthAdjust="spacingAndGlyphs"' if room and ems(text) * size > room else ""
     return (f'<text class="{style}" x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}"{squeeze}>'
             f"{escape(text, quote=True)}</text>")

@@ -40,7 +40,8 @@ class Words:
 
     def what(self, node: Node) -> str:
         """The thing in words, with its name."""
-        return f"{self(f'kinds.{node.kind}')}: {node.name}" if node.name else self(f"kinds.{node.kind}")
+        kind = self(f"kinds.{node.kind}")
+        return self("named", kind=kind, name=node.name) if node.name else kind
 
     def reason(self, edge: Edge) -> str:
         """Why the edge was found so."""

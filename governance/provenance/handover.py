@@ -13,19 +13,24 @@ from ..canonical import canonical_bytes, digest, digest_bytes
 from ..errors import BadDocumentError, BadSignatureError, GovernanceError
 from ..signing.envelope import PREDICATES, Statement, read_envelopes, verify_envelope
 from ..signing.roster import Roster
-from .lineage import Edge, Finding, Kind, Node, broken, held, unchecked
-from .material import PROVENANCE_FILE, Material
+from .lineage import NOT_AT_HAND, Edge, Finding, Kind, Node, broken, held, unchecked
+from .material import PROVENANCE_FILE, REVOCATIONS, ROSTER, Material
 from .provenance import ADAPTER_FILE
+from .revocation import list_state
 
 RELEASE_RECORD, RELEASE_STATEMENT = "release.json", "release.dsse.json"
 
 
 class Handover:
-    """What came out of one run. ``logged``: whether the signer's own log, ``log_files``, refers to things in it."""
+    """What came out of one run. ``logged``: whether the signer's own log, ``log_files``, refers to things in it;
+    ``mentions`` is all that it refers to, nothing where the log is not there or does not hold."""
 
     def __init__(self, material: Material, statement: Statement, roster: Roster,
-                 logged: Callable[[set[tuple[str, str]]], Finding], log_files: tuple[str, ...]) -> None:
+                 logged: Callable[[set[tuple[str, str]]], Finding], mentions: Set[tuple[str, str]],
+                 log_files: tuple[str, ...]) -> None:
+        self._material = material
         self._files = material.released
+        self._mentions = mentions
         self._statement = statement
         self._roster = roster
         self._logged = logged
@@ -44,6 +49,8 @@ class Handover:
         known = {*named, PROVENANCE_FILE}
         if RELEASE_RECORD in self._files or RELEASE_STATEMENT in self._files:
             known |= self._release(nodes, edges, adapter, known)
+            self._revocation(nodes, edges)
+        self._successors(nodes, edges, adapter)
         for name in sorted(set(self._files) - known):
             nodes.append(Node(self._file(name), Kind.FILE, name, digest_bytes(self._files[name])))
             edges.append(Edge(run, self._file(name), *unchecked("NOBODY_SIGNED"), (name,)))
@@ -75,6 +82,31 @@ class Handover:
             nodes.append(Node(self._file(name), Kind.FILE, name, files[name]))
             edges.append(Edge(release, self._file(name), *found, (name, RELEASE_STATEMENT)))
         return {RELEASE_RECORD, RELEASE_STATEMENT, *files}
+
+    def _revocation(self, nodes: list[Node], edges: list[Edge]) -> None:
+        """Whether the list of revocations at hand names the adapter. How fresh a list must be is for who uses it."""
+        node = Node(f"revocation:{self._run}", Kind.REVOCATION, REVOCATIONS)
+        nodes.append(node)
+        edges.append(Edge(f"release:{self._run}", node.id, *self._revoked(), (REVOCATIONS,)))
+
+    def _revoked(self) -> Finding:
+        data, now = self._material.papers.get(REVOCATIONS), self._material.here.now
+        if data is None or now is None:
+            return unchecked(NOT_AT_HAND)
+        latest = Roster.parse(self._material.papers[ROSTER], ROSTER)
+        state = list_state(latest, data, now=now)
+        canonical = not state.code and all(one.to_bytes() == data for one in read_envelopes(data, name=REVOCATIONS))
+        if not canonical:
+            return broken("LIST_UNVERIFIED")
+        return broken("REVOKED") if self._statement.subjects[0].digest in state.revoked else held()
+
+    def _successors(self, nodes: list[Node], edges: list[Edge], adapter: str) -> None:
+        """Adapters that a remedy put in the place of this one, as the site that released it logged."""
+        for kind, digest_of_it in sorted(self._mentions):
+            if kind == "successor":
+                node = Node(f"successor:{digest_of_it}", Kind.SUCCESSOR, "", digest_of_it)
+                nodes.append(node)
+                edges.append(Edge(adapter, node.id, *held(), self._log_files))
 
     def _signed_release(self) -> tuple[dict[str, str], Finding]:
         """What the signed release names, if a site of the roster signed it and it is about this adapter."""

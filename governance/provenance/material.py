@@ -21,15 +21,16 @@ from .signatures import SIGNATURES, names_kept, signed_lines
 
 PROVENANCE_FILE = "provenance.dsse.json"
 ROSTER, STUDY, BASE_MODEL = "roster.yaml", "study.yaml", "base-model.yaml"
-EARLIER = "rosters/"
+EARLIER, REVOCATIONS = "rosters/", "revocations/list.dsse.json"
 
 
 @dataclass(frozen=True)
 class Here:
-    """What this machine has: the digest of the installed program, and that of the weights, if they are here."""
+    """What this machine has: digests of the installed program and of the weights, if they are here, and a clock."""
 
     code: str = ""
     weights: str | None = None
+    now: datetime | None = None
 
 
 @dataclass(frozen=True)

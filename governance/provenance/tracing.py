@@ -94,7 +94,7 @@ class _Tracer:
         self._logs(run)
         signer = self.found.signer
         Handover(self.material, self.statement, self.roster, lambda due: self._logged(signer, due),
-                 _log_files(signer)).add(self.nodes, self.edges, run)
+                 self.mentions.get(signer) or set(), _log_files(signer)).add(self.nodes, self.edges, run)
         return Lineage(tuple(self.nodes), tuple(self.edges))
 
     def _into(self, run: str, node: Node, finding: Finding, rests_on: Iterable[str]) -> None:

@@ -262,6 +262,30 @@ def test_a_withdrawal_counts_at_once_and_is_not_printed(study: Path, tmp_path: P
     assert "ame-c007" not in ended.out + ended.err
 
 
+def test_a_dry_run_of_consents_lists_every_row_and_an_import_takes_all_or_none(
+    study: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    table = tmp_path / "consents.csv"
+    head = "subject,scope,event,at,expires,notice"
+    good = f"ame-c900,{study_folder.SCOPE},granted,2026-11-01T00:00:00Z,,n"
+    table.write_text("\n".join([head, good, *(f"planted taro {n}" for n in range(30))]), "utf-8")
+    command = f"site consent ame --study {{study}} --import {table} --format csv"
+    ended = here(capsys, command + " --dry-run", study, tmp_path)
+    assert ended.exit == 2
+    assert "consents.csv:22: CONSENT_ROW_FIELDS" in ended.out and "consents.csv:23:" not in ended.out
+    assert "10 more" in ended.out and "30 such rows" in ended.err
+    listed = (study / "sites" / "ame" / "state" / "consent-refused.csv").read_text("utf-8").splitlines()
+    assert listed == ["line,code", *(f"{n},CONSENT_ROW_FIELDS" for n in range(3, 33))]
+    told = here(capsys, command + " --json", study, tmp_path).told
+    assert (told["code"], len(told["refused"])) == ("CONSENT_ROW_FIELDS", 30)
+    assert "planted" not in ended.out + ended.err + repr(told)
+    table.write_text(f"{head}\n{good}\n", "utf-8")
+    assert here(capsys, command + " --dry-run --json", study, tmp_path).told["import"]["good"] == 1
+    assert here(capsys, "site consent ame --study {study} --json", study, tmp_path).told["counts"] == {"granted": 30}
+    told = here(capsys, command + " --check --json", study, tmp_path).told
+    assert (told["import"]["recorded"], told["counts"], told["checked"]) == (1, {"granted": 31}, 31)
+
+
 def test_a_budget_names_each_run_once(
     study: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,11 +18,13 @@ from sekisho.governance.language import Catalogue
 from sekisho.governance.log.copy import LogCopy
 from sekisho.governance.log.entries import Entry
 from sekisho.governance.provenance.drawing import MARKS, as_text
-from sekisho.governance.provenance.lineage import Edge, Lineage, Verdict
+from sekisho.governance.provenance.lineage import Edge, Kind, Lineage, Verdict
 from sekisho.governance.provenance.material import Here, Material
 from sekisho.governance.provenance.release import Condition, ReleaseRecord, release_statement
+from sekisho.governance.provenance.revocation import list_state, next_list
 from sekisho.governance.provenance.tracing import ROOTS, opened, trace
 from sekisho.governance.signing.envelope import Statement, read_envelopes, sign_statement, write_envelopes
+from sekisho.governance.signing.roster import Roster
 
 
 def load_example() -> ModuleType:
@@ -61,8 +63,18 @@ def material(folder: Path) -> Material:
     released["release.dsse.json"] = write_envelopes([signed])
     logs = {party: members[f"logs/{party}.jsonl"] for party in (*example.SITES, example.HUB)}
     papers = {name: data for name, data in members.items() if not name.startswith(("logs/", "provenance/"))}
+    papers["revocations/list.dsse.json"] = revoking(papers["roster.yaml"])
     copies = {party: copied(data, members[f"logs/{party}.checkpoint"]) for party, data in logs.items()}
-    return Material(released, papers, copies, Here(CODE, WEIGHTS), digest_bytes(papers["roster.yaml"]))
+    return Material(released, papers, copies, Here(CODE, WEIGHTS, example.NOW), digest_bytes(papers["roster.yaml"]))
+
+
+def revoking(roster_yaml: bytes, adapter: str = "") -> bytes:
+    """The first list of revocations, which names ``adapter`` or nothing."""
+    roster = Roster.parse(roster_yaml, "roster.yaml")
+    state = list_state(roster, None, now=example.NOW)
+    reason = "QUALITY" if adapter else ""
+    listed = next_list(roster, state, issued=example.NOW, adapter=adapter, reason=reason)
+    return write_envelopes([sign_statement(listed, [example.key("kohi")])])
 
 
 def copied(entries: bytes, note: bytes) -> LogCopy:
@@ -104,7 +116,7 @@ def by_id(lineage: Lineage) -> Mapping[str, Edge]:
 
 def test_every_edge_of_what_was_released_as_it_was_signed_is_verified(whole: Material) -> None:
     lineage = trace(whole)
-    assert lineage.count(Verdict.VERIFIED) == len(lineage.edges) == 6 + 3 * 3 + 4 + 4
+    assert lineage.count(Verdict.VERIFIED) == len(lineage.edges) == 6 + 3 * 3 + 4 + 5
     assert len({edge.id for edge in lineage.edges}) == len(lineage.edges)
     assert {node.id for node in lineage.nodes} == {end for edge in lineage.edges for end in (edge.source, edge.target)}
     # nothing that lies there is beside the point: each file decides at least one edge
@@ -211,6 +223,26 @@ def test_other_weights_break_their_edge_and_another_program_does_not(whole: Mate
     assert not nowhere.broken and by_id(nowhere)["weights -> run:run-1"].verdict is Verdict.UNCHECKED
 
 
+def test_a_revoked_adapter_breaks_its_edge_and_without_a_list_nobody_can_tell(whole: Material) -> None:
+    name = "revocations/list.dsse.json"
+    revoked = with_file(whole, name, revoking(whole.papers["roster.yaml"], RUN.adapter))
+    assert [(edge.target, edge.code) for edge in trace(revoked).broken] == [("revocation:run-1", "REVOKED")]
+    nobody = trace(without(whole, name))
+    assert not nobody.broken and nobody.count(Verdict.UNCHECKED) == 1
+    another = with_file(whole, name, revoking(whole.papers["roster.yaml"], "sha256:" + "9" * 64))
+    assert not trace(another).broken
+
+
+def test_a_remedy_that_put_another_adapter_in_its_place_is_downstream_of_it(tmp_path: Path, whole: Material) -> None:
+    settled = Entry(type="remedy.done", party="kohi", at=example.NOW, data={"outcome": "retrained"},
+                    refs={"run": "run-1", "adapter": RUN.adapter, "successor": "sha256:" + "5" * 64})
+    members = example.members(tmp_path, runs=[RUN], also=[settled])
+    logs = {**whole.logs, "kohi": copied(members["logs/kohi.jsonl"], members["logs/kohi.checkpoint"])}
+    lineage = trace(replace(whole, logs=logs))
+    (successor,) = (node for node in lineage.downstream("adapter:run-1") if node.kind is Kind.SUCCESSOR)
+    assert successor.digest == "sha256:" + "5" * 64
+
+
 def test_a_file_that_nobody_signed_for_is_said_to_be_one(whole: Material) -> None:
     lineage = trace(replace(whole, released={**whole.released, "notes.txt": b"trust me"}))
     (odd,) = (edge for edge in lineage.edges if edge.verdict is Verdict.UNCHECKED)
@@ -221,7 +253,8 @@ def test_upstream_and_downstream_of_the_adapter(whole: Material) -> None:
     lineage = trace(whole)
     assert {node.id for node in lineage.upstream("adapter:run-1")} >= {"study", "policy:wanko", "run:run-1", "roster"}
     assert [node.id for node in lineage.downstream("dataset:run-1/wanko")] == [
-        "run:run-1", "adapter:run-1", "file:run-1/head.safetensors", "release:run-1", "file:run-1/LICENCE"]
+        "run:run-1", "adapter:run-1", "file:run-1/head.safetensors", "release:run-1", "file:run-1/LICENCE",
+        "revocation:run-1"]
     assert (lineage | lineage) == lineage
 
 
