@@ -46,7 +46,7 @@ MISSING = [
     (lacking(parties=()), "RELEASE_NO_RECIPIENT"),
     (asking(valid_days=0), "RELEASE_EXPIRY"),
     (lacking(validations=()), "RELEASE_VALIDATION_MISSING"),
-    (lacking(validations=(validation(2, 78), validation(4, 80, accepted=False))), "RELEASE_VALIDATION_REJECTED"),
+    (lacking(validations=(*FOUND.validations[1:], validation(4, 80, accepted=False))), "RELEASE_VALIDATION_REJECTED"),
     (lacking(steps=steps(5)), "RELEASE_VALIDATION_OUTDATED"),
     (lacking(validations=(validation(2, 78), validation(4, 60))), "RELEASE_CLASS_DROP"),
     (lacking(validations=(validation(0, 50), validation(4, 80))), "RELEASE_CLASS_DROP_UNKNOWN"),
