@@ -98,6 +98,7 @@ def pilot(study: Path) -> Ended:
 # ------------------------------------------------------------------------------------------------ the whole path
 
 
+@pytest.mark.proof
 def test_from_a_table_to_a_report_by_following_the_next_command(drafted: Path) -> None:
     """What `study status` says is typed, until it says pilot; the pilot refuses before, and runs then."""
     typed: list[list[str]] = []

@@ -1,6 +1,7 @@
 """A pilot stopped in the middle, by Ctrl-C or kill -9, and one with a second at its side: what was started is spent.
 
-One study goes through all of it in turn, as a person's would; a pilot to its end costs a quarter of a minute.
+One study goes through all of it in turn, as a person's would; with three pilots that is a slow proof. That a second one
+at the same time is refused is also tried alone.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import subprocess
 import time
 from pathlib import Path
 
-from command import LedgerRun, begin, codes_logged, ledger_of, log_of, sekisho
+import pytest
+from command import LedgerRun, begin, codes_logged, ledger_of, log_of, nothing_charged, sekisho
 from study_folder import SITES
+
+from sekisho.core.parties import StateLock, state_folder
 
 from .conftest import CANARY
 from .test_bad_input import leaks
@@ -21,6 +25,19 @@ STEPS, ALLOWANCE = 8, 3
 PATIENCE = 200.0  # seconds until a run has reached its second step, on a machine with other work
 
 
+def test_while_one_process_is_at_work_a_pilot_is_refused_and_charges_nothing(study: Path, tmp_path: Path) -> None:
+    state = state_folder(study, SITES[0])
+    state.mkdir(mode=0o700)
+    at_work = StateLock(state, SITES[0])
+    try:
+        second = sekisho("pilot", study, "--out", tmp_path / "out", "--json")
+    finally:
+        at_work.release()
+    assert (second.exit, second.told["code"]) == (3, "STATE_BUSY")
+    assert "torch" not in second.loaded and nothing_charged(study)
+
+
+@pytest.mark.proof
 def test_a_stopped_pilot_stays_charged_loses_nothing_and_the_next_one_runs(study: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     said = ""
