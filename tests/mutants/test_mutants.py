@@ -18,6 +18,7 @@ from .figures import FIGURES
 from .intake import INTAKE_MUTANTS
 from .mutant import Edit, Mutant, sources
 from .noise import NOISE
+from .provenance import PROVENANCE_MUTANTS
 from .records import RECORD_MUTANTS
 from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
@@ -28,7 +29,8 @@ from .workbench import Workbench
 ROOT = Path(__file__).parents[2]
 TABLES = (
     *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
-    *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS,
+    *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS, *PROVENANCE_MUTANTS,
+    *PROVENANCE_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
@@ -43,7 +45,8 @@ PROMISED = (
     "rotation after rounding", "rotation not undone", "signs of another step", "scale left out of the rotation",
     "integers held against their bound before the rotation only", "block that overlaps forgotten",
     "withdrawal effective only at the next run", "personal head kept", "erased subject's budget forgotten",
-    "pseudonym in a log entry",
+    "pseudonym in a log entry", "edge verified without its signature", "changed adapter accepted",
+    "consent commitment not under the site's key",
 )  # fmt: skip
 
 # For the workbench's own tests: a quick test, and an edit of what it looks at that changes nothing.
