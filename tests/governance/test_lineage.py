@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
@@ -23,7 +24,15 @@ from sekisho.governance.provenance.material import Here, Material
 from sekisho.governance.provenance.release import Condition, ReleaseRecord, release_statement
 from sekisho.governance.provenance.revocation import list_state, next_list
 from sekisho.governance.provenance.tracing import ROOTS, opened, trace
-from sekisho.governance.signing.envelope import Statement, read_envelopes, sign_statement, write_envelopes
+from sekisho.governance.signing.approvals import approval_statement
+from sekisho.governance.signing.envelope import (
+    PREDICATES,
+    Statement,
+    Subject,
+    read_envelopes,
+    sign_statement,
+    write_envelopes,
+)
 from sekisho.governance.signing.roster import Roster
 
 
@@ -198,6 +207,31 @@ def test_a_site_that_signs_something_else_is_contradicted_by_logs_and_files(
 ) -> None:
     found = by_id(trace(resigned(whole, old, new)))[edge]
     assert (found.verdict, found.code) == (Verdict.BROKEN, code)
+
+
+def test_other_signatures_than_those_that_it_was_made_under_are_not_those(whole: Material) -> None:
+    """Valid approvals of the same bytes, given another time: somebody has exchanged the file."""
+    roster, paper = Roster.parse(whole.papers["roster.yaml"], "roster.yaml"), whole.papers["study.yaml"]
+    later = example.NOW + timedelta(hours=1)
+    fresh = write_envelopes([
+        sign_statement(
+            approval_statement(roster, role=role, subjects=[Subject("study.yaml", digest_bytes(paper))],
+                               predicate_type=PREDICATES["study-approval"], issued=later, expires=roster.expires),
+            [example.key(person)])
+        for role, person in example.BOTH.items()
+    ])
+    found = by_id(trace(with_file(whole, "study.yaml.dsse.json", fresh)))["study -> run:run-1"]
+    assert found.code == "SIGNATURES_CHANGED"
+    more = with_file(whole, "study.yaml.dsse.json", whole.papers["study.yaml.dsse.json"] + fresh)
+    assert not trace(more).broken  # people may sign again; what was there is still there
+
+
+def test_a_log_with_an_entry_less_or_more_is_not_the_one_that_was_signed(whole: Material) -> None:
+    log = whole.logs["wanko"]
+    for entries in (log.entries[:-1], log.entries[1:], (*log.entries, log.entries[-1])):
+        lineage = trace(replace(whole, logs={**whole.logs, "wanko": replace(log, entries=entries)}))
+        assert {edge.code for edge in lineage.broken} == {"LOG_BROKEN"}
+        assert len(lineage.broken) == 3
 
 
 @pytest.mark.parametrize("signer", ["stranger", "hub", "counsel-1"])

@@ -19,6 +19,7 @@ from .figures import FIGURES
 from .intake import INTAKE_MUTANTS
 from .mutant import Edit, Mutant, sources
 from .noise import NOISE
+from .provenance import PROVENANCE_MUTANTS
 from .records import RECORD_MUTANTS
 from .release import RELEASE_MUTANTS
 from .rotation import ROTATION_MUTANTS
@@ -32,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 TABLES = (
     *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
     *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS, *VALIDATION_MUTANTS, *CONSENT_MUTANTS, *RELEASE_MUTANTS,
+    *PROVENANCE_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
@@ -51,6 +53,8 @@ PROMISED = (
     "pseudonym in a log entry",
     "a withdrawal ignored at the next step", "an erasure that leaves the key", "a bad row skipped",
     "an objection outlived by a later grant",
+    "edge verified without its signature", "changed adapter accepted",
+    "consent commitment not under the site's key",
 )  # fmt: skip
 
 # For the workbench's own tests: a quick test, and an edit of what it looks at that changes nothing.
