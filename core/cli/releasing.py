@@ -89,7 +89,7 @@ def revocations(
         {
             "list": f"{REVOCATIONS}/{LIST}",
             "version": state.version,
-            "code": state.code,
+            "doubt": state.code,
             "age_hours": state.age_hours(_now()),
             "revoked": {one.adapter: one.reason for one in state.revoked.values()},
         }

@@ -67,6 +67,7 @@ GOOD: dict[str, str | None] = {
     "remedy": "{study}",
     "compliance export": None,
     "compliance verify": None,
+    "compliance provenance": None,
     "doctor": "",
 }
 BAD: dict[str, tuple[str, int, str]] = {
@@ -105,6 +106,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "remedy": ("{out}/nowhere", 2, "FILE_UNREADABLE"),
     "compliance export": ("{study} --out {out}/evidence.zip", 2, "NO_LOG"),
     "compliance verify": ("{out}/nowhere.zip", 2, "FILE_UNREADABLE"),
+    "compliance provenance": ("{out}/nowhere --study {study}", 2, "PROVENANCE_MISSING"),
 }
 
 
