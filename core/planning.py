@@ -8,8 +8,6 @@ Not here: whether a site accepts the plan (site/joining.py) and what it costs (p
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from ..privacy.accounting.accountant import ExpectedRun, build_plan, calibrate
 from ..privacy.accounting.plan import Plan
 from ..privacy.mechanism.counts import CountDomain, counts_plan, validation
@@ -77,24 +75,23 @@ def counts_of(settings: ValidationSettings, method: Method) -> int:
 def expected_runs(study: Study) -> tuple[ExpectedRun, ...]:
     """What the study's methods will cost a ledger, one run each; no dimension and no weights are needed for it.
 
-    The counts of a run are a run beside it: all runs together must leave room for both.
+    Of those who train: who is counted instead pays less, or the study's budget for counts is larger than for training.
 
     Raises:
         BadParametersError: ``NO_SUCH_NOISE`` and what else ``accountant.calibrate`` raises.
     """
-    runs = []
-    for settings in study.methods.values():
-        steps = settings.steps + settings.allowance
-        runs.append(_expected(study, settings.epsilon, settings.delta, steps, settings.sampling_rate))
-        if study.validation is not None:
-            counted = study.validation
-            runs.append(
-                _expected(study, counted.epsilon, counted.delta, counts_of(counted, settings), Decimal(1))
-            )
-    return tuple(runs)
-
-
-def _expected(study: Study, epsilon: Decimal, delta: Decimal, steps: int, rate: Decimal) -> ExpectedRun:
-    people = study.max_sites_per_subject
-    sigma = calibrate(epsilon=epsilon, delta=delta, steps=steps, sampling_rate=rate, contributions=people)
-    return ExpectedRun(sigma=sigma, sampling_rate=rate, steps=steps, contributions=people)
+    return tuple(
+        ExpectedRun(
+            sigma=calibrate(
+                epsilon=settings.epsilon,
+                delta=settings.delta,
+                steps=settings.steps + settings.allowance,
+                sampling_rate=settings.sampling_rate,
+                contributions=study.max_sites_per_subject,
+            ),
+            sampling_rate=settings.sampling_rate,
+            steps=settings.steps + settings.allowance,
+            contributions=study.max_sites_per_subject,
+        )
+        for settings in study.methods.values()
+    )

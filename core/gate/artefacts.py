@@ -7,6 +7,7 @@ Not here: deciding, charging. Pure.
 from __future__ import annotations
 
 from ...privacy.accounting.plan import Plan
+from ...privacy.accounting.reading import BESIDE
 from ...privacy.mechanism.counts import votes
 from .facts import ARTEFACT
 
@@ -27,9 +28,9 @@ def charge_of(run: str, plan: Plan) -> str:
     So a run can disclose under several plans, each charged and sealed once a step by itself, and a count that was
     reserved under another plan is not known to the ledger at all.
     """
-    return run if not plan.cells else f"{run}/{plan.digest()}"
+    return run if not plan.cells else f"{run}{BESIDE}{plan.digest()}"
 
 
 def run_of(charge: str) -> str:
     """The run that a name of ``charge_of`` belongs to: no run has a stroke in its name."""
-    return charge.partition("/")[0]
+    return charge.partition(BESIDE)[0]

@@ -167,6 +167,16 @@ class StepRecord(Strict):
     outcome: Ending
 
 
+class ValidationFacts(Strict):
+    """One count of held-out people: the share judged rightly with 95 % bounds, as opened; whether the block stayed."""
+
+    after_step: Count
+    right: Share
+    low: Share
+    high: Share
+    accepted: bool
+
+
 class RunRecord(Strict):
     """One run of one method, without its steps one by one."""
 
@@ -191,6 +201,7 @@ class RunRecord(Strict):
     adapter: Digest | None
     result: MethodResult | None
     groups: tuple[GroupResult, ...] = ()
+    validations: tuple[ValidationFacts, ...] = ()                   # empty where the study has none
     membership: MembershipFacts | NotTried                          # where the data are public
     failure: str | None = None                                      # the code that the run ended with
 

@@ -21,7 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from ...governance.canonical import digest
 from ...governance.errors import BadDocumentError, GovernanceError
+from ...governance.provenance.conditions import AuditResult
+from ...governance.provenance.refusing import words
 from ...governance.signing.envelope import write_time
 from ...privacy.accounting.second_opinion import second_opinion
 from ...privacy.errors import PrivacyError
@@ -29,7 +32,7 @@ from ..coordinator.coordinator import RunResult
 from ..data.dataset import TestSet
 from ..errors import BadInputError, CoreError, Refused
 from ..parties import make_private_folder, replace_file, state_folder
-from ..site.publish import Published, publish
+from ..site.publish import Published, publish_or_withhold
 from ..training.features import Features
 from .baselines import Baselines, read_baselines
 from .evidence import Written, export_evidence, statements_at
@@ -38,6 +41,7 @@ from .federation import Federation, new_run_id, utc_now
 from .findings import RunFacts
 from .personal import personal_facts
 from .preflight import DROPPED, LAST_REPORT, Accepted, consider_all, end_of_run, prepare_output
+from .protections import protections_held
 from .remedies import note_release
 from .report import pilot_report
 from .runs import Clocked, failed_run_facts, methods_of, run_facts, site_run
@@ -105,7 +109,7 @@ def run_pilot(study_folder: Path, out: Path, listener: Listener, *, features: Fe
         # 3. one run a method; the first that fails after others is the last
         before, began = balances(federation), write_time(utc_now())
         for method in methods_of(study):
-            if not _run_one(pilot, method):
+            if not _run_one(pilot, method, listener):
                 break
         # 4. files for people, written by a participating site, never by the coordinator
         with _room(pilot):
@@ -114,7 +118,7 @@ def run_pilot(study_folder: Path, out: Path, listener: Listener, *, features: Fe
         federation.close()
 
 
-def _run_one(pilot: _Pilot, method: str) -> bool:
+def _run_one(pilot: _Pilot, method: str, listener: Listener) -> bool:
     """Run, publish, evaluate, note. False when this run failed after others had succeeded."""
     federation, run = pilot.federation, new_run_id(method)
     began = write_time(utc_now())
@@ -127,8 +131,9 @@ def _run_one(pilot: _Pilot, method: str) -> bool:
         # a recipient site publishes; a budget is spent once, so the adapter is kept beside the ledger before ``out``
         publisher = federation.sites[min(result.state.cohort)]
         kept = publisher.folder.releases / run
-        published = publish(publisher, kept)
-        note_release(federation, run, published.record.recipients)
+        published = publish_or_withhold(publisher, kept, audit=_audit(federation, result))
+        if not published.withheld:
+            note_release(federation, run, published.record.recipients)
         evaluated = evaluate_method(federation, method, published, pilot.test)
         seconds["evaluation"] = time.monotonic() - started
     except (CoreError, GovernanceError, PrivacyError, OSError) as error:
@@ -149,14 +154,35 @@ def _run_one(pilot: _Pilot, method: str) -> bool:
             )
         )
         return False
-    pilot.kept.append(kept)
-    with _room(pilot):
-        shutil.copytree(kept, pilot.out / "adapter" / method, dirs_exist_ok=True)
+    if published.withheld:
+        sentence, hint = words(published.withheld, "en")
+        listener.say(f"{method}: the adapter stays at the sites, {sentence} [{published.withheld}]; {hint}")
+    else:
+        pilot.kept.append(kept)
+        with _room(pilot):
+            _copy(kept, pilot.out / "adapter" / method)
     clocked = Clocked(began, write_time(utc_now()), seconds)
     pilot.note(run_facts(federation, result, published, evaluated, clocked, cross_check=_cross_check(result)))
     if federation.study.personal_heads and method == methods_of(federation.study)[-1]:
         pilot.personal = personal_facts(federation, method)
     return True
+
+
+def _copy(kept: Path, folder: Path) -> None:
+    """The released files and no other: what an earlier release left there would be none of this one's."""
+    shutil.copytree(kept, folder, dirs_exist_ok=True)
+    for path in folder.iterdir():
+        if not (kept / path.name).exists():
+            path.unlink()
+
+
+def _audit(federation: Federation, result: RunResult) -> AuditResult | None:
+    """Whether every protection held in the run, where the study makes its release depend on that."""
+    asked = federation.study.release
+    if asked is None or "audit" not in asked.conditions:
+        return None
+    held = {str(name): answer for name, answer in protections_held(federation, result).items()}
+    return AuditResult(digest(held), passed=all(held.values()))
 
 
 def _cross_check(result: RunResult) -> float | None:

@@ -80,7 +80,7 @@ def consider_all(federation: Federation, study_folder: Path) -> Accepted:
             )
         if name not in refused:
             every = [accepted[method][name] for method in methods]
-            if not site.folder.lifetime_fits(sum(one.cost for one in every)):
+            if not site.folder.lifetime_fits(sum(one.cost for one in every), sum(one.count_cost for one in every)):
                 refused[name] = Refused(
                     "BUDGET_LIFETIME",
                     f"{name}: the lifetime budget has room for some of the study's runs "

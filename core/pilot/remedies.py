@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -87,7 +87,8 @@ class _Due:
     sites: list[str]
     effect: Effect = Effect.KEEP
     refused: str = ""
-    repeated: Repeated | None = field(default=None)
+    repeated: Repeated | None = None
+    successor: str = ""      # of a repetition that ended before the old adapter was settled
 
 
 def note_release(federation: Federation, run: str, recipients: Sequence[str]) -> None:
@@ -125,12 +126,18 @@ def _due(federation: Federation) -> list[_Due]:
                 continue
             one = found.setdefault(remedy.run, _Due(known, []))
             one.sites.append(name)
+            one.successor = one.successor or remedy.successor
             one.effect = prevailing((one.effect, effect))
+    for one in found.values():
+        # the site that released it knows to whom; others may have heard of no release
+        seen = [site.folder.reach.run(one.run.run) for site in federation.sites.values()]
+        recipients = {name for run in seen if run is not None for name in run.recipients}
+        one.run = replace(one.run, recipients=tuple(sorted(recipients)))
     return sorted(found.values(), key=lambda one: (one.run.joined, one.run.run))
 
 
 def _to_repeat(one: _Due) -> bool:
-    return bool(one.run.adapter) and Act.RETRAIN in acts(one.effect, released=one.run.released)
+    return bool(one.run.adapter) and not one.successor and Act.RETRAIN in acts(one.effect, released=one.run.released)
 
 
 def _repeat(federation: Federation, method: str, due: Sequence[_Due], listener: Listener) -> None:
@@ -167,6 +174,11 @@ def _repeat(federation: Federation, method: str, due: Sequence[_Due], listener: 
         before=before,
         after=balances(federation),
     )
+    # known before anything else can fail: nobody pays for it twice
+    for one in due:
+        one.successor = repeated.adapter
+        for name in one.sites:
+            federation.sites[name].folder.reach.settle(one.run.run, "", repeated.adapter)
     if any(one.run.released for one in due):
         repeated = _released(federation, publisher, repeated)
     if federation.study.personal_heads:
@@ -211,19 +223,19 @@ def _settle(federation: Federation, one: _Due) -> Settled:
             destroy(folder, run.run)
     # 4. noted by those who asked, and by those who deleted it
     adapter = {"adapter": run.adapter} if run.adapter else {}
-    new = {"successor": one.repeated.adapter, "successor_run": one.repeated.run} if one.repeated else {}
+    new = {"successor": one.successor} if one.successor else {}
     for name, folder in folders.items():
         if goes or name in one.sites:
             folder.record("remedy.done", refs={"run": run.run, **adapter, **new}, data={"outcome": outcome})
         if name in one.sites:
-            folder.reach.settle(run.run, outcome, new.get("successor", ""))
+            folder.reach.settle(run.run, outcome, one.successor)
     return Settled(run.run, run.adapter, outcome, one.refused, one.repeated)
 
 
 def _outcome(one: _Due, asked: Sequence[Act]) -> str:
     if not one.run.adapter:
         return "no-adapter"
-    if one.repeated is not None:
+    if one.successor:
         return "retrained"
     for act, outcome in ((Act.REVOKE, "revoked"), (Act.DESTROY, "destroyed"), (Act.NOTIFY, "notified")):
         if act in asked:

@@ -35,6 +35,7 @@ from .figures import (
 from .findings import SiteFacts, SummaryInput
 from .guarantees import coalition, has_second_opinion, membership, membership_tried, more_sites, packing, side_by_side
 from .summary import Measure, Reason, RunSummary, Summary
+from .validations import validation_rows
 
 HOUSE = (__package__ or "").rpartition(".")[0]      # the installed name of core, whatever it is nested in
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -85,6 +86,7 @@ def _view(facts: SummaryInput, summary: Summary, t: Words) -> dict[str, Any]:
         "more_sites": more_sites(summary, t),
         "protections": _protections(summary, t),
         "cohorts": _cohorts(summary, names, t),
+        "validations": validation_rows(summary, t),
         "value": _value_rows(summary, t),
         "stages": _stages(facts, t),
         "bytes": [_bytes(run, t) for run in summary.runs],

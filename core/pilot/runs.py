@@ -30,6 +30,7 @@ from .packing import packing_of
 from .protections import protections_held, protections_of_failed
 from .scores import Evaluated
 from .site_report import SiteRun
+from .validations import validation_facts
 
 # A study's mapping of methods has no order of its own (what is signed is its canonical form, with sorted keys). The
 # lightest runs first, so that most is known before most is spent.
@@ -86,6 +87,7 @@ def run_facts(
         adapter=published.adapter.digest,
         result=evaluated.result,
         groups=evaluated.groups,
+        validations=validation_facts(federation, result.run),
         membership=evaluated.membership,
     )
 
@@ -122,6 +124,7 @@ def failed_run_facts(
         adapter=adapter,
         result=None,
         membership=NotTried.UNFINISHED,
+        validations=validation_facts(federation, run),
         failure=code,
     )
 

@@ -57,9 +57,13 @@ class Considered:
 
     @property
     def cost(self) -> int:
-        """Ledger units of the whole run, for somebody who was in all of it."""
-        own = self.step_cost * self.plan.total_steps
-        return own if self.counted is None else own + self.counted.step_cost * self.counted.plan.total_steps
+        """Ledger units of the whole run, for somebody who trains."""
+        return self.step_cost * self.plan.total_steps
+
+    @property
+    def count_cost(self) -> int:
+        """Ledger units of all counts of the run, for somebody who is held out."""
+        return 0 if self.counted is None else self.counted.step_cost * self.counted.plan.total_steps
 
     @property
     def run_epsilon(self) -> float:
@@ -146,7 +150,7 @@ def _decide(folder: SiteFolder, considered: Considered, gate: Gate) -> None:
         epsilon=rounded_up(considered.run_epsilon),
         delta=considered.run_delta,
         steps=plan.total_steps,
-        lifetime_fits=folder.lifetime_fits(considered.cost),
+        lifetime_fits=folder.lifetime_fits(considered.cost, considered.count_cost),
     )
     gate.decide(folder.request(standing, method=offer.method))
     if considered.counted is not None:

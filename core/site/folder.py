@@ -249,14 +249,16 @@ class SiteFolder:
             self.study, _with_consent(standing), method=offer.method, action=action, artefact=artefact_of(plan)
         )
 
-    def lifetime_fits(self, cost: int) -> bool:
+    def lifetime_fits(self, cost: int, beside: int = 0) -> bool:
         """Whether the budget of a person who was in every run so far could still take ``cost`` (ledger units).
+
+        And that of a person who was counted beside every run, ``beside``: nobody is both (data/held_out.py).
 
         Asked of the runs and of no real person: others see the answer, and it must not tell who is here
         (review_protocol.md, 8). So people who are new since an earlier run find the budget as that run left it.
         """
         balance = self.ledger.balance()
-        return balance.spent_by_all_runs + cost <= balance.cap
+        return balance.spent_by_runs + cost <= balance.cap and balance.spent_beside + beside <= balance.cap
 
     def close_charges(self, run: str) -> None:
         """Give back whatever of ``run`` was reserved and never started: of its steps, and of its counts."""

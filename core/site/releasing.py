@@ -99,6 +99,7 @@ def hand_over(gate: Gate, owner: SiteFolder, candidate: Candidate, request: Requ
         },
         data={"recipients": sorted(record.recipients)},
     )  # fmt: skip
+    owner.reach.released(record.run, record.recipients)  # a later withdrawal asks for it
     # 4. the files, and last the signature without which nobody uses them
     files = {**candidate.files, RECORD: record.to_bytes()}
     if envelopes:

@@ -15,15 +15,15 @@ import gzip
 import re
 import secrets
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
+from functools import cached_property
 from pathlib import Path
 
 from ...governance.consent.consent import ConsentRegister
 from ...governance.consent.withdrawal import Case, Effect, Reason
-from ...governance.errors import BadSignatureError, BrokenLogError
+from ...governance.errors import GovernanceError
 from ...governance.errors import Refused as GovernanceRefused
 from ...governance.log.auditlog import AuditLog
 from ...governance.log.entries import Entry
@@ -45,6 +45,7 @@ from .withdrawal_statement import Found, ReachedRun, paper_text
 
 CASES = "withdrawals"  # papers for people's files, one a case; they name nobody
 HEADS = "personal"
+UNKNOWN = "CONSENT_SUBJECT_UNKNOWN"
 PAPERS = ("policy.yaml", "policy.yaml.dsse.json")  # signed, about nobody's records; a word in them is no trace
 # A subject's pseudonym as a whole word: "c01" is no trace of "c012".
 _IN_A_NAME = rb"[A-Za-z0-9._:/-]"
@@ -57,20 +58,27 @@ class Desk:
     study_folder: Path
     site: str
     study: Study
-    policy: Policy
     register: ConsentRegister
     reach: Reach
+    unread: CoreError | None
 
     @classmethod
     def open(cls, study_folder: Path, site: str) -> Desk:
-        """Open the register and the record of what was reached, brought up to the site's consent file."""
-        study, policy = read_study(study_folder), read_policy(study_folder, site)
+        """Open the register and the record of what was reached, brought up to the site's consent file.
+
+        A consent file that cannot be used keeps nobody from withdrawing: the fault is kept in ``unread``.
+        """
+        study = read_study(study_folder)
         state = state_folder(study_folder, site)
         make_private_folder(state)
         mark = SubjectKey.load_or_create(state / "subject.key").fingerprint
         register = ConsentRegister.open(state / REGISTER)
-        import_consents(register, study_folder / "sites" / site / IMPORTED_FILE)
-        return cls(study_folder, site, study, policy, register, Reach.open(state, mark))
+        unread: CoreError | None = None
+        try:
+            import_consents(register, study_folder / "sites" / site / IMPORTED_FILE)
+        except CoreError as error:
+            unread = error
+        return cls(study_folder, site, study, register, Reach.open(state, mark), unread)
 
     def close(self) -> None:
         """Close the stores."""
@@ -81,6 +89,11 @@ class Desk:
     def state(self) -> Path:
         """The site's state folder."""
         return state_folder(self.study_folder, self.site)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The site's policy; read after the withdrawal counts, so that no fault in it delays one."""
+        return read_policy(self.study_folder, self.site)
 
     @property
     def effect(self) -> Effect:
@@ -110,16 +123,17 @@ def withdraw(desk: Desk, subject: str, *, at: datetime, reason: Reason = Reason.
         Refused: CONSENT_SUBJECT_UNKNOWN and other codes of the register; nothing was done then.
     """
     # 1. first what stops the use; whatever fails after this, the person is out
-    if reason is Reason.OBJECTION:
-        for scope in sorted({event.scope for event in desk.register.events(subject)} | {desk.study.legal_basis_scope}):
-            desk.register.object(subject, scope, at)
-    else:
-        desk.register.withdraw(subject, at)
+    try:
+        _stop_use(desk, subject, at, reason)
+    except GovernanceRefused as refused:
+        if refused.code == UNKNOWN and desk.unread is not None:
+            raise desk.unread from None  # the person may stand in the file that could not be read
+        raise
     # 2. what the site made for itself and may hold the person
     heads = forget_heads(desk, subject)
     # 3. where their data have been
     runs = desk.reach.of(subject)
-    owed = [run for run in runs if desk.reach.owe(run.run, write_time(at))]
+    owed = _owe(desk, runs, at)
     # 4. a paper for the person's file, which names nobody; its key makes the log's words checkable, and can be erased
     case = Case.new(at, reason)
     found = _found(desk, case, runs, heads)
@@ -131,7 +145,7 @@ def withdraw(desk: Desk, subject: str, *, at: datetime, reason: Reason = Reason.
         Entry(
             "consent.withdrawn", desk.site, at, {"commitment": case.commitment_of(subject)}, {"reason": str(reason)}
         ),
-        *(_due(desk, run, at) for run in owed),
+        *owed,
     ]
     desk.reach.leave_entries(entries)
     return found if write_entries(desk) else found.waiting()
@@ -145,8 +159,12 @@ def erase(desk: Desk, subject: str, *, at: datetime) -> Erased:
             already, and what proves it stays until no import can bring the subject back.
     """
     # 1. out of the next step, whatever follows; who is known to no register has nothing to withdraw
-    with suppress(GovernanceRefused):
+    try:
         withdraw(desk, subject, at=at, reason=Reason.ERASURE)
+    except GovernanceRefused as refused:
+        if refused.code != UNKNOWN:
+            raise
+        desk.reach.leave_entries(_owe(desk, desk.reach.of(subject), at))
     # 2. what would bring them back, or still holds them, is the site's own to edit
     holding = files_that_hold(desk, subject)
     if holding:
@@ -178,6 +196,20 @@ def erase(desk: Desk, subject: str, *, at: datetime) -> Erased:
         lock.release()
     write_entries(desk)
     return erased
+
+
+def _stop_use(desk: Desk, subject: str, at: datetime, reason: Reason) -> None:
+    if reason is not Reason.OBJECTION:
+        desk.register.withdraw(subject, at)
+        return
+    for scope in sorted({event.scope for event in desk.register.events(subject)} | {desk.study.legal_basis_scope}):
+        desk.register.object(subject, scope, at)
+
+
+def _owe(desk: Desk, runs: tuple[RunReach, ...], at: datetime) -> list[Entry]:
+    """Note that remedies are due; what the log is told, each adapter once."""
+    owed = [run for run in runs if desk.reach.owe(run.run, write_time(at))]
+    return [_due(desk, run, at) for run in owed]
 
 
 def forget_heads(desk: Desk, subject: str) -> int:
@@ -220,7 +252,7 @@ def write_entries(desk: Desk) -> bool:
         key = load_key(desk.study_folder, desk.site, demo=roster.demo, ask=False)
         with AuditLog.open(log_path, origin=log_origin(desk.study.id, desk.site), key=key) as log:
             desk.reach.take_entries(log.append)
-    except (CoreError, GovernanceRefused, BadSignatureError, BrokenLogError):
+    except (CoreError, GovernanceError):
         return False
     finally:
         lock.release()

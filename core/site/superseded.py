@@ -27,7 +27,8 @@ def destroy(folder: SiteFolder, run: str) -> int:
     arrays = re.compile(re.escape(run) + r"\.[0-9]+\.arrays")
     found = [folder.runs / f"{run}.json", folder.personal / f"{run}.safetensors"]
     found += [path for path in _in(folder.runs) if arrays.fullmatch(path.name)]
-    found += sorted((folder.releases / run).rglob(WEIGHTS))
+    # released, or still waiting for its approvals
+    found += [path for kept in (folder.releases, folder.candidates) for path in sorted((kept / run).rglob(WEIGHTS))]
     gone = [path for path in found if path.exists()]
     for path in gone:
         path.unlink()

@@ -76,15 +76,17 @@ class ConsentRegister:
         """
         now = _aware(now)
         clock = microseconds(now)
-        asked = tuple(dict.fromkeys(subjects))
-        reasons: dict[str, Reason] = {}
-        for subject, rank, at, expires in self._vault.standings(asked, scope):
-            reasons[subject] = read(rank, at, expires, clock) or self.status(subject, scope=scope, now=now).reason
-        kept = tuple(subject for subject in asked if reasons.get(subject) is Reason.GRANTED)
-        excluded = Counter(reason.value for reason in reasons.values() if reason is not Reason.GRANTED)
-        if len(reasons) < len(asked):
-            excluded[Reason.NEVER_ASKED.value] += len(asked) - len(reasons)
-        return Eligibility(kept, excluded)
+        kept: list[str] = []
+        others: list[str] = []
+        for subject, found in self._vault.standings(dict.fromkeys(subjects), scope):
+            reason = Reason.NEVER_ASKED
+            if found is not None:
+                reason = read(found[1], found[2], found[3], clock) or self.status(subject, scope=scope, now=now).reason
+            if reason is Reason.GRANTED:
+                kept.append(subject)
+            else:
+                others.append(reason.value)
+        return Eligibility(tuple(kept), Counter(others))
 
     def anybody(self, scope: str, now: datetime) -> bool:
         """Whether at least one subject of the register may be used now: asks until the first one is found."""
@@ -150,7 +152,7 @@ class ConsentRegister:
 
     def knows(self, subject: str) -> bool:
         """Whether the register holds anything of this subject."""
-        return any(True for _ in self._vault.standings([subject], ""))
+        return any(found is not None for _, found in self._vault.standings([subject], ""))
 
     def erase(self, subject: str, at: datetime | None = None) -> int:
         """Forget one subject entirely; from then on they are NEVER_ASKED. Returns how many events went.

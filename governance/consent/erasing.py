@@ -79,6 +79,7 @@ def scrub(connection: sqlite3.Connection, raw: int, traces: Sequence[bytes] | No
         if traces and _found(raw, traces):
             raise _unfinished()
         connection.execute("DELETE FROM setting WHERE name = ?", (SCRUB_DUE,))
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")    # of this last row, which says nothing of anybody
     except (OSError, sqlite3.Error) as error:
         raise _unfinished() from error
 

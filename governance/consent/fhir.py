@@ -7,8 +7,9 @@ Not for: other releases of FHIR, and not for resources that say who a person is:
 Mapping (https://hl7.org/fhir/R4/consent.html): ``patient.reference`` is ``Patient/<pseudonym>``; ``scope`` must be
 *research*; ``dateTime`` is when; ``policy[0].uri`` the notice. status *active* with ``provision.type`` *permit* is a
 grant (from ``provision.period.start``, if that is later, until ``provision.period.end``), with *deny* a withdrawal;
-status *inactive* or *rejected* is a withdrawal. Exceptions (``provision.provision``, actors, data, codes) would be lost
-in an event, so they are refused. The scope of our events is the study's and is given by the importer.
+status *inactive* or *rejected* is a withdrawal. Exceptions and limits (``provision.provision``, actors, purposes,
+data, codes) would be lost in an event, so they are refused. The scope of our events is the study's and is given by the
+importer.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ TELLING = frozenset({"name", "telecom", "address", "birthDate", "photo", "contac
 CONSENT = frozenset(
     {"resourceType", "id", "meta", "status", "scope", "category", "patient", "dateTime", "policy", "provision"}
 )
-PROVISION = frozenset({"type", "period", "purpose"})
+PROVISION = frozenset({"type", "period"})
 
 
 def fhir_lines(scope: str) -> RowFormat:

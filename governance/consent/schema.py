@@ -15,7 +15,7 @@ from datetime import datetime
 
 from ..errors import GovernanceError
 from .record import ConsentEvent, EventKind
-from .sealing import KEY_BYTES, VaultKeys
+from .sealing import VaultKeys
 
 FORMAT = 2
 COMMITMENT_KEY, INDEX_KEY, SCRUB_DUE = "commitment-key", "index-key", "scrub-due"
@@ -84,10 +84,7 @@ def create(connection: sqlite3.Connection) -> None:
 
 def read_keys(connection: sqlite3.Connection) -> VaultKeys:
     """The keys of the vault. Raises ValueError if one is missing or has another length."""
-    keys = VaultKeys(*(setting(connection, name) for name in (INDEX_KEY, COMMITMENT_KEY)))
-    if {len(keys.index), len(keys.commitment)} != {KEY_BYTES}:
-        raise ValueError("a key of the vault has not its length")
-    return keys
+    return VaultKeys(setting(connection, INDEX_KEY), setting(connection, COMMITMENT_KEY))
 
 
 def setting(connection: sqlite3.Connection, name: str) -> bytes:

@@ -24,7 +24,7 @@ from typing import Any
 from ..errors import BadDocumentError, GovernanceError
 from .erasing import scrub, take_out, take_out_traces
 from .record import ConsentEvent, microseconds, read_event
-from .recording import ASKED_AT_ONCE, MARKS, Recording, portions
+from .recording import ASKED_AT_ONCE, Recording, portions
 from .schema import (
     FORMAT,
     SCRUB_DUE,
@@ -40,9 +40,12 @@ from .standing import GRANT, Standing, decisive, standing_of
 
 BUSY_SECONDS = 10.0      # how long a write waits for another process before it refuses
 CACHE_KIB = 65_536       # holds the index of a million subjects, so that importing them does not thrash
+ASKED = ", ".join(["(?)"] * ASKED_AT_ONCE)
+# CROSS JOIN: SQLite takes the tables in this order, so that the work is that of the handles asked about
 LOOK_UP = (
-    "SELECT handle, rank, at, expires FROM subject LEFT JOIN standing ON standing.subject = id AND scope = ? "  # noqa: S608  only question marks are put in
-    f"WHERE handle IN ({MARKS})"
+    f"WITH asked (mark) AS (VALUES {ASKED}) "  # noqa: S608  only question marks are put in
+    "SELECT mark, rank, at, expires FROM asked CROSS JOIN subject ON handle = mark "
+    "LEFT JOIN standing ON standing.subject = id AND scope = ?"
 )
 
 
@@ -160,17 +163,20 @@ class Vault:
             except (ValueError, BadDocumentError) as error:
                 raise _damaged() from error
 
-    def standings(self, subjects: Iterable[str], scope: str) -> Iterator[tuple[str, int | None, int, int]]:
-        """For each of ``subjects`` that is known, in any order: the parts of its ``Standing`` in ``scope``.
+    def standings(
+        self, subjects: Iterable[str], scope: str
+    ) -> Iterator[tuple[str, tuple[bytes, int | None, int, int] | None]]:
+        """Each of ``subjects`` in order with its handle and the parts of its ``Standing`` in ``scope``; None: unknown.
 
-        The rank is None where it has none. Reads the rows of these subjects and of nobody else.
+        The rank is None where the subject has no event of the scope. Reads the rows of these subjects and of nobody
+        else.
         """
-        handle_of = self._keys.handle
         for asked in portions(subjects):
-            handles = {handle_of(subject): subject for subject in asked}
+            handles = [self._keys.handle(subject) for subject in asked]
             blanks = (None,) * (ASKED_AT_ONCE - len(handles))
-            for handle, rank, at, expires in self._all(LOOK_UP, (scope, *handles, *blanks)):
-                yield handles[handle], rank, at, expires
+            found = {row[0]: row for row in self._all(LOOK_UP, (*handles, *blanks, scope))}
+            for subject, handle in zip(asked, handles, strict=True):
+                yield subject, found.get(handle)
 
     def all_standings(self, scope: str) -> Iterator[tuple[int, int | None, int, int]]:
         """Everybody in the register, as a number that ``subject_events`` knows, and the parts of their ``Standing``."""

@@ -17,6 +17,9 @@ from pathlib import Path
 
 from .journal import BUSY_SECONDS, FINGERPRINT_BYTES, damaged
 
+# A charge beside a run, to other people than the run's own, has the run's name, this, and more; no run's name holds it.
+BESIDE = "/"
+
 _BY_RUN = "select cast(subjects as blob), step_cost * charged from admitted join run using (run)"
 
 
@@ -49,11 +52,22 @@ class Balance:
 
     @property
     def spent_by_all_runs(self) -> int:
-        """Ledger units that somebody has spent who was admitted to every run: nobody has spent more.
+        """Ledger units that somebody has spent who was in every run, or beside every run, whichever is more.
 
-        A sum over runs, whose steps every site of the cohort sees, so it depends on no person.
+        A sum over runs, whose steps every site of the cohort sees, so it depends on no person. Nobody has spent more
+        who never changed sides; of one who did, the ledger knows the own spend, and admits by that.
         """
-        return sum(row.step_cost * row.charged for row in self.runs)
+        return max(self.spent_by_runs, self.spent_beside)
+
+    @property
+    def spent_by_runs(self) -> int:
+        """Of somebody who was in every run."""
+        return sum(row.step_cost * row.charged for row in self.runs if BESIDE not in row.run)
+
+    @property
+    def spent_beside(self) -> int:
+        """Of somebody who was charged beside every run, such as those who are counted and never train."""
+        return sum(row.step_cost * row.charged for row in self.runs if BESIDE in row.run)
 
 
 def balance_of(db: sqlite3.Connection, cap: int) -> Balance:

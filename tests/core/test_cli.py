@@ -55,6 +55,10 @@ GOOD: dict[str, str | None] = {
     "legal template": "finance",
     "legal schema": None,  # its prose is JSON as well
     "legal odrl": None,
+    "legal revoke-adapter": None,
+    "legal revocations": "{study}",
+    "site release": None,
+    "site use": None,
     "site budget": "{site} --study {study}",
     "site consent": "{site} --study {study}",
     "site withdraw": "{site} {site}-c007 --study {study}",
@@ -89,6 +93,10 @@ BAD: dict[str, tuple[str, int, str]] = {
     "legal template": ("nothing", 2, "TEMPLATE_UNKNOWN"),
     "legal schema": ("--out {study}/study.yaml", 3, "FILE_EXISTS"),
     "legal odrl": ("{study}/study.yaml", 2, "SCHEMA_VERSION"),
+    "legal revoke-adapter": ("{out} --study {study} --as person-legal --reason QUALITY", 2, "FILE_UNREADABLE"),
+    "legal revocations": ("{out}/nowhere", 2, "FILE_UNREADABLE"),
+    "site release": ("{site} no-such-run --study {study}", 2, "CANDIDATE_MISSING"),
+    "site use": ("{out} --site {site} --study {study}", 3, "USE_MALFORMED"),
     "site budget": ("nobody --study {study}", 2, "SITE_UNKNOWN"),
     "site consent": ("{site} --study {study} --withdraw nobody", 3, "CONSENT_SUBJECT_UNKNOWN"),
     "site withdraw": ("{site} nobody --study {study}", 3, "CONSENT_SUBJECT_UNKNOWN"),
@@ -252,6 +260,30 @@ def test_a_withdrawal_counts_at_once_and_is_not_printed(study: Path, tmp_path: P
     ended = here(capsys, "site consent ame --study {study} --withdraw ame-c007 --json", study, tmp_path)
     assert (before, ended.told["counts"]) == ({"granted": 30}, {"granted": 29, "withdrawn": 1})
     assert "ame-c007" not in ended.out + ended.err
+
+
+def test_a_dry_run_of_consents_lists_every_row_and_an_import_takes_all_or_none(
+    study: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    table = tmp_path / "consents.csv"
+    head = "subject,scope,event,at,expires,notice"
+    good = f"ame-c900,{study_folder.SCOPE},granted,2026-11-01T00:00:00Z,,n"
+    table.write_text("\n".join([head, good, *(f"planted taro {n}" for n in range(30))]), "utf-8")
+    command = f"site consent ame --study {{study}} --import {table} --format csv"
+    ended = here(capsys, command + " --dry-run", study, tmp_path)
+    assert ended.exit == 2
+    assert "consents.csv:22: CONSENT_ROW_FIELDS" in ended.out and "consents.csv:23:" not in ended.out
+    assert "10 more" in ended.out and "30 such rows" in ended.err
+    listed = (study / "sites" / "ame" / "state" / "consent-refused.csv").read_text("utf-8").splitlines()
+    assert listed == ["line,code", *(f"{n},CONSENT_ROW_FIELDS" for n in range(3, 33))]
+    told = here(capsys, command + " --json", study, tmp_path).told
+    assert (told["code"], len(told["refused"])) == ("CONSENT_ROW_FIELDS", 30)
+    assert "planted" not in ended.out + ended.err + repr(told)
+    table.write_text(f"{head}\n{good}\n", "utf-8")
+    assert here(capsys, command + " --dry-run --json", study, tmp_path).told["import"]["good"] == 1
+    assert here(capsys, "site consent ame --study {study} --json", study, tmp_path).told["counts"] == {"granted": 30}
+    told = here(capsys, command + " --check --json", study, tmp_path).told
+    assert (told["import"]["recorded"], told["counts"], told["checked"]) == (1, {"granted": 31}, 31)
 
 
 def test_a_budget_names_each_run_once(

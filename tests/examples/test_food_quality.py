@@ -366,7 +366,7 @@ def test_one_pilot_keeps_the_epsilon_of_the_study():
     assert set(PLANS) == {"probe", "lora"}
     for made in PLANS.values():
         assert worst_certificate(made, STUDY.observers) <= 3.0
-        assert made.total_steps == 65
+        assert made.total_steps == 80  # sixty, a block that is rolled back, and five that fail
 
 
 def test_the_learning_rates_follow_from_public_figures_and_were_tuned_on_nobodys_reviews():

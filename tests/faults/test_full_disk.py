@@ -158,7 +158,8 @@ def test_no_room_for_the_report_is_found_before_anything_is_charged(study: Path,
 
 
 RELEASED = {
-    "LICENCE", "NOTICE.md", "adapter.safetensors", "provenance.dsse.json", "release.dsse.json", "release.json",
+    "LICENCE", "NOTICE.md", "README.md", "adapter.safetensors", "bom.json", "provenance.dsse.json", "release.dsse.json",
+    "release.json",
 }  # fmt: skip
 
 

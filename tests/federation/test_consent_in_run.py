@@ -18,6 +18,7 @@ from sekisho.core.messages import SignedMessage
 from sekisho.core.pilot.federation import Federation
 from sekisho.core.site import site as site_module
 from sekisho.core.site import step
+from sekisho.core.site.reach import Reach, RunReach
 from sekisho.core.site.step import StepTools
 from sekisho.governance.consent.consent import ConsentRegister
 from sekisho.governance.consent.record import ConsentEvent, EventKind
@@ -166,17 +167,23 @@ happenings = st.lists(
 def test_nobody_enters_a_run_and_whoever_may_not_be_used_is_gone_at_the_next_step(
     tmp_path_factory: pytest.TempPathFactory, joined: list[str], steps: list[list[tuple[str, str, int]]]
 ) -> None:
-    register = ConsentRegister.open(tmp_path_factory.mktemp("run") / "consent.sqlite")
+    state = tmp_path_factory.mktemp("run")
+    register = ConsentRegister.open(state / "consent.sqlite")
+    reach = Reach.open(state, lambda subject: subject.encode().ljust(32))
+    reach.admit(RunReach("r", "probe", "1", "0.00001", "2026-11-01T00:00:00Z"), joined)
     scope, now = study_folder.SCOPE, T0
     long_ago = T0 - timedelta(days=9)
     register._vault.record(ConsentEvent(who, scope, EventKind.GRANTED, long_ago, None, "n") for who in joined)
-    folder: Any = SimpleNamespace(register=register, study=SimpleNamespace(legal_basis_scope=scope), clock=lambda: now)
+    folder: Any = SimpleNamespace(
+        register=register, study=SimpleNamespace(legal_basis_scope=scope), clock=lambda: now, reach=reach,
+        log=SimpleNamespace(append=lambda entry: None),
+    )  # fmt: skip
     admitted = still_eligible(joined, register, scope=scope, now=now)
     assert set(admitted) == set(joined)
     tools = StepTools(folder, None, None, admitted, None)  # type: ignore[arg-type]
     before = set(admitted)
     try:
-        for happened in steps:
+        for number, happened in enumerate(steps, start=1):
             now += timedelta(days=1)
             for who, what, days in happened:
                 at = now + timedelta(days=days)
@@ -186,10 +193,11 @@ def test_nobody_enters_a_run_and_whoever_may_not_be_used_is_gone_at_the_next_ste
                 end = at + timedelta(days=2) if what == "expiring" else None
                 kind = EventKind("granted" if what == "expiring" else what)
                 register._vault.record([ConsentEvent(who, scope, kind, at, end, "n")])
-            used = set(tools.usable())
+            used = set(tools.usable("r", number, admitted))
             assert used <= before, "somebody entered"
             allowed = {who for who in PEOPLE if register.status(who, scope=scope, now=now).eligible}
             assert used == before & allowed, "somebody stayed who may not be used, or left who may"
             before = used
     finally:
         register.close()
+        reach.close()

@@ -15,20 +15,37 @@ from command import sekisho_here as main
 from study_folder import SITES, HashedFeatures, person_key, read_roster
 
 from sekisho.core.conditions import ReleaseTerms
-from sekisho.core.data.intake import BaseModelFacts
+from sekisho.core.data.intake import BaseModelFacts, inspect, locate
 from sekisho.core.errors import Refused
 from sekisho.core.pilot.federation import Federation
+from sekisho.core.pilot.pilot import run_pilot
+from sekisho.core.site.papers import read_study
 from sekisho.core.site.publish import publish
 from sekisho.core.site.revocations import revoke_released
 from sekisho.core.site.revoking import revoke
 from sekisho.core.site.site import Site
 from sekisho.core.site.use import use
+from sekisho.governance.canonical import digest_bytes
 from sekisho.governance.errors import Refused as GovernanceRefused
 from sekisho.governance.language import Text
 from sekisho.governance.provenance.conditions import AuditResult
-from sekisho.governance.provenance.provenance import StepPart, ValidationPart
-from sekisho.governance.provenance.release import RECORD, read_record
-from sekisho.governance.signing.envelope import read_envelopes, sign_statement, write_envelopes
+from sekisho.governance.provenance.provenance import ValidationPart
+from sekisho.governance.provenance.release import (
+    RECORD,
+    ReleaseRecord,
+    check_approved,
+    read_record,
+    release_approvals,
+    release_statement,
+)
+from sekisho.governance.signing.approvals import approval_statement
+from sekisho.governance.signing.envelope import (
+    PREDICATES,
+    Subject,
+    read_envelopes,
+    sign_statement,
+    write_envelopes,
+)
 from sekisho.governance.signing.keys import demo_key
 
 Capture = pytest.CaptureFixture[str]
@@ -36,7 +53,10 @@ DIGEST = "sha256:" + "ab" * 32
 CLOSED = "LicenseRef-Food-Quality-Participants-Only"
 USE = "internal-quality-triage"
 PUBLISHER = "ame"
-FILES = {"LICENCE", "NOTICE.md", "adapter.safetensors", "provenance.dsse.json", "release.dsse.json", "release.json"}
+FILES = {
+    "LICENCE", "NOTICE.md", "README.md", "adapter.safetensors", "bom.json", "provenance.dsse.json", "release.dsse.json",
+    "release.json",
+}  # fmt: skip
 SECTION = (
     "release:\n  conditions: [licence, approvals]\n  approvals: {legal: 1, it: 1}\n  valid_days: 30\n"
     "  prohibited_uses: [{en: Judging employees, ja: 従業員の評価}]\n  data_licences: {"
@@ -151,6 +171,31 @@ def test_every_code_that_stands_in_the_way_is_in_the_log(trained: Site, tmp_path
     last = [entry for entry in log_of(trained.folder.study_folder, PUBLISHER) if entry["type"] == "release.refused"][-1]
     wanted = {"RELEASE_AUDIT_MISSING", "RELEASE_CLASS_DROP_UNKNOWN", "RELEASE_VALIDATION_MISSING"}
     assert set(last["data"]["codes"]) == wanted
+
+
+def test_two_signatures_of_one_person_are_one_approval(trained: Site, tmp_path: Path) -> None:
+    record = read_record_of(trained, tmp_path)
+    roster, now = trained.folder.roster, datetime.now(UTC)
+    subjects = [Subject(RECORD, digest_bytes(record.to_bytes())), Subject("canonical", record.digest)]
+    envelopes = [
+        sign_statement(
+            approval_statement(roster, role="legal", subjects=subjects, predicate_type=PREDICATES["release-approval"],
+                               issued=now - timedelta(minutes=number), expires=now + timedelta(days=1)),
+            [person_key("legal")],
+        )
+        for number in (1, 2)
+    ]  # fmt: skip
+    counted = release_approvals(roster, record, envelopes, requester=None, now=now)
+    with pytest.raises(GovernanceRefused, match="legal"):
+        check_approved(record, counted)
+
+
+def read_record_of(site: Site, tmp_path: Path) -> ReleaseRecord:
+    """A record that asks for two people of legal; the roster has one, who signs twice."""
+    with pytest.raises(GovernanceRefused):
+        released(site, tmp_path / "out", **terms(approvals={"legal": 2}))
+    assert site.state is not None
+    return read_record((site.folder.candidates / site.state.run / RECORD).read_bytes())
 
 
 def test_it_is_granted_when_all_hold_and_the_gate_has_told_it(trained: Site, tmp_path: Path) -> None:
@@ -470,11 +515,8 @@ def test_a_remedy_revokes_with_the_key_of_the_site(trained: Site) -> None:
     assert set(again.revoked) >= {DIGEST} and again.version > state.version
 
 
-def resigned(out: Out, record: object) -> None:
+def resigned(out: Out, record: ReleaseRecord) -> None:
     """The publisher writes another record and signs the folder again: what only it could do."""
-    from sekisho.governance.provenance.release import ReleaseRecord, release_statement
-
-    assert isinstance(record, ReleaseRecord)
     (out.folder / RECORD).write_bytes(record.to_bytes())
     files = {path.name: path.read_bytes() for path in out.folder.iterdir() if path.name != "release.dsse.json"}
     signed = sign_statement(release_statement(record, files, {}), [demo_key(PUBLISHER)])
@@ -482,12 +524,24 @@ def resigned(out: Out, record: object) -> None:
 
 
 def opened_facts(study: Path) -> BaseModelFacts:
-    from sekisho.core.data.intake import inspect, locate
-    from sekisho.core.site.papers import read_study
-
     return inspect(locate(read_study(study).base_model, study))
 
 
-def test_steps_of_a_run_are_what_the_condition_looks_at(trained: Site) -> None:
-    assert trained.state is not None
-    assert [type(step) for step in trained.state.history] == [StepPart, StepPart]
+def test_a_pilot_whose_release_is_not_approved_yet_reports_and_keeps_the_candidate(
+    candidate: Candidate, tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    class Listens:
+        def say(self, text: str = "") -> None:
+            said.append(text)
+
+        def progress(self, stage: str, done: int, total: int) -> None:
+            pass
+
+    study, out = candidate.study, tmp_path / "pilot"
+    finished = run_pilot(study, out, Listens(), features=HashedFeatures())  # type: ignore[arg-type]
+    assert finished.report.is_file() and not (out / "adapter").exists()
+    assert any("RELEASE_APPROVALS_MISSING" in line for line in said)
+    kept = {path.name for path in (study / "sites" / PUBLISHER / "state" / "candidates").iterdir()}
+    assert len(kept - {candidate.run}) == 1

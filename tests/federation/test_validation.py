@@ -115,8 +115,8 @@ def test_who_is_held_out_never_trains_and_is_so_for_good(federation: Federation)
         assert all(is_held_out(person, key, settings.held_out) for person in counted[name])
         # each pays for one of the two, at every site and in every run
         balance = site.folder.ledger.balance()
-        paid = [row.step_cost * row.started for row in balance.runs]
-        assert balance.spent_max < sum(paid) == balance.spent_by_all_runs
+        assert {balance.spent_max, balance.spent_min} == {balance.spent_by_runs, balance.spent_beside}
+        assert balance.spent_by_all_runs == balance.spent_max < balance.spent_by_runs + balance.spent_beside
         assert site.folder.runs_of_stage() == 2
 
 

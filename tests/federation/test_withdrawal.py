@@ -17,7 +17,8 @@ from command import Ended, ledger_of, log_of, sekisho_here
 from numpy.typing import NDArray
 from study_folder import SITES, HashedFeatures, change, sign_policy
 
-from sekisho.core.parties import state_folder
+from sekisho.core.errors import Refused
+from sekisho.core.parties import StateLock, state_folder
 from sekisho.core.pilot.pilot import run_pilot
 from sekisho.core.pilot.remedies import Settled, carry_out
 from sekisho.core.site.reach import Reach
@@ -119,6 +120,8 @@ def test_a_withdrawal_in_the_middle_of_a_run_from_the_step_to_the_remedy(
     said: list[dict[str, Any]] = []
 
     def someone_withdraws() -> None:
+        with pytest.raises(Refused):  # the run holds the lock, and the log with it; the command needs neither
+            StateLock(state_folder(study, ONE), ONE)
         ended = withdraw(capsys, study, "--json")
         assert ended.exit == 0, ended.err
         said.append(ended.told)

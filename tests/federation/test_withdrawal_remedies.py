@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Ended, log_of, sekisho_here
+from command import Ended, ledger_of, log_of, sekisho_here
 from study_folder import SCOPE, SITES, HashedFeatures, build, change, sign_policy
 
-from sekisho.core.errors import Refused
 from sekisho.core.parties import StateLock, state_folder
 from sekisho.core.pilot import remedies as remedies_module
 from sekisho.core.pilot.federation import Federation
@@ -165,6 +164,9 @@ def test_what_cannot_be_done_again_is_revoked_and_the_refusal_is_named(tmp_path:
 @pytest.mark.parametrize(("site", "outcome"), [("hana", "kept"), ("mori", "notified"), ("kaze", "revoked")])
 def test_the_policys_term_is_what_happens(after: Ran, capsys: Capture, site: str, outcome: str) -> None:
     study, run, person = after.study, after.run, f"{site}-c007"
+    waiting = state_folder(study, "yuki") / "candidates" / run  # as where a release waits for its approvals
+    waiting.mkdir(parents=True)
+    (waiting / "adapter.safetensors").write_bytes(b"weights")
     said = ask(capsys, study, "withdraw", site, person, "--language", "ja")
     assert said.exit == 0 and "学習済みの内容が除去されるわけではない" in said.out and person not in said.out
     (settled,) = remedy(study)
@@ -221,24 +223,6 @@ def test_the_log_says_that_somebody_withdrew_and_never_who_or_of_an_adapter_how_
     assert not any(person in json.dumps(entry) for entry in entries for person in (PERSON, OTHER))
 
 
-def test_a_withdrawal_while_a_run_is_at_work_waits_for_nobody_and_breaks_nothing(study: Path, capsys: Capture) -> None:
-    """The running site holds lock and log; the command finds both taken, and the run goes on to its end."""
-    seen: list[dict[str, Any]] = []
-
-    def someone(federation: Federation, done: int) -> None:
-        if done == 1:
-            with pytest.raises(Refused):
-                StateLock(state_folder(study, ONE), ONE)
-            seen.append(ask(capsys, study, "withdraw", ONE, PERSON, "--json").told)
-
-    run = ran(study, meanwhile=someone)
-    assert [one["last_step"] for one in seen[0]["runs"]] == [1] and seen[0]["logged"] is False
-    reach = reach_of(study)
-    assert reach.left(run) == {2: 1}
-    assert sum(entry["type"] == "consent.withdrawn" for entry in log_of(study, ONE)) == 1
-    reach.close()
-
-
 def test_who_consents_again_in_a_run_waits_for_the_next(study: Path) -> None:
     def someone(federation: Federation, done: int) -> None:
         folder: SiteFolder = federation.sites[ONE].folder
@@ -269,6 +253,43 @@ def test_who_left_before_the_first_step_was_in_no_run(tmp_path: Path) -> None:
     assert reach.stay("r1", 1, ("a", "b"), ("b",)) == ("b",)
     assert reach.of("a") == () and [one.run for one in reach.of("b")] == ["r1"]
     reach.close()
+
+
+def test_neither_a_broken_consent_file_nor_a_broken_policy_keeps_anybody_from_withdrawing(
+    after: Ran, capsys: Capture
+) -> None:
+    home = after.study / "sites" / ONE
+    with (home / "consent.jsonl").open("a") as file:
+        file.write("not a row\n")
+    told = ask(capsys, after.study, "withdraw", ONE, PERSON, "--json")
+    assert told.exit == 0 and [one["run"] for one in told.told["runs"]] == [after.run]
+    # of somebody who may stand in the part that was not read, the file's own fault is told
+    assert ask(capsys, after.study, "withdraw", ONE, "nobody", "--json").told["code"] == "CONSENT_ROW_NOT_JSON"
+    (home / "policy.yaml").write_text("nonsense", "utf-8")
+    assert ask(capsys, after.study, "withdraw", ONE, OTHER, "--json").exit == 2
+    desk = Desk.open(after.study, ONE)
+    try:
+        known = desk.register.status(OTHER, scope=SCOPE, now=datetime.now(UTC))
+        assert known.reason == "withdrawn"
+    finally:
+        desk.close()
+
+
+def test_a_repetition_that_ended_before_its_old_adapter_went_is_not_paid_for_again(
+    after: Ran, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ask(capsys, after.study, "withdraw", ONE, PERSON).exit == 0
+
+    def fails(*given: object) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(remedies_module, "destroy", fails)
+        with pytest.raises(OSError, match="full"):
+            remedy(after.study)
+    (settled,) = remedy(after.study)
+    assert settled.outcome == "retrained" and settled.repeated is None
+    assert left_of(after.study, after.run) == [] and len(ledger_of(after.study, ONE)) == 2
 
 
 # --- erasure

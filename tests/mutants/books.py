@@ -168,7 +168,7 @@ CHARGES = (
     ),
     Mutant(
         "one person's budget decides whether a site joins",
-        (Edit(FOLDER, "balance.spent_by_all_runs + cost", "balance.spent_min + cost"),),
+        (Edit(FOLDER, "balance.spent_by_runs + cost", "balance.spent_min + cost"),),
         (
             "tests/federation/test_nobody_flips_a_refusal.py::"
             "test_one_person_who_came_later_does_not_decide_whether_a_site_joins",

@@ -41,7 +41,7 @@ COUNT_MUTANTS = (
     ),
     Mutant(
         "counts charged to the run, whatever their plan",
-        (Edit(ARTEFACTS, 'return run if not plan.cells else f"{run}/{plan.digest()}"', "return run"),),
+        (Edit(ARTEFACTS, 'return run if not plan.cells else f"{run}{BESIDE}{plan.digest()}"', "return run"),),
         (f"{GATE_TESTS}::test_a_count_that_was_charged_under_another_plan_is_refused",),
         "DID NOT RAISE",
     ),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from .books import CHARGES, WITNESSES
+from .consents import CONSENT_MUTANTS
 from .counts import COUNT_MUTANTS
 from .figures import FIGURES
 from .intake import INTAKE_MUTANTS
@@ -20,16 +21,18 @@ from .mutant import Edit, Mutant, sources
 from .noise import NOISE
 from .provenance import PROVENANCE_MUTANTS
 from .records import RECORD_MUTANTS
+from .release import RELEASE_MUTANTS
 from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
 from .training import TRAINING_MUTANTS
+from .validation import VALIDATION_MUTANTS
 from .withdrawal import WITHDRAWAL_MUTANTS
 from .workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
 TABLES = (
     *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
-    *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS, *PROVENANCE_MUTANTS,
+    *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS, *VALIDATION_MUTANTS, *CONSENT_MUTANTS, *RELEASE_MUTANTS,
     *PROVENANCE_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
@@ -44,9 +47,13 @@ PROMISED = (
     "sigma rounded down", "Gaussian PLD without the slack", "63-bit table",
     "rotation after rounding", "rotation not undone", "signs of another step", "scale left out of the rotation",
     "integers held against their bound before the rotation only", "block that overlaps forgotten",
+    "held-out people train", "a count sealed under the transcript", "going back keeps the velocity",
+    "a rejected block not counted", "a verdict on exact counts",
     "withdrawal effective only at the next run", "personal head kept", "erased subject's budget forgotten",
     "pseudonym in a log entry", "edge verified without its signature", "changed adapter accepted",
     "consent commitment not under the site's key",
+    "a withdrawal ignored at the next step", "an erasure that leaves the key", "a bad row skipped",
+    "an objection outlived by a later grant",
 )  # fmt: skip
 
 # For the workbench's own tests: a quick test, and an edit of what it looks at that changes nothing.

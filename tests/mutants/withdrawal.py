@@ -16,7 +16,7 @@ LOGGED = f"{TESTS}::test_the_log_says_that_somebody_withdrew_and_never_who_or_of
 WITHDRAWAL_MUTANTS = (
     Mutant(
         "withdrawal effective only at the next run",
-        (Edit(STEP, "folder.reach.stay(state.run, state.step, tools.admitted, subjects)", "tools.admitted"),),
+        (Edit(STEP, "subjects = tools.usable(state.run, state.step, tools.admitted)", "subjects = tools.admitted"),),
         (MIDDLE,),
         "assert watched.steps_with() ==",
     ),
