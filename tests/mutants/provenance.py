@@ -25,7 +25,7 @@ PROVENANCE_MUTANTS = (
             ),
         ),
         (f"{UNSIGNED}[stranger]", f"{UNSIGNED}[hub]"),
-        'assert by_id(trace(forged))["signer -> run"]',
+        "assert [edge.code for edge in trace(forged).broken]",
     ),
     Mutant(
         "changed adapter accepted",
