@@ -1,6 +1,6 @@
 """The example's probe with one hostile maker, judged or not, many times over: the mathematics without the protocol.
 
-What poisoning.py measures with where it is not asked for real runs. The product's own training, clipping, rounding,
+What poisoning.py measures with unless it is asked for real runs. The product's own training, clipping, rounding,
 noise shares, counting, opening of counts, rule and optimiser; left out are signatures, masks, encryption, ledgers and
 decisions, which change no number (sums open exactly). How a block is judged and rolled back is written here once more,
 since in a run it is spread over sites and coordinator.

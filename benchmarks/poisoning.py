@@ -1,10 +1,10 @@
 """What one hostile maker of five does to the example's study, and what the counts of held-out customers do about it.
 
-    python benchmarks/poisoning.py [--json FILE] [--repeat 1]
+    python benchmarks/poisoning.py [--json FILE] [--repeat 3] [--real]
 
-Real runs of the example's probe: its papers, its reviews, encryption, noise, ledgers, gates. The hostile maker is a
-real site with real keys that lies before its own gate (tests/federation/poisoner.py), in the last block of the run, so
-that no later step repairs what it did:
+The example's probe, its mathematics alone (poisoned_simulation.py); with ``--real`` whole runs: papers, encryption,
+ledgers, gates, where the hostile maker is a real site with real keys that lies before its own gate
+(tests/federation/poisoner.py). It lies in the last block of the run, so that no later step repairs what it did:
 
     labels      it trains on its own reviews with every label the other way round
     vector      it seals a vector of its choice, as long as all customers together could be, away from what was learnt
@@ -33,6 +33,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sekisho.benchmarks.food_reviews import FoodReviews
+from sekisho.benchmarks.poisoned_simulation import NOBODY, Hostile, scenarios, simulate
 from sekisho.core.data.dataset import TestSet
 from sekisho.core.data.intake import inspect, locate
 from sekisho.core.errors import Refused
@@ -41,6 +43,8 @@ from sekisho.core.pilot.scores import read_test_set
 from sekisho.core.site.papers import read_study
 from sekisho.core.training.evaluation import evaluate
 from sekisho.core.training.features import Features
+from sekisho.core.training.task import TextProbe
+from sekisho.core.training.tasks import Tasks
 from sekisho.tests.federation.poisoner import backwards, flip_labels, turn
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "food-quality"
@@ -155,11 +159,40 @@ def rows(features: Remembered, first: int, last: int) -> Iterable[tuple[str, dic
         yield f"{name}, not judged", run(hostile, features, validation=False)
 
 
+def simulated(features: Remembered, first: int, last: int, seed: int) -> Iterable[tuple[str, dict[str, Any]]]:
+    """The same rows without the protocol."""
+    reviews = FoodReviews.load()
+    tasks = Tasks(reviews.base_model, reviews.study.methods.values(), features)
+    task, place = TextProbe(features), list(reviews.study.sites).index(HOSTILE)
+
+    def one(hostile: Hostile, *, judged: bool, allowance: int) -> dict[str, Any]:
+        began = time.process_time()
+        found = simulate(reviews, task, tasks, hostile, judged=judged, allowance=allowance, seed=seed)
+        return {
+            "auc": round(found.auc, 4),
+            "accuracy": round(found.accuracy, 4),
+            "completed": found.completed,
+            "steps": found.step,
+            "rolled_back": found.step - found.completed,
+            "ended": found.name,
+            "rejected": found.rejected,
+            "counts": [],
+            "cpu_seconds": round(time.process_time() - began, 1),
+        }
+
+    allowance = reviews.study.methods["probe"].allowance
+    yield "before", one(NOBODY, judged=False, allowance=5)
+    for name, hostile in scenarios(place, last - first + 1, last, backwards(LONGEST)).items():
+        yield f"{name}, judged", one(hostile, judged=True, allowance=allowance)
+        yield f"{name}, not judged", one(hostile, judged=False, allowance=allowance)
+
+
 def main() -> None:
     """Print the table as rows come, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--repeat", type=int, default=1, help="runs of each row")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each row")
+    parser.add_argument("--real", action="store_true", help="whole runs instead of their mathematics")
     given = parser.parse_args()
     study = read_study(EXAMPLE)
     features = Remembered(Features(inspect(locate(study.base_model, EXAMPLE))))
@@ -168,8 +201,9 @@ def main() -> None:
     first = last - study.validation.every + 1
     results: dict[str, list[dict[str, Any]]] = {}
     print(f"{'':24}{'AUC':>8}{'accuracy':>10}{'accepted':>10}{'steps':>7}{'undone':>8}  ended, shares judged rightly")
-    for _ in range(given.repeat):
-        for name, found in rows(features, first, last):
+    for turn_number in range(given.repeat):
+        made = rows(features, first, last) if given.real else simulated(features, first, last, turn_number + 1)
+        for name, found in made:
             results.setdefault(name, []).append(found)
             counts = " ".join(one["right"] + ("" if one["accepted"] else "×") for one in found["counts"])
             print(
