@@ -39,7 +39,8 @@ class ValidationSettings(DocumentModel):
 
     ``held_out``: the share of people kept for that, drawn once at each site by a key of its own. ``epsilon`` and
     ``delta``: for a person who is counted, over all counts of one run; nobody is both trained on and counted, so a
-    person pays for one of the two. ``least``: the share judged rightly below which no block is accepted.
+    person pays for one of the two. ``least``: the share judged rightly, each class counting alike, below
+    which no block is accepted.
     ``rejections``: how many blocks may be rolled back before the run ends with the last accepted state.
     """
 

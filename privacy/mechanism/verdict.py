@@ -14,6 +14,9 @@ here on noised counts, so each comparison is a test whose error is written down:
 * ``grew``: more people of a class than before, with all but one chance in 10^5. People may leave and nobody enters, so
   somebody adds to the counts; honest counts never show it, so it asks for more certainty than a fall.
 
+The share judged rightly is the mean over classes, each counting alike (balanced accuracy): whoever always answers the
+same has one in two then, however many people the larger class has, and no state passes by giving the smaller one up.
+
 What falls less than the tolerance and the noise is not seen; a fall that is spread over many blocks is not, either,
 before it comes to ``least``.
 """
@@ -21,11 +24,11 @@ before it comes to ``least``.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..errors import BadParametersError
-from .opened import OpenedCounts, vote_on
+from .opened import Z_95, OpenedCounts
 
 Z_99 = 2.3263478740408408  # one-sided 99 % of the normal distribution
 Z_SURE = 4.264890793922825  # one-sided, all but 10^-5
@@ -66,32 +69,43 @@ def verdict_on(
     classes = [(right, wrong) for right, wrong in zip(cells[::2], cells[1::2], strict=True)]
     found = {
         SPOILT: spoilt,
-        LOW: not vote_on(now, least=least).accept,
-        FELL: _fall(now, before, cells[::2], cells[1::2]) > FALL,
-        CLASS_FELL: trained and any(_fall(now, before, (right,), (wrong,)) > CLASS_FALL for right, wrong in classes),
+        LOW: not _surely_at_least(least, _balanced(now, classes)),
+        FELL: _fall(_balanced(now, classes), _balanced(before, classes)) > FALL,
+        CLASS_FELL: trained and any(_fall(_share(now, *own), _share(before, *own)) > CLASS_FALL for own in classes),
         GREW: any(_growth(now, before, own) > 0 for own in classes),
     }
     return Verdict(tuple(reason for reason, holds in found.items() if holds))
 
 
-def _fall(now: OpenedCounts, before: OpenedCounts, right: Collection[str], wrong: Collection[str]) -> float:
-    """What the share of ``right`` fell at least, with 99 % certainty as far as noise goes; −∞ where nobody can tell."""
-    (share, variance), (earlier, its) = (_share(counts, right, wrong) for counts in (now, before))
+def _surely_at_least(least: float, known: tuple[float, float]) -> bool:
+    """Whether a share, given with its variance, is at least ``least`` with 97.5 % certainty as far as noise goes."""
+    share, variance = known
+    return variance < math.inf and share - Z_95 * math.sqrt(variance) >= least
+
+
+def _fall(now: tuple[float, float], before: tuple[float, float]) -> float:
+    """What a share, given with its variance, fell at least, with 99 % certainty; −∞ where nobody can tell."""
+    (share, variance), (earlier, its) = now, before
     return earlier - share - Z_99 * math.sqrt(variance + its) if variance + its < math.inf else -math.inf
 
 
-def _share(counts: OpenedCounts, right: Collection[str], wrong: Collection[str]) -> tuple[float, float]:
-    """A share and its variance to first order in the noise; an infinite one where the noise is as large as the whole.
+def _balanced(counts: OpenedCounts, classes: Sequence[tuple[str, str]]) -> tuple[float, float]:
+    """The mean over classes of the share judged rightly, and its variance."""
+    known = [_share(counts, right, wrong) for right, wrong in classes]
+    return sum(share for share, _ in known) / len(known), sum(variance for _, variance in known) / len(known) ** 2
+
+
+def _share(counts: OpenedCounts, right: str, wrong: str) -> tuple[float, float]:
+    """A class's share and its variance to first order in the noise; an infinite one where noise is as large as it all.
 
     To first order the error of R/(R + W) is ((1 − p)·ΔR − p·ΔW)/(R + W).
     """
-    hits, misses = counts.total(right), counts.total(wrong)
-    everybody, noise = hits + misses, counts.standard_error
-    if everybody <= Z_99 * noise * math.sqrt(len(right) + len(wrong)):
+    hits, misses, noise = counts.total((right,)), counts.total((wrong,)), counts.standard_error
+    everybody = hits + misses
+    if everybody <= Z_99 * noise * math.sqrt(2):
         return 0.0, math.inf
     share = min(1.0, max(0.0, hits / everybody))
-    spread = len(right) * (1 - share) ** 2 + len(wrong) * share**2
-    return share, spread * (noise / everybody) ** 2
+    return share, ((1 - share) ** 2 + share**2) * (noise / everybody) ** 2
 
 
 def _growth(now: OpenedCounts, before: OpenedCounts, cells: Collection[str]) -> float:

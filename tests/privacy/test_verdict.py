@@ -35,12 +35,17 @@ def reasons(now: OpenedCounts, before: OpenedCounts = GOOD, **given: object) -> 
     [
         (counts(71, 29, 161, 39), ()),
         (counts(66, 34, 156, 44), ()),  # three points: within tolerance and noise
-        (counts(40, 60, 130, 70), (FELL,)),
-        (counts(20, 80, 195, 5), (CLASS_FELL,)),  # one class given up for the other, none of it in the whole
+        (counts(50, 50, 135, 65), (FELL,)),
+        (counts(40, 60, 130, 70), (LOW, FELL)),
+        (counts(20, 80, 195, 5), (FELL, CLASS_FELL)),  # one class given up for the other
+        (counts(0, 100, 200, 0), (LOW, FELL, CLASS_FELL)),  # always the larger class: two of three people judged rightly
         (counts(30, 70, 60, 140), (LOW, FELL, CLASS_FELL)),
         (counts(70, 30, 260, 40), (GREW,)),
     ],
-    ids=["better", "a little worse", "much worse", "a class given up", "worse than a coin", "people added"],
+    ids=[
+        "better", "a little worse", "worse", "hardly better than a coin", "a class given up", "always the same answer",
+        "worse than a coin", "people added",
+    ],  # fmt: skip
 )
 def test_a_block_is_judged_by_all_and_by_class(now: OpenedCounts, expected: tuple[str, ...]) -> None:
     assert reasons(now) == expected
@@ -49,6 +54,13 @@ def test_a_block_is_judged_by_all_and_by_class(now: OpenedCounts, expected: tupl
 def test_a_sum_out_of_bounds_spoils_the_block_however_it_is_counted() -> None:
     assert reasons(GOOD, spoilt=True) == (SPOILT,)
     assert reasons(GOOD) == ()
+
+
+def test_a_first_block_that_always_answers_the_same_is_not_accepted() -> None:
+    """Whatever the classes' sizes: by the share of people it would be as good as two in three, or nine in ten."""
+    start = counts(0, 100, 200, 0)
+    assert reasons(start, start, trained=False) == (LOW,)
+    assert reasons(counts(0, 30, 270, 0), counts(0, 30, 270, 0), trained=False) == (LOW,)
 
 
 def test_from_the_start_no_class_can_fall() -> None:
@@ -81,8 +93,8 @@ def test_the_same_counts_are_no_fall_and_no_growth(cells: list[float], error: fl
 
 def test_a_fall_of_twice_the_noise_beyond_the_tolerance_is_caught_in_half_of_all_cases() -> None:
     """The power that is written down: tolerance + 2.33 standard errors of the difference."""
-    rng, caught, share = np.random.default_rng(1), 0, 230 / 300
-    deviation = np.sqrt(2 * 2 * (share**2 + (1 - share) ** 2)) * ERROR / 300
+    rng, caught, shares, people = np.random.default_rng(1), 0, np.array([0.7, 0.8]), np.array([100, 200])
+    deviation = np.sqrt(2 * np.sum((shares**2 + (1 - shares) ** 2) * (ERROR / people) ** 2)) / 2
     fall = 0.02 + 2.3263 * deviation
     truth = np.array(GOOD.values)
     moved = 300 * fall * np.array([-1, 1, -2, 2]) / 3
