@@ -38,14 +38,14 @@ def reasons(now: OpenedCounts, before: OpenedCounts = GOOD, **given: object) -> 
         (counts(50, 50, 135, 65), (FELL,)),
         (counts(40, 60, 130, 70), (LOW, FELL)),
         (counts(20, 80, 195, 5), (FELL, CLASS_FELL)),  # one class given up for the other
-        (counts(0, 100, 200, 0), (LOW, FELL, CLASS_FELL)),  # always the larger class: two of three people judged rightly
+        (counts(0, 100, 200, 0), (LOW, FELL, CLASS_FELL)),  # always the larger class: two of three
         (counts(30, 70, 60, 140), (LOW, FELL, CLASS_FELL)),
         (counts(70, 30, 260, 40), (GREW,)),
     ],
     ids=[
         "better", "a little worse", "worse", "hardly better than a coin", "a class given up", "always the same answer",
         "worse than a coin", "people added",
-    ],  # fmt: skip
+    ],
 )
 def test_a_block_is_judged_by_all_and_by_class(now: OpenedCounts, expected: tuple[str, ...]) -> None:
     assert reasons(now) == expected
