@@ -93,7 +93,7 @@ class _Tracer:
         self.nodes.append(Node(run, Kind.RUN, self.run, self.said.plan))
         self._logs(run)
         signer = self.found.signer
-        Handover(self.material, self.statement, self.roster, lambda due: self._logged(signer, due),
+        Handover(self.material, self.statement, self.roster, signer, lambda due: self._logged(signer, due),
                  self.mentions.get(signer) or set(), _log_files(signer)).add(self.nodes, self.edges, run)
         return Lineage(tuple(self.nodes), tuple(self.edges))
 
