@@ -257,6 +257,8 @@ def test_a_release_that_another_site_signed_for_is_none(whole: Material) -> None
 
 
 def test_another_roster_is_not_the_root_that_was_given(whole: Material) -> None:
+    (edge,) = [edge for edge in trace(replace(whole, root=None)).edges if edge.verdict is not Verdict.VERIFIED]
+    assert (edge.source, edge.verdict, edge.code) == ("roster", Verdict.UNCHECKED, "ROOT_NOT_GIVEN")
     found = trace(replace(whole, root="sha256:" + "1" * 64)).broken
     assert [edge.code for edge in found] == ["ROOT_DIFFERS", "RESTS_ON_BROKEN", "RESTS_ON_BROKEN"]
 
