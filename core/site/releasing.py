@@ -35,7 +35,7 @@ from ..messages import ReleaseNotice
 from .candidate import APPROVALS, PROVENANCE, Candidate, Decided, approvals_asked, approvals_beside, read_candidate
 from .folder import SiteFolder
 from .life import check_candidate
-from .revoking import revoke
+from .revoking import remember, revoke
 
 
 def finish(owner: SiteFolder, run: str, folder: Path) -> ReleaseRecord:
@@ -116,9 +116,11 @@ def hand_over(gate: Gate, owner: SiteFolder, candidate: Candidate, request: Requ
     (folder / STATEMENT).write_bytes(write_envelopes([sign_statement(statement, [owner.key])]))
     # 5. a fresh list of revocations, so that recipients can use it; one that cannot be relied on stays for them to see
     with contextlib.suppress(GovernanceRefused):
-        revoke(
+        state = revoke(
             owner.study_folder, owner.roster, owner.key, adapter="", reason="", now=owner.clock(), site=owner.site
         )
+        # what it signed for once is on every list that it signs later, whichever older one lies here then
+        remember(owner.study_folder, owner.site, state)
 
 
 def _gate(owner: SiteFolder, run: str) -> Gate:

@@ -528,6 +528,24 @@ def test_a_candidate_of_an_earlier_study_is_not_released_under_the_next(candidat
     assert (ended.exit, ended.told["code"]) == (3, "RELEASE_OTHER_STUDY"), ended.told
 
 
+def test_an_older_list_put_back_is_not_signed_for_anew_by_a_site_that_signed_a_later_one(
+    candidate: Candidate, capsys: Capture
+) -> None:
+    study, roster, now = candidate.study, read_roster(candidate.study), datetime.now(UTC)
+    listed = study / "revocations" / "list.dsse.json"
+    revoke(study, roster, person_key("it"), adapter="", reason="", now=now)
+    older = listed.read_bytes()
+    revoke(study, roster, person_key("it"), adapter=DIGEST, reason="QUALITY", now=now)
+    for role in ("legal", "it"):
+        sign(candidate, role, capsys)
+    assert main(capsys, "site", "release", PUBLISHER, candidate.run, "--study", study, "--json").exit == 0
+    listed.write_bytes(older)
+    renewed = revoke(
+        study, roster, demo_key(PUBLISHER), adapter="", reason="", now=datetime.now(UTC), site=PUBLISHER
+    )
+    assert set(renewed.revoked) == {DIGEST} and renewed.version > 3
+
+
 def asks_more(study: Path) -> None:
     """The study is signed anew, and asks for one condition more."""
     study_folder.change(study / "study.yaml", "[licence, approvals]", "[licence, approvals, audit]")
