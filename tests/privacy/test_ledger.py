@@ -67,6 +67,16 @@ def test_only_subjects_who_can_pay_for_all_of_it_are_admitted(ledger: Ledger) ->
     assert [row.run for row in ledger.balance().runs] == ["r1", "r2", "r3"]
 
 
+def test_a_run_without_counts_was_everybodys_also_theirs_who_are_counted_in_later_ones(ledger: Ledger) -> None:
+    ledger.reserve("r1", step_cost=100, steps=5, subjects=[A, B])
+    ledger.reserve("r2", step_cost=10, steps=2, subjects=[A])
+    ledger.reserve("r2/counts", step_cost=10, steps=30, subjects=[B])
+    balance = ledger.balance()
+    assert (balance.spent_by_runs, balance.spent_beside) == (520, 800)
+    assert balance.spent_by_all_runs == balance.spent_max == 800
+    assert [balance.spent_in(runs) for runs in (["r1"], ["r2"], ["r1", "r2"], ["r3"])] == [500, 300, 800, 0]
+
+
 def test_who_is_left_out_is_the_same_however_many_runs_there_were(ledger: Ledger) -> None:
     """All runs together leave no room, so each spend is looked at, by its own runs."""
     for number, who in enumerate(([A, B], [A], [B, C], [A, B])):
