@@ -69,6 +69,12 @@ class Balance:
         """Of somebody who was charged beside every run, such as those who are counted and never train."""
         return sum(row.step_cost * row.charged for row in self.runs if BESIDE in row.run)
 
+    def spent_in(self, run: str) -> int:
+        """Of somebody who was in ``run``, or was charged beside it, whichever is more; 0 for an unknown run."""
+        rows = [row for row in self.runs if row.run.partition(BESIDE)[0] == run]
+        beside = sum(row.step_cost * row.charged for row in rows if BESIDE in row.run)
+        return max(beside, sum(row.step_cost * row.charged for row in rows if BESIDE not in row.run))
+
 
 def balance_of(db: sqlite3.Connection, cap: int) -> Balance:
     """What the tables say; the caller holds the transaction."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,16 @@ from sekisho.core.data.held_out import is_held_out
 from sekisho.core.errors import Refused
 from sekisho.core.pilot.federation import Federation
 from sekisho.core.pilot.protections import protections_held
+from sekisho.core.site.remedy import Desk, withdraw
 from sekisho.core.site.site import Site
 from sekisho.core.site.state import RunState
+from sekisho.privacy.accounting.accountant import filter_epsilon
 
 from . import validated
 from .books import entries, open_federation
 from .channels import Recording
 from .poisoner import Lie, backwards, garbage, turn
-from .study_folder import SITES
+from .study_folder import SITES, change, sign
 
 HOSTILE = "kaze"
 EVERY, STEPS, ALLOWANCE = 3, 6, 4
@@ -191,6 +194,24 @@ def test_a_persistent_attacker_ends_the_run_by_name_and_the_accepted_state_stays
         assert np.array_equal(arrays[1], state.optimizer.velocity)
         assert {row.state for row in site.folder.ledger.balance().runs} == {"closed"}
     assert len({state.optimizer.digest() for state in states(federation)}) == 1
+
+
+def test_who_withdraws_is_told_no_less_than_the_counts_cost_them(tmp_path: Path) -> None:
+    study = validated.build(tmp_path / "study", steps=2, allowance=1)
+    change(study / "study.yaml", 'probe: {epsilon: "3.0"', 'probe: {epsilon: "1.0"')
+    sign(study)
+    federation = open_federation(study)
+    federation.run("probe", run="dear")
+    folder = federation.sites[SITES[0]].folder
+    person, balance, delta = folder.dataset().subjects[0], folder.ledger.balance(), folder.budget.delta
+    federation.close()
+    desk = Desk.open(study, SITES[0])
+    try:
+        found = withdraw(desk, person, at=datetime.now(UTC))
+    finally:
+        desk.close()
+    assert balance.spent_beside > balance.spent_by_runs  # counting costs more than training here
+    assert float(found.epsilon) >= filter_epsilon(balance.spent_max, balance.order, delta)
 
 
 def test_a_policy_that_does_not_let_counts_out_refuses_before_a_record_is_read(tmp_path: Path) -> None:
