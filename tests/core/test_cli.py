@@ -265,6 +265,13 @@ def test_who_signs_the_list_of_revoked_adapters_says_so_and_who_they_are(
     assert (told["code"], told["exit"]) == ("SIGN_AND_PERSON", 2)
 
 
+def test_whoever_asks_in_japanese_is_refused_in_japanese(study: Path, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "out").mkdir()
+    words, _, code = BAD["site use"]
+    told = here(capsys, f"site use {words} --language ja --json", study, tmp_path).told
+    assert told["code"] == code and told["sentence"].startswith("フォルダーは") and "指定する" in told["hint"]
+
+
 def test_a_hint_names_a_folder_only_for_a_file_that_it_holds(study: Path, tmp_path: Path, capsys: Capture) -> None:
     revoked = ("legal", "revoke-adapter", tmp_path, "--study", study, "--as", "person-legal", "--reason", "QUALITY")
     assert "of a released adapter holds release.json" in sekisho_here(capsys, *revoked, "--json").told["hint"]
