@@ -21,7 +21,8 @@ from sekisho.core.data.dataset import Dataset
 from sekisho.core.data.held_out import divide
 from sekisho.core.planning import DOMAIN, counts_plan_of
 from sekisho.core.site.opening import out_of_bounds
-from sekisho.core.training.counting import count_step
+from sekisho.core.site.site import PUBLIC_RECORDS
+from sekisho.core.training.counting import count_step, middle_of
 from sekisho.core.training.evaluation import evaluate
 from sekisho.core.training.optimizer import Momentum, OptimizerState
 from sekisho.core.training.task import TextProbe
@@ -82,11 +83,12 @@ def simulate(
     held_out = [load_training_data(reviews.sites[site], side[1], study.labels, task)
                 for site, side in zip(study.sites, sides, strict=True)]  # fmt: skip
     optimizer = Momentum.for_plan(plan, settings, tasks.schedule(settings))
+    public = task.load(reviews.test.texts[:PUBLIC_RECORDS])
     state, kept = (OptimizerState.start(tasks.initial(settings)),) * 2
     numbers = iter(range(1, counts_plan.total_steps + 1))
 
     def count(state: OptimizerState) -> OpenedCounts:
-        return _counts(held_out, state, counts_plan, next(numbers), secret)
+        return _counts(held_out, state, counts_plan, next(numbers), secret, public)
 
     before = count(state) if judged else None
     step, rejected, spoilt, name = 0, [], False, "finished"
@@ -153,14 +155,20 @@ def _summed(
 
 
 def _counts(
-    sites: Sequence[TrainingData], state: OptimizerState, plan: Plan, number: int, secret: SecretStream
+    sites: Sequence[TrainingData],
+    state: OptimizerState,
+    plan: Plan,
+    number: int,
+    secret: SecretStream,
+    public: NDArray[np.float64],
 ) -> OpenedCounts:
+    threshold = middle_of(sites[0].task.scores(public, state.vector))
     total = np.zeros(plan.dimension, dtype=np.int64)
     for place, data in enumerate(sites):
         own = secret.derive(b"count/%d/%d" % (number, place))
         update = count_step(
             data, data.rows_of.keys(), state.vector, domain=DOMAIN, plan=plan, step=number,
-            stream=own.derive(b"counting"),
+            stream=own.derive(b"counting"), threshold=threshold,
         )  # fmt: skip
         total += add_share(
             update.clipped.total, plan, cohort=len(sites), step=number, stream=own.derive(b"noise")

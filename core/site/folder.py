@@ -30,7 +30,7 @@ from ...privacy.accounting.ledger import Ledger
 from ...privacy.accounting.plan import Plan
 from ...privacy.accounting.subjects import SubjectKey
 from ...privacy.budget import Budget
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, TestSet
 from ..data.intake import BaseModelFacts
 from ..errors import Refused
 from ..gate.artefacts import artefact_of, run_of
@@ -278,6 +278,11 @@ class SiteFolder:
     def dataset(self) -> Dataset:
         """The site's records, read now. Raises ``BadInputError``."""
         return Dataset.load(self._records, labels=self.study.labels)
+
+    def public_texts(self) -> tuple[str, ...]:
+        """The texts of the study's public records, held against its digest. Raises ``BadInputError``."""
+        named = self.study.test_set
+        return TestSet.load(self.study_folder / named.file, labels=self.study.labels, digest=named.digest).texts
 
     def dataset_digest(self) -> str:
         """SHA-256 of the records file; only a commitment to it under a key of this run leaves."""

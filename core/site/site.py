@@ -19,6 +19,7 @@ from ..gate.gate import Gate
 from ..gate.sealed import Sealed
 from ..messages import Body, Decline, Offer, SignedMessage, Stop, Stopped
 from ..training.optimizer import Momentum
+from ..training.task import Rows
 from ..training.tasks import Tasks, adapter_of
 from ..training.training import TrainingData, load_training_data
 from . import joining, step, voting
@@ -31,6 +32,9 @@ from .state import AGREEMENT, RunState
 ENDS_THE_RUN = frozenset({"SUM_OUT_OF_BOUNDS", "OPENED_ALREADY"})
 
 
+PUBLIC_RECORDS = 128  # of the public ones: their median lies within a twentieth of that of all, and they cost little
+
+
 class Site:
     """One site in one federation. ``tasks`` are the ways of training; they are shared by all sites of a process."""
 
@@ -41,6 +45,8 @@ class Site:
         self._publics: dict[str, JoinPublic] = {}
         self.data: TrainingData | None = None
         self._held_out: TrainingData | None = None
+        self._texts: tuple[str, ...] = ()
+        self._public: Rows | None = None
         self.state: RunState | None = None
         self.tools: step.StepTools | None = None
 
@@ -104,7 +110,9 @@ class Site:
             case "count":
                 return voting.begin(message, state, tools)
             case "readies":
-                return voting.take(message, state, tools, lambda: self._counted_data(tools))
+                return voting.take(
+                    message, state, tools, lambda: self._counted_data(tools), lambda: self._public_rows(tools)
+                )
         return voting.judge(message, state, tools)
 
     def _agree(self, message: SignedMessage, state: RunState, tools: step.StepTools) -> Body:
@@ -128,6 +136,8 @@ class Site:
         if self._running():
             raise ProtocolError("RUN_OPEN", "a run is open here; one run at a time")
         considered = consider(self.folder, body, gate, dimension=self._dimension(body))
+        # what counts are held against is looked for before anything is charged
+        self._texts = self.folder.public_texts()[:PUBLIC_RECORDS] if considered.counted is not None else ()
         settings = self.folder.study.settings(body.method)
         initial = self._tasks.initial(settings)
         sealed, self.state, admitted = joining.join(self.folder, message, considered, gate, initial=initial)
@@ -136,6 +146,7 @@ class Site:
             _reach_of(message.header.run, considered, self.state), (*admitted.trained, *admitted.held_out)
         )
         self._offer, self.data, self._held_out = message, None, None
+        self._public = None
         self.tools = step.StepTools(
             folder=self.folder,
             gate=gate,
@@ -151,7 +162,7 @@ class Site:
         settings = self.folder.study.settings(tools.considered.offer.method)
         adapter = adapter_of(self.folder.base_model, settings, state.optimizer.vector)
         self.folder.reach.finish(state.run, adapter.digest)
-        self._held_out = None
+        self._held_out = self._public = None
         if not self.folder.study.personal_heads:  # those train on them once more, and then drop them (personal.py)
             self.data = None
         return sealed
@@ -166,6 +177,12 @@ class Site:
         if self._held_out is None:
             self._held_out = self._load(tools, tuple(one for one in tools.held_out if one not in tools.left))
         return self._held_out
+
+    def _public_rows(self, tools: step.StepTools) -> Rows:
+        if self._public is None:
+            settings = self.folder.study.settings(tools.considered.offer.method)
+            self._public = self._tasks.of(settings).load(self._texts)
+        return self._public
 
     def _load(self, tools: step.StepTools, subjects: tuple[str, ...]) -> TrainingData:
         task = self._tasks.of(self.folder.study.settings(tools.considered.offer.method))
@@ -190,7 +207,7 @@ class Site:
         if state is not None and state.run == run and not state.finished:
             self.folder.close_charges(run)
             state.wipe()
-            self.state = self.data = self._held_out = None
+            self.state = self.data = self._held_out = self._public = None
 
     def _request(self, tools: step.StepTools) -> Request:
         return self.folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer)

@@ -27,7 +27,8 @@ from ..gate.gate import StepContext
 from ..gate.sealed import Sealed
 from ..messages import Count, Judge, Judged, Readies, Ready, SignedMessage
 from ..planning import DOMAIN
-from ..training.counting import count_step
+from ..training.counting import count_step, middle_of
+from ..training.task import Rows
 from ..training.training import TrainingData
 from .blocks import count_is_due
 from .consents import snapshot
@@ -72,8 +73,17 @@ def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     return tools.gate.tell(Ready(step=body.number, transcript=transcript.hex(), consent=consent), request=request)
 
 
-def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callable[[], TrainingData]) -> Sealed:
-    """All sites stand at one transcript: start, ``load`` the data of those held out, count, disclose."""
+def take(
+    message: SignedMessage,
+    state: RunState,
+    tools: StepTools,
+    load: Callable[[], TrainingData],
+    public: Callable[[], Rows],
+) -> Sealed:
+    """All sites stand at one transcript: start, ``load`` the data of those held out, count, disclose.
+
+    ``public``: rows of public records as the task takes them; the middle of their scores divides the classes.
+    """
     body, count = message.body, _open_count(state)
     if not isinstance(body, Readies) or body.step != count.number or body.cohort != count.cohort:
         raise ProtocolError("READIES_FOREIGN", "the readies are not those of the count that is open")
@@ -98,14 +108,16 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
     # 5. who may still be used; nobody enters; nobody at all discloses noise and is charged
     subjects = tools.usable(state.run, state.step + 1, tools.held_out)
     stream = SecretStream()
+    data = load()
     update = count_step(
-        load(),
+        data,
         subjects,
         state.optimizer.vector,
         domain=DOMAIN,
         plan=counted.plan,
         step=count.number,
         stream=stream.derive(b"counting"),
+        threshold=middle_of(data.task.scores(public(), state.optimizer.vector)),
     )
     # 6. the gate
     sealed = tools.gate.disclose(

@@ -4,8 +4,12 @@ For: a validation on records of subjects that admitted it, under a plan of count
 (data/eligible.py), what it costs (privacy/mechanism/counts.py), noise and sealing (gate/gate.py), reading the result
 (privacy/mechanism/opened.py).
 
-Order of calls: as of ``train_step``, whose rules hold: nobody's vector depends on anybody else, and nothing raises
-because of what a record holds. A score that is not finite counts nowhere.
+Rightly means on the right side of ``middle_of``, the middle of how public records are scored: an order of people,
+which no answer that is the same for all can have. Where the middle of a site's own people lies would be a use of each
+of them.
+
+Order of calls: ``middle_of`` at the state, then as of ``train_step``, whose rules hold: nobody's vector depends on
+anybody else, and nothing raises because of what a record holds. A score that is not finite counts nowhere.
 """
 
 from __future__ import annotations
@@ -28,6 +32,12 @@ SUBJECT_LABEL = b"sekisho/counting/subject/v1/"
 CLASSES = 2  # labels are zeros and ones
 
 
+def middle_of(scores: NDArray[np.float64]) -> float:
+    """The median of public records' ``scores`` (float64 [n], log odds); the usual threshold where none is finite."""
+    finite = scores[np.isfinite(scores)]
+    return float(np.median(finite)) if finite.size else THRESHOLD
+
+
 def count_step(
     data: TrainingData,
     subjects: Collection[str],
@@ -37,11 +47,13 @@ def count_step(
     plan: Plan,
     step: int,
     stream: SecretStream,
+    threshold: float = THRESHOLD,
 ) -> Update:
     """Disclosure ``step`` of ``plan``: all ``subjects`` judged at the public state ``vector`` (float64 [d]).
 
     ``domain`` is ``validation`` of the two classes, the negative one first. ``stream`` is secret and fresh for this
-    step. Nobody at all gives a sum of zeros. Raises ``ProtocolError`` SUBJECT_UNKNOWN, PLAN_FOREIGN.
+    step. ``threshold``: public; whoever scores above it is judged positive. Nobody at all gives a sum of zeros.
+    Raises ``ProtocolError`` SUBJECT_UNKNOWN, PLAN_FOREIGN.
     """
     if plan.cells != domain.cells or len(domain.cells) != 2 * CLASSES or plan.sampling_rate != 1:
         raise ProtocolError("PLAN_FOREIGN", "the plan is not one of these counts")
@@ -51,7 +63,7 @@ def count_step(
     places = [data.rows_of[subject] for subject in counted]
     rows = np.concatenate([np.zeros(0, dtype=np.int64), *places])
     scores = data.task.scores(data.rows[rows], vector) if rows.size else np.zeros(0)
-    predicted = np.where(np.isfinite(scores), scores > THRESHOLD, np.nan)
+    predicted = np.where(np.isfinite(scores), scores > threshold, np.nan)
     vectors = subject_counts(
         domain,
         validation_outcomes(data.labels[rows], predicted, classes=CLASSES),
