@@ -27,6 +27,8 @@ import typer
 
 from ...governance.errors import BadDocumentError, BadSignatureError, BrokenLogError, GovernanceError
 from ...governance.errors import Refused as GovernanceRefused
+from ...governance.language import LANGUAGES
+from ...governance.provenance.refusing import Worded
 from ...governance.quoting import plain
 from ...privacy.errors import BudgetExceededError, LedgerError, PrivacyError
 from ..errors import CheckFailedError, CoreError, Refused
@@ -168,7 +170,8 @@ def guarded(*, policy_is_refusal: bool = False) -> Callable[[Callable[P, None]],
             except (typer.Exit, typer.Abort):
                 raise
             except CODED as error:
-                terminal.fail(error, exit_code_of(error, policy_is_refusal=policy_is_refusal))
+                exit_code = exit_code_of(error, policy_is_refusal=policy_is_refusal)
+                terminal.fail(_in_language(error, kwargs.get("language")), exit_code)
             except KeyboardInterrupt:
                 # whoever asks a second time is not made to wait for work that is being put down
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -188,6 +191,11 @@ def guarded(*, policy_is_refusal: bool = False) -> Callable[[Callable[P, None]],
         return run
 
     return wrap
+
+
+def _in_language(error: Exception, language: object) -> Exception:
+    """A refusal in the language that the command was asked for, where it has words in it."""
+    return error.told_in(language) if isinstance(error, Worded) and language in LANGUAGES else error
 
 
 INTERRUPTED_HINT = "what was started stays charged; steps that never started are given back at the next start"

@@ -75,6 +75,10 @@ def revocations(
     from ..paperwork.signers import signer_of
 
     terminal = Terminal(as_json=as_json)
+    if sign != bool(person):
+        raise BadInputError(
+            "SIGN_AND_PERSON", "--sign and --as go together", "write both to sign the list anew, neither to look at it"
+        )
     roster = read_roster(study, now=_now())
     state = read_list_state(study, roster, now=_now())
     _show(terminal, state, language)

@@ -78,9 +78,9 @@ def erase(
     counts = {"consent": erased.consent, "reach": erased.reach, "papers": erased.papers, "heads": erased.heads}
     if erased.anything:
         terminal.say(say("erased", language, site=site, **counts))
+        terminal.say(say("erased-stays", language))
     else:
         terminal.say(say("erased-again", language, site=site))
-    terminal.say(say("erased-stays", language))
     terminal.result({"site": site, "finished": True, **counts})
 
 

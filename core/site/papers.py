@@ -33,6 +33,13 @@ ROSTERS = "rosters"  # the folder of earlier rosters, <version>.yaml with signat
 HOW_TO_SIGN = "its people sign it with `sekisho legal sign`; `sekisho study status` names who, and the command to type"
 HOW_TO_SIGN_THE_ROSTER = "every site signs it with `sekisho site sign-roster SITE`; people sign papers after that"
 
+# Where people look for a file that a folder they named should hold; of any other file there is nothing to say.
+HELD_BY = {
+    **dict.fromkeys(("roster.yaml", "study.yaml", "base-model.yaml", "test.jsonl.gz"), "a study folder"),
+    **dict.fromkeys(("policy.yaml", "records.jsonl.gz"), "each site's folder of a study"),
+    "release.json": "the folder of a released adapter",
+}
+
 
 @dataclass(frozen=True)
 class Papers:
@@ -299,8 +306,9 @@ def read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
+        where = f"; {HELD_BY[path.name]} holds {path.name} (see the example)" if path.name in HELD_BY else ""
         raise BadInputError(
             "FILE_UNREADABLE",
             f"{path.name} cannot be read ({error.strerror})",
-            hint=f"check the path and your right to read it; a study folder holds {path.name} (see the example)",
+            hint=f"check the path and your right to read it{where}",
         ) from None

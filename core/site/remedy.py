@@ -271,6 +271,7 @@ def write_entries(desk: Desk) -> bool:
 def _found(desk: Desk, case: Case, runs: tuple[RunReach, ...], heads: int) -> Found:
     balance = _balance(desk)
     rows = {row.run: row for row in balance.runs} if balance else {}
+    # who was only counted paid for the counts; which of the two a person did is not kept here
     cost = balance.spent_in([run.run for run in runs]) if balance else 0
     budget = policy_budget(desk.policy)
     exact = Decimal(repr(filter_epsilon(cost, balance.order, budget.delta) if balance else 0.0))

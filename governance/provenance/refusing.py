@@ -7,6 +7,7 @@ For: release.py, conditions.py and whoever shows a code to people in their langu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 from ..errors import Refused
@@ -15,10 +16,21 @@ from ..language import Catalogue, Language
 HOUSE = __name__.removesuffix(".provenance.refusing")
 
 
+class Worded(Refused):
+    """A refusal that can be told in each language; ``str()`` of it is English."""
+
+    def __init__(self, code: str, values: Mapping[str, str], language: Language = "en") -> None:
+        super().__init__(code, *words(code, language, **values))
+        self._values = dict(values)
+
+    def told_in(self, language: Language) -> Worded:
+        """The same refusal with its sentence and hint in ``language``."""
+        return Worded(self.code, self._values, language)
+
+
 def refusal(code: str, **values: str) -> Refused:
     """The refusal of this code in English; ``values`` fill the places of its text."""
-    sentence, hint = words(code, "en", **values)
-    return Refused(code, sentence, hint)
+    return Worded(code, values)
 
 
 def words(code: str, language: Language, **values: str) -> tuple[str, str]:

@@ -257,6 +257,28 @@ def roster_in_earnest(study: Path) -> None:
     path.with_name("roster.yaml.dsse.json").write_bytes(write_envelopes(envelopes))
 
 
+@pytest.mark.parametrize("more", [("--sign",), ("--as", "person-legal")])
+def test_who_signs_the_list_of_revoked_adapters_says_so_and_who_they_are(
+    more: tuple[str, ...], study: Path, capsys: Capture
+) -> None:
+    told = sekisho_here(capsys, "legal", "revocations", study, *more, "--json").told
+    assert (told["code"], told["exit"]) == ("SIGN_AND_PERSON", 2)
+
+
+def test_whoever_asks_in_japanese_is_refused_in_japanese(study: Path, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "out").mkdir()
+    words, _, code = BAD["site use"]
+    told = here(capsys, f"site use {words} --language ja --json", study, tmp_path).told
+    assert told["code"] == code and told["sentence"].startswith("フォルダーは") and "指定する" in told["hint"]
+
+
+def test_a_hint_names_a_folder_only_for_a_file_that_it_holds(study: Path, tmp_path: Path, capsys: Capture) -> None:
+    revoked = ("legal", "revoke-adapter", tmp_path, "--study", study, "--as", "person-legal", "--reason", "QUALITY")
+    assert "of a released adapter holds release.json" in sekisho_here(capsys, *revoked, "--json").told["hint"]
+    other = sekisho_here(capsys, "legal", "intake", study, "--record", tmp_path / "other.yaml", "--json").told
+    assert other["code"] == "FILE_UNREADABLE" and "holds" not in other["hint"]
+
+
 def test_a_withdrawal_counts_at_once_and_is_not_printed(study: Path, tmp_path: Path, capsys: Capture) -> None:
     before = here(capsys, "site consent ame --study {study} --json", study, tmp_path).told["counts"]
     ended = here(capsys, "site consent ame --study {study} --withdraw ame-c007 --json", study, tmp_path)

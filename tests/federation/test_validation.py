@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,16 @@ from sekisho.core.data.held_out import is_held_out
 from sekisho.core.errors import CoreError, Refused
 from sekisho.core.pilot.federation import Federation
 from sekisho.core.pilot.protections import protections_held
+from sekisho.core.site.remedy import Desk, withdraw
 from sekisho.core.site.site import Site
 from sekisho.core.site.state import RunState
+from sekisho.privacy.accounting.accountant import filter_epsilon
 
 from . import validated
 from .books import entries, open_federation
 from .channels import Recording
 from .poisoner import Lie, backwards, garbage, turn
-from .study_folder import SITES
+from .study_folder import SITES, change, sign
 
 HOSTILE = "kaze"
 EVERY, STEPS, ALLOWANCE = 3, 6, 4
@@ -205,6 +208,24 @@ def test_a_coordinator_that_goes_on_after_too_many_rejections_goes_on_alone(
     for site in federation.sites.values():
         row = next(row for row in site.folder.ledger.balance().runs if row.run == "attacked")
         assert row.started == 2 * EVERY < row.steps  # the study allows for one rejected block, and steps are left
+
+
+def test_who_withdraws_is_told_no_less_than_the_counts_cost_them(tmp_path: Path) -> None:
+    study = validated.build(tmp_path / "study", steps=2, allowance=1)
+    change(study / "study.yaml", 'probe: {epsilon: "3.0"', 'probe: {epsilon: "1.0"')
+    sign(study)
+    federation = open_federation(study)
+    federation.run("probe", run="dear")
+    folder = federation.sites[SITES[0]].folder
+    person, balance, delta = folder.dataset().subjects[0], folder.ledger.balance(), folder.budget.delta
+    federation.close()
+    desk = Desk.open(study, SITES[0])
+    try:
+        found = withdraw(desk, person, at=datetime.now(UTC))
+    finally:
+        desk.close()
+    assert balance.spent_beside > balance.spent_by_runs  # counting costs more than training here
+    assert float(found.epsilon) >= filter_epsilon(balance.spent_max, balance.order, delta)
 
 
 def test_a_policy_that_does_not_let_counts_out_refuses_before_a_record_is_read(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_the_model_card_is_read_as_the_hub_reads_one(run: Any, library: str | No
 
 def test_the_card_says_in_both_languages_what_is_known_and_what_is_not() -> None:
     text = modelcard.card(validated(statement()), about(), TEXTS)
-    for words in ("Licences of the sources: undisclosed", "出典のライセンス：非開示", "0.8 of held-out people",
+    for words in ("Licences of the sources: undisclosed", "出典のライセンス：未開示", "0.8 of held-out people",
                   "epsilon 2.9971", "Prohibited: No ranking of people.", "禁止：人の順位付けは禁止。",
                   "cannot be recalled", "A demo."):
         assert words in text

@@ -57,6 +57,14 @@ def test_a_whole_run_is_charged_before_its_first_step(ledger: Ledger) -> None:
     assert balance.runs[0].started == 0
 
 
+def test_what_a_run_cost_somebody_is_the_dearer_of_being_in_it_and_beside_it(ledger: Ledger) -> None:
+    ledger.reserve("r1", step_cost=10, steps=2, subjects=[A])
+    ledger.reserve("r1/counts", step_cost=40, steps=3, subjects=[B])
+    ledger.reserve("r10", step_cost=7, steps=1, subjects=[A, B])
+    balance = ledger.balance()
+    assert [balance.spent_in([run]) for run in ("r1", "r10", "r")] == [120, 7, 0]
+
+
 def test_only_subjects_who_can_pay_for_all_of_it_are_admitted(ledger: Ledger) -> None:
     ledger.reserve("r1", step_cost=10, steps=60, subjects=[A, B])
     assert ledger.reserve("r2", step_cost=10, steps=40, subjects=[A, B, C]) == {A, B, C}
