@@ -110,7 +110,7 @@ class Ledger:
             nobody: a reservation of nobody is one, too: where a site disclosing noise alone must not show.
 
         Raises:
-            BudgetExceededError: ``BUDGET_EXHAUSTED`` when nobody can pay.
+            BudgetExceededError: ``BUDGET_EXHAUSTED`` when nobody can pay and ``nobody`` is not said.
             LedgerError: ``RUN_EXISTS``, ``BAD_RESERVATION``, ``LEDGER_UNWRITABLE``.
         """
         asked = frozenset(subjects)
@@ -124,7 +124,7 @@ class Ledger:
                 raise LedgerError("RUN_EXISTS", "this run was reserved before", "name it anew")
             # 2. Admitted is who can pay for every step of it, whatever happens later.
             admitted = self._who_can_pay(step_cost * steps, asked)
-            if asked and not admitted:
+            if asked and not admitted and not nobody:
                 raise BudgetExceededError(
                     "BUDGET_EXHAUSTED",
                     "no subject of this data set has enough privacy budget left for this run",
@@ -133,7 +133,8 @@ class Ledger:
             row = (run, step_cost, steps, steps)
             self._db.execute("insert into run values (?, ?, ?, ?, 0, 0, 0, 'open')", row)
             in_order = b"".join(sorted(admitted))
-            self._db.execute("insert into admitted values (?, ?)", (run, in_order))
+            if in_order:  # the table holds no row of nobody
+                self._db.execute("insert into admitted values (?, ?)", (run, in_order))
             digest = hashlib.sha256(in_order).hexdigest()
             self._journal.append("reserved", run=run, step_cost=step_cost, steps=steps, admitted=digest)
         return admitted

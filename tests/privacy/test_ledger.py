@@ -85,6 +85,20 @@ def test_a_run_without_counts_was_everybodys_also_theirs_who_are_counted_in_late
     assert [balance.spent_in(runs) for runs in (["r1"], ["r2"], ["r1", "r2"], ["r3"])] == [500, 300, 800, 0]
 
 
+def test_whether_a_side_that_may_be_empty_is_reserved_depends_on_nobody(ledger: Ledger, path: Path) -> None:
+    """B trained until now and cannot pay to be counted; with C, who can, the answer is the same as without."""
+    ledger.reserve("r1", step_cost=600, steps=1, subjects=[A, B])
+    assert ledger.reserve("r2/counts", step_cost=500, steps=1, subjects=[B], nobody=True) == set()
+    assert ledger.reserve("r3/counts", step_cost=500, steps=1, subjects=[B, C], nobody=True) == {C}
+    assert ledger.reserve("r4/counts", step_cost=500, steps=1, subjects=[], nobody=True) == set()
+    assert ledger.balance().spent_max == 600
+    ledger.start("r4/counts", 1)
+    ledger.shut()
+    again = _open(path)  # the journal is replayed
+    assert {row.run: row.started for row in again.balance().runs}["r4/counts"] == 1
+    again.shut()
+
+
 def test_who_is_left_out_is_the_same_however_many_runs_there_were(ledger: Ledger) -> None:
     """All runs together leave no room, so each spend is looked at, by its own runs."""
     for number, who in enumerate(([A, B], [A], [B, C], [A, B])):
