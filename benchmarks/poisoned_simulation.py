@@ -176,12 +176,13 @@ def _counts(
     return OpenedCounts.read(total, DOMAIN, plan, len(sites))
 
 
-def scenarios(place: int, every: int, steps: int, lie: Lie) -> Mapping[str, Hostile]:
+def scenarios(place: int, every: int, steps: int, lie: Lie, other: Lie) -> Mapping[str, Hostile]:
     """By name, as poisoning.py's own."""
     last = range(steps - every + 1, steps + 1)
     return {
         "clean": NOBODY,
         "labels": Hostile(place, last.__contains__, flips=True),
         "vector": Hostile(place, last.__contains__, lie=lie),
+        "any vector": Hostile(place, last.__contains__, lie=other),
         "persistent": Hostile(place, lambda step: step > every, lie=lie),
     }

@@ -45,7 +45,7 @@ from sekisho.core.training.evaluation import evaluate
 from sekisho.core.training.features import Features
 from sekisho.core.training.task import TextProbe
 from sekisho.core.training.tasks import Tasks
-from sekisho.tests.federation.poisoner import backwards, flip_labels, turn
+from sekisho.tests.federation.poisoner import anywhere, backwards, flip_labels, turn
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "food-quality"
 HOSTILE = "shokuhin"  # the largest maker: 450 of 1,650 declared customers
@@ -150,11 +150,15 @@ def rows(features: Remembered, first: int, last: int) -> Iterable[tuple[str, dic
     def vector(federation: Federation) -> None:
         turn(federation, HOSTILE, backwards(LONGEST), block)
 
+    def any_vector(federation: Federation) -> None:
+        turn(federation, HOSTILE, anywhere(LONGEST), block)
+
     def persistent(federation: Federation) -> None:
         turn(federation, HOSTILE, backwards(LONGEST), range(every + 1, 10_000))
 
     yield "before", run(nobody, features, validation=False, allowance=5)
-    for name, hostile in (("clean", nobody), ("labels", labels), ("vector", vector), ("persistent", persistent)):
+    hostiles = {"clean": nobody, "labels": labels, "vector": vector, "any vector": any_vector, "persistent": persistent}
+    for name, hostile in hostiles.items():
         yield f"{name}, judged", run(hostile, features, validation=True)
         yield f"{name}, not judged", run(hostile, features, validation=False)
 
@@ -182,7 +186,9 @@ def simulated(features: Remembered, first: int, last: int, seed: int) -> Iterabl
 
     allowance = reviews.study.methods["probe"].allowance
     yield "before", one(NOBODY, judged=False, allowance=5)
-    for name, hostile in scenarios(place, last - first + 1, last, backwards(LONGEST)).items():
+    for name, hostile in scenarios(
+        place, last - first + 1, last, backwards(LONGEST), anywhere(LONGEST)
+    ).items():
         yield f"{name}, judged", one(hostile, judged=True, allowance=allowance)
         yield f"{name}, not judged", one(hostile, judged=False, allowance=allowance)
 

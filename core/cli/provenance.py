@@ -35,7 +35,8 @@ def provenance(
     language: Language = typer.Option("en", "--language", help="en or ja."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """Where an adapter came from, link by link; exit code 1 when one does not hold."""
+    """Where an adapter came from, link by link; exit code 1 when one does not hold. Without --root the roster, on which
+    all rests, is "unchecked"."""
     from ...governance.provenance.drawing import broken_lines
     from ...governance.provenance.tracing import trace
     from ..pilot.tracing import material_of

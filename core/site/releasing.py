@@ -27,15 +27,15 @@ from ...governance.provenance.release import (
     release_approvals,
     release_statement,
 )
-from ...governance.signing.envelope import read_time, sign_statement, write_envelopes
+from ...governance.signing.envelope import Statement, read_envelopes, read_time, sign_statement, write_envelopes
 from ..errors import Refused
 from ..gate.facts import request_for
 from ..gate.gate import Gate
 from ..messages import ReleaseNotice
-from .candidate import APPROVALS, Candidate, Decided, approvals_asked, approvals_beside, read_candidate
+from .candidate import APPROVALS, PROVENANCE, Candidate, Decided, approvals_asked, approvals_beside, read_candidate
 from .folder import SiteFolder
 from .life import check_candidate
-from .revoking import revoke
+from .revoking import remember, revoke
 
 
 def finish(owner: SiteFolder, run: str, folder: Path) -> ReleaseRecord:
@@ -50,6 +50,10 @@ def finish(owner: SiteFolder, run: str, folder: Path) -> ReleaseRecord:
         # 1. it is what this study asked for: a record that asks for fewer signatures is another one's
         if candidate.record.run != run or dict(candidate.record.approvals) != approvals_asked(owner.study):
             raise refusal("RELEASE_CANDIDATE_CHANGED", of=RECORD)
+        #    and of this very study: recipients, terms and conditions of its record are those of the study it ran under
+        (envelope,) = read_envelopes(candidate.files.get(PROVENANCE, b""), name=PROVENANCE)
+        if Statement.from_bytes(envelope.payload).predicate.get("study") != owner.study.digest:
+            raise refusal("RELEASE_OTHER_STUDY")
         # 2. decide anew: policy, papers and stops may have changed since
         gate = _gate(owner, run)
         request = release_request(owner, candidate.decided)
@@ -112,9 +116,11 @@ def hand_over(gate: Gate, owner: SiteFolder, candidate: Candidate, request: Requ
     (folder / STATEMENT).write_bytes(write_envelopes([sign_statement(statement, [owner.key])]))
     # 5. a fresh list of revocations, so that recipients can use it; one that cannot be relied on stays for them to see
     with contextlib.suppress(GovernanceRefused):
-        revoke(
+        state = revoke(
             owner.study_folder, owner.roster, owner.key, adapter="", reason="", now=owner.clock(), site=owner.site
         )
+        # what it signed for once is on every list that it signs later, whichever older one lies here then
+        remember(owner.study_folder, owner.site, state)
 
 
 def _gate(owner: SiteFolder, run: str) -> Gate:

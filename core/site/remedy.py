@@ -22,6 +22,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ...governance.consent.consent import ConsentRegister
+from ...governance.consent.record import EventKind
 from ...governance.consent.withdrawal import Case, Effect, Reason
 from ...governance.errors import GovernanceError
 from ...governance.errors import Refused as GovernanceRefused
@@ -200,7 +201,15 @@ def erase(desk: Desk, subject: str, *, at: datetime) -> Erased:
 
 def _stop_use(desk: Desk, subject: str, at: datetime, reason: Reason) -> None:
     if reason is not Reason.OBJECTION:
-        desk.register.withdraw(subject, at)
+        granted: dict[str, datetime] = {}
+        for event in desk.register.events(subject):
+            if event.kind is EventKind.GRANTED:
+                granted[event.scope] = max(event.at, granted.get(event.scope, at))
+        if not granted:
+            desk.register.withdraw(subject, at)  # which says so
+        for scope, latest in sorted(granted.items()):
+            # one that is dated ahead is taken back as of its own date, and keeps nobody from withdrawing the rest
+            desk.register.withdraw(subject, max(at, latest), scope=scope)
         return
     for scope in sorted({event.scope for event in desk.register.events(subject)} | {desk.study.legal_basis_scope}):
         desk.register.object(subject, scope, at)
@@ -263,7 +272,7 @@ def _found(desk: Desk, case: Case, runs: tuple[RunReach, ...], heads: int) -> Fo
     balance = _balance(desk)
     rows = {row.run: row for row in balance.runs} if balance else {}
     # who was only counted paid for the counts; which of the two a person did is not kept here
-    cost = sum(balance.spent_in(run.run) for run in runs) if balance else 0
+    cost = balance.spent_in([run.run for run in runs]) if balance else 0
     budget = policy_budget(desk.policy)
     exact = Decimal(repr(filter_epsilon(cost, balance.order, budget.delta) if balance else 0.0))
     reached = []

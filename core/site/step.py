@@ -81,6 +81,8 @@ def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
         state, every=validation.every, steps=tools.plan.steps, summed=body.previous == "summed"
     ):
         raise ProtocolError("VALIDATION_DUE", f"the block before step {body.step} is to be judged first")
+    if validation is not None and state.rejected > validation.rejections:
+        raise ProtocolError("TOO_MANY_REJECTED", f"no step comes after {state.rejected} rejected blocks; the run ends")
     cohort = cohort_of(body, state, folder)
     # 2. the stop comes first: it is honoured before opening, too
     request = folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer, cohort=cohort)
@@ -181,7 +183,8 @@ def finish(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
 
 def _keep_accepted(state: RunState, folder: SiteFolder) -> None:
     # what was not judged, because the run ended before, is nobody's result
-    if state.accepted is None or state.moves != state.accepted.moves:
+    # a sum that was outside its bound moved nothing, and is a step of no result all the same
+    if state.accepted is None or state.moves != state.accepted.moves or state.spoilt:
         state.roll_back()
         folder.record(
             "block.rolled-back", refs={"run": state.run}, data={"step": state.step, "completed": state.completed}

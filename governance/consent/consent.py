@@ -157,10 +157,11 @@ class ConsentRegister:
     def erase(self, subject: str, at: datetime | None = None) -> int:
         """Forget one subject entirely; from then on they are NEVER_ASKED. Returns how many events went.
 
-        Rows of an import file dated up to ``at`` (now, if not given) do not bring them back; a later grant does. The
-        file itself is the site's own and is to be corrected there.
+        Rows of an import file dated up to ``at`` (now, if not given), or up to the last that is erased, do not bring
+        them back; a later grant does. The file itself is the site's own and is to be corrected there.
         """
-        return self._vault.erase(subject, _aware(datetime.now(UTC) if at is None else at))
+        at = _aware(datetime.now(UTC) if at is None else at)
+        return self._vault.erase(subject, max([at, *(event.at for event in self._vault.events(subject))]))
 
     def snapshot_digest(self) -> str:
         """Keyed digest of the register as it stands, "sha256:" + 64 hex; it changes with every event."""

@@ -17,22 +17,25 @@ from .lineage import NOT_AT_HAND, Edge, Finding, Kind, Node, broken, held, unche
 from .material import PROVENANCE_FILE, REVOCATIONS, ROSTER, Material
 from .provenance import ADAPTER_FILE
 from .revocation import list_state
+from .signatures import SIGNATURES
 
 RELEASE_RECORD, RELEASE_STATEMENT = "release.json", "release.dsse.json"
+RELEASE_APPROVALS = RELEASE_RECORD + SIGNATURES
 
 
 class Handover:
-    """What came out of one run. ``logged``: whether the signer's own log, ``log_files``, refers to things in it;
+    """What came out of one run. ``logged``: whether the log of ``signer``, ``log_files``, refers to things in it;
     ``mentions`` is all that it refers to, nothing where the log is not there or does not hold."""
 
-    def __init__(self, material: Material, statement: Statement, roster: Roster,
+    def __init__(self, material: Material, statement: Statement, roster: Roster, signer: str,
                  logged: Callable[[set[tuple[str, str]]], Finding], mentions: Set[tuple[str, str]],
                  log_files: tuple[str, ...]) -> None:
         self._material = material
         self._files = material.released
         self._mentions = mentions
         self._statement = statement
-        self._roster = roster
+        # whoever signed for the run releases what came of it, and nobody else
+        self._signer = roster.party(signer).key
         self._logged = logged
         self._log_files = log_files
         self._run = str(statement.predicate["run"])
@@ -70,7 +73,7 @@ class Handover:
         files, finding = self._signed_release()
         counts = finding == held()
         if counts:
-            finding = self._record()
+            finding = self._record(files)
         else:  # what it named cannot be known: whatever lies there has lost who vouched for it
             files = {name: digest_bytes(data) for name, data in self._files.items()}
         rests_on = (RELEASE_STATEMENT, RELEASE_RECORD, *self._log_files)
@@ -109,14 +112,13 @@ class Handover:
                 edges.append(Edge(adapter, node.id, *held(), self._log_files))
 
     def _signed_release(self) -> tuple[dict[str, str], Finding]:
-        """What the signed release names, if a site of the roster signed it and it is about this adapter."""
+        """What the signed release names, if the site that signed the run did, and it is about this adapter."""
         data = self._files.get(RELEASE_STATEMENT)
         if data is None:
             return {}, broken("MISSING")
-        keys = {party.key.key_id: party.key for party in self._roster.sites}
         try:
             (envelope,) = read_envelopes(data, name=RELEASE_STATEMENT)
-            statement, _ = verify_envelope(envelope, keys)
+            statement, _ = verify_envelope(envelope, {self._signer.key_id: self._signer})
         except (BadSignatureError, BadDocumentError, ValueError):
             return {}, broken("NOT_SIGNED")
         if envelope.to_bytes() != data or statement.predicate_type != PREDICATES["release"]:
@@ -128,14 +130,17 @@ class Handover:
             return {}, broken("OTHER_ADAPTER")
         return files, held()
 
-    def _record(self) -> Finding:
-        """The record is of this adapter and statement, and the site that released logged it."""
+    def _record(self, files: Mapping[str, str]) -> Finding:
+        """The record is of this adapter and statement, names ``files``, and the site that released logged it."""
         record = _read_record(self._files.get(RELEASE_RECORD, b""))
         if record is None:
             return broken("DIFFERS")
         named = (record.get("adapter"), record.get("provenance"))
         if named != (self._statement.subjects[0].digest, digest_bytes(self._files[PROVENANCE_FILE])):
             return broken("OTHER_ADAPTER")
+        beside = {name: value for name, value in files.items() if name not in (RELEASE_RECORD, RELEASE_APPROVALS)}
+        if record.get("files") != beside:
+            return broken("DIFFERS")
         return self._logged({("release", digest(record))})
 
 

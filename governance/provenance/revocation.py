@@ -155,7 +155,7 @@ def next_list(
     ``known`` are adapters that were on a list before, whatever became of it, ``seen_version`` its version.
 
     Raises:
-        BadDocumentError: REVOCATION_MALFORMED.
+        BadDocumentError: REVOCATION_MALFORMED, REVOCATION_LIST_FULL.
     """
     if adapter and (not is_digest(adapter) or reason not in REASONS):
         raise BadDocumentError("REVOCATION_MALFORMED", "a revocation lacks the adapter's digest or a known reason",
@@ -165,6 +165,9 @@ def next_list(
         entries[digest] = Revoked(digest, "OTHER", issued)
     if adapter and adapter not in entries:
         entries[adapter] = Revoked(adapter, reason, issued)
+    if len(entries) > MAX_REVOKED:  # written, nobody could read it, and no list could follow it
+        raise BadDocumentError("REVOCATION_LIST_FULL", f"a list names at most {MAX_REVOKED} adapters",
+                               "the roster's sites begin an empty list together; what was revoked stays remembered")
     return Statement(
         (Subject("roster.yaml", roster.fingerprint),),
         PREDICATES["revocation-list"],

@@ -84,7 +84,9 @@ class _Tracer:
 
     def lineage(self) -> Lineage:
         run = f"run:{self.run}"
-        self._into(run, Node("roster", Kind.ROSTER, ROSTER, self.said.roster), self.found.roster, ROOTS[:2])
+        # a roster vouches for every key, and for a roster only whoever said its fingerprint
+        rooted = self.found.roster if self.material.root is not None else unchecked("ROOT_NOT_GIVEN")
+        self._into(run, Node("roster", Kind.ROSTER, ROSTER, self.said.roster), rooted, ROOTS[:2])
         self._into(run, Node(f"signer:{self.found.signer}", Kind.SIGNER, self.found.signer), self.found.signed, ROOTS)
         self._papers(run)
         self._own_machine(run)
@@ -93,7 +95,7 @@ class _Tracer:
         self.nodes.append(Node(run, Kind.RUN, self.run, self.said.plan))
         self._logs(run)
         signer = self.found.signer
-        Handover(self.material, self.statement, self.roster, lambda due: self._logged(signer, due),
+        Handover(self.material, self.statement, self.roster, signer, lambda due: self._logged(signer, due),
                  self.mentions.get(signer) or set(), _log_files(signer)).add(self.nodes, self.edges, run)
         return Lineage(tuple(self.nodes), tuple(self.edges))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,14 @@ class Balance:
         """
         return max(self.spent_by_runs, self.spent_beside)
 
+    def spent_in(self, runs: Collection[str]) -> int:
+        """At most what somebody has spent in ``runs``, on whichever side of each; it does not say on which."""
+        own, beside = Counter[str](), Counter[str]()
+        for row in self.runs:
+            run, divided, _ = row.run.partition(BESIDE)
+            (beside if divided else own)[run] += row.step_cost * row.charged
+        return sum(max(own[run], beside[run]) for run in runs)
+
     @property
     def spent_by_runs(self) -> int:
         """Of somebody who was in every run."""
@@ -66,14 +75,12 @@ class Balance:
 
     @property
     def spent_beside(self) -> int:
-        """Of somebody who was charged beside every run, such as those who are counted and never train."""
-        return sum(row.step_cost * row.charged for row in self.runs if BESIDE in row.run)
+        """Of somebody who was charged beside every run that charges anybody there, such as those who are counted.
 
-    def spent_in(self, run: str) -> int:
-        """Of somebody who was in ``run``, or was charged beside it, whichever is more; 0 for an unknown run."""
-        rows = [row for row in self.runs if row.run.partition(BESIDE)[0] == run]
-        beside = sum(row.step_cost * row.charged for row in rows if BESIDE in row.run)
-        return max(beside, sum(row.step_cost * row.charged for row in rows if BESIDE not in row.run))
+        A run without such a charge has no other side: they were in it like everybody else.
+        """
+        divided = {row.run.partition(BESIDE)[0] for row in self.runs if BESIDE in row.run}
+        return sum(row.step_cost * row.charged for row in self.runs if row.run not in divided)
 
 
 def balance_of(db: sqlite3.Connection, cap: int) -> Balance:

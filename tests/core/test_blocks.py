@@ -20,6 +20,7 @@ from sekisho.core.errors import ProtocolError
 from sekisho.core.planning import DOMAIN
 from sekisho.core.site.blocks import count_is_due
 from sekisho.core.site.state import RunState, Transcript
+from sekisho.core.site.step import _keep_accepted as keep_accepted
 from sekisho.core.training.optimizer import OptimizerState
 from sekisho.governance.provenance.provenance import StepPart
 from sekisho.privacy.accounting.subjects import SubjectKey
@@ -151,3 +152,15 @@ def test_who_is_held_out_depends_on_a_person_and_the_sites_key_alone() -> None:
     assert set(held_out) < set(divide(people, key, Decimal("0.3"))[1])
     assert abs(len(held_out) - 600) < 7 * np.sqrt(4000 * 0.15 * 0.85)
     assert all(is_held_out(one, key, share) for one in held_out)
+
+
+def test_a_step_that_moved_nothing_is_of_no_result_when_the_run_ends_before_it_is_judged() -> None:
+    """Its sum was outside the bound: the state stands where it was accepted, and the step is named all the same."""
+    state, told = state_of(), []
+    move(state, 3)
+    state.accept(COUNTS)
+    state.step, state.completed, state.spoilt = state.step + 1, state.completed + 1, True
+    state.history.append(StepPart(step=state.step, cohort=COHORT, outcome="completed", sum="sha256:" + "1" * 64))
+    keep_accepted(state, SimpleNamespace(record=lambda kind, **more: told.append(kind)))  # type: ignore[arg-type]
+    assert [part.outcome for part in state.history] == ["completed"] * 3 + ["rolled-back"]
+    assert (state.completed, state.spoilt, told) == (3, False, ["block.rolled-back"])

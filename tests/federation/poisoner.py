@@ -35,6 +35,7 @@ class Known:
 
 
 # -> what is sealed in place of the honest sum, int64 [d]
+DIRECTION = 7  # any seed: the attacker's choice
 Lie = Callable[[Known], NDArray[np.int64]]
 
 
@@ -82,6 +83,17 @@ def backwards(times: float) -> Lie:
     def lie(known: Known) -> NDArray[np.int64]:
         length = times * known.plan.expected_sample * np.sqrt(known.plan.grid_bound_squared)
         return np.rint(known.vector / np.linalg.norm(known.vector) * length).astype(np.int64)
+
+    return lie
+
+
+def anywhere(times: float) -> Lie:
+    """Some direction that has nothing to do with the data, the same in every step, as long as ``backwards``."""
+
+    def lie(known: Known) -> NDArray[np.int64]:
+        length = times * known.plan.expected_sample * np.sqrt(known.plan.grid_bound_squared)
+        direction = np.random.default_rng(DIRECTION).normal(size=known.vector.size)
+        return np.rint(direction / np.linalg.norm(direction) * length).astype(np.int64)
 
     return lie
 

@@ -19,6 +19,7 @@ from sekisho.core.data.intake import BaseModelFacts, inspect, locate
 from sekisho.core.errors import Refused
 from sekisho.core.pilot.federation import Federation
 from sekisho.core.pilot.pilot import run_pilot
+from sekisho.core.site.candidate import PROVENANCE
 from sekisho.core.site.papers import read_study
 from sekisho.core.site.publish import publish
 from sekisho.core.site.revocations import revoke_released
@@ -41,6 +42,7 @@ from sekisho.governance.provenance.release import (
 from sekisho.governance.signing.approvals import approval_statement
 from sekisho.governance.signing.envelope import (
     PREDICATES,
+    Statement,
     Subject,
     read_envelopes,
     sign_statement,
@@ -493,6 +495,61 @@ def test_a_publisher_that_asks_for_less_than_its_study_is_refused(candidate: Can
     lying = Out(candidate.study, folder, facts)
     resigned(lying, record)
     lying.refused("USE_NOT_APPROVED")
+
+
+def test_a_publisher_that_names_another_study_escapes_nothing_that_this_one_asks(
+    candidate: Candidate, tmp_path: Path
+) -> None:
+    facts, home, folder = opened_facts(candidate.study), candidate.paper.parent, tmp_path / "out"
+    folder.mkdir()
+    record = read_record(candidate.paper.read_bytes())
+    for name in record.files:
+        shutil.copy(home / name, folder / name)
+    (envelope,) = read_envelopes((home / PROVENANCE).read_bytes(), name=PROVENANCE)
+    other = envelope.payload.replace(read_study(candidate.study).digest.encode(), DIGEST.encode())
+    assert other != envelope.payload
+    signed = write_envelopes([sign_statement(Statement.from_bytes(other), [demo_key(PUBLISHER)])])
+    (folder / PROVENANCE).write_bytes(signed)
+    lying = Out(candidate.study, folder, facts)
+    files = {**record.files, PROVENANCE: digest_bytes(signed)}
+    named = record.model_copy(update={"provenance": digest_bytes(signed), "files": files, "approvals": {}})
+    resigned(lying, named)
+    lying.refused("USE_NOT_APPROVED")
+    basic = tuple(one for one in record.conditions if one.name == "release-grant")
+    resigned(lying, named.model_copy(update={"conditions": basic}))
+    asks_more(candidate.study)
+    lying.refused("USE_CONDITION_FAILED")
+
+
+def test_a_candidate_of_an_earlier_study_is_not_released_under_the_next(candidate: Candidate, capsys: Capture) -> None:
+    asks_more(candidate.study)
+    sign(candidate, "legal", capsys)
+    ended = main(capsys, "site", "release", PUBLISHER, candidate.run, "--study", candidate.study, "--json")
+    assert (ended.exit, ended.told["code"]) == (3, "RELEASE_OTHER_STUDY"), ended.told
+
+
+def test_an_older_list_put_back_is_not_signed_for_anew_by_a_site_that_signed_a_later_one(
+    candidate: Candidate, capsys: Capture
+) -> None:
+    study, roster, now = candidate.study, read_roster(candidate.study), datetime.now(UTC)
+    listed = study / "revocations" / "list.dsse.json"
+    revoke(study, roster, person_key("it"), adapter="", reason="", now=now)
+    older = listed.read_bytes()
+    revoke(study, roster, person_key("it"), adapter=DIGEST, reason="QUALITY", now=now)
+    for role in ("legal", "it"):
+        sign(candidate, role, capsys)
+    assert main(capsys, "site", "release", PUBLISHER, candidate.run, "--study", study, "--json").exit == 0
+    listed.write_bytes(older)
+    renewed = revoke(
+        study, roster, demo_key(PUBLISHER), adapter="", reason="", now=datetime.now(UTC), site=PUBLISHER
+    )
+    assert set(renewed.revoked) == {DIGEST} and renewed.version > 3
+
+
+def asks_more(study: Path) -> None:
+    """The study is signed anew, and asks for one condition more."""
+    study_folder.change(study / "study.yaml", "[licence, approvals]", "[licence, approvals, audit]")
+    study_folder.sign_study(study)
 
 
 def test_a_site_revokes_what_it_released_and_the_commands_show_it(out: Out, capsys: Capture) -> None:

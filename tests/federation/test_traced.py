@@ -17,6 +17,7 @@ from study_folder import SITES, HashedFeatures
 from sekisho.core.pilot.federation import Federation
 from sekisho.core.pilot.pilot import run_pilot
 from sekisho.core.pilot.tracing import material_of
+from sekisho.governance.canonical import digest_bytes
 from sekisho.governance.errors import BadDocumentError
 from sekisho.governance.provenance.provenance import SitePart, TrainingRun
 from sekisho.governance.provenance.records import verify_membership
@@ -71,7 +72,8 @@ def traced(capsys: Capture, adapter: Path, study: Path) -> tuple[int, dict[str, 
 
 
 def test_the_command_verifies_every_link_of_a_released_adapter_and_loads_nothing_heavy(ran: Ran) -> None:
-    done = sekisho("compliance", "provenance", ran.first, "--study", ran.study, "--json")
+    root = digest_bytes((ran.study / "roster.yaml").read_bytes())
+    done = sekisho("compliance", "provenance", ran.first, "--study", ran.study, "--root", root, "--json")
     assert done.exit == 0
     assert {one["verdict"] for one in done.told["edges"]} == {"verified"}
     kinds = [node["kind"] for node in done.told["nodes"]]
@@ -84,7 +86,7 @@ def test_an_evidence_bundle_serves_in_place_of_the_study(ran: Ran, capsys: Captu
     code, edges = traced(capsys, ran.first, ran.study.parent / "two" / "evidence.zip")
     assert code == 0
     unchecked = {edge for edge, verdict in edges.items() if verdict != "verified"}
-    assert all("revocation" in edge or "weights" in edge for edge in unchecked)
+    assert all("revocation" in edge or "weights" in edge or "roster" in edge for edge in unchecked)
 
 
 def test_a_changed_file_breaks_its_own_link_and_the_command_names_it(ran: Ran, tmp_path: Path, capsys: Capture) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sekisho.core.coordinator import coordinator as coordinating
 from sekisho.core.data.held_out import is_held_out
-from sekisho.core.errors import Refused
+from sekisho.core.errors import CoreError, Refused
 from sekisho.core.pilot.federation import Federation
 from sekisho.core.pilot.protections import protections_held
 from sekisho.core.site.remedy import Desk, withdraw
@@ -194,6 +195,19 @@ def test_a_persistent_attacker_ends_the_run_by_name_and_the_accepted_state_stays
         assert np.array_equal(arrays[1], state.optimizer.velocity)
         assert {row.state for row in site.folder.ledger.balance().runs} == {"closed"}
     assert len({state.optimizer.digest() for state in states(federation)}) == 1
+
+
+def test_a_coordinator_that_goes_on_after_too_many_rejections_goes_on_alone(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinating, "early_end", lambda *given: None)
+    turn(federation, HOSTILE, garbage, range(1, 99))
+    with pytest.raises(CoreError):
+        federation.run("probe", run="attacked")
+    assert verdicts(federation) == [True, False, False]
+    for site in federation.sites.values():
+        row = next(row for row in site.folder.ledger.balance().runs if row.run == "attacked")
+        assert row.started == 2 * EVERY < row.steps  # the study allows for one rejected block, and steps are left
 
 
 def test_who_withdraws_is_told_no_less_than_the_counts_cost_them(tmp_path: Path) -> None:

@@ -255,6 +255,22 @@ def test_who_left_before_the_first_step_was_in_no_run(tmp_path: Path) -> None:
     reach.close()
 
 
+def test_a_grant_dated_ahead_keeps_nobody_from_withdrawing(study: Path, capsys: Capture) -> None:
+    ahead = datetime(2199, 1, 1, tzinfo=UTC)
+    row = {"subject": PERSON, "scope": "another", "event": "granted", "at": ahead.isoformat(), "expires": None,
+           "notice": "n"}  # fmt: skip
+    with (study / "sites" / ONE / "consent.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    told = ask(capsys, study, "withdraw", ONE, PERSON, "--json")
+    assert told.exit == 0, told.told
+    desk = Desk.open(study, ONE)
+    try:
+        for scope, now in ((SCOPE, datetime.now(UTC)), ("another", ahead)):
+            assert desk.register.status(PERSON, scope=scope, now=now).reason == "withdrawn"
+    finally:
+        desk.close()
+
+
 def test_neither_a_broken_consent_file_nor_a_broken_policy_keeps_anybody_from_withdrawing(
     after: Ran, capsys: Capture
 ) -> None:

@@ -145,6 +145,15 @@ def test_a_withdrawal_that_would_change_nothing_is_refused(register):
     assert register.status("s1", scope=SCOPE, now=T0 + 6 * DAY).eligible
 
 
+def test_a_grant_dated_ahead_does_not_bring_an_erased_subject_back(register):
+    filled(register, event(), event(day=900))
+    assert register.erase("s1", T0 + 5 * DAY) == 2
+    filled(register, event(), event(day=900))                     # an old copy of the site's file
+    assert not register.knows("s1")
+    filled(register, event(day=901))
+    assert register.status("s1", scope=SCOPE, now=T0 + 902 * DAY).eligible
+
+
 def test_a_time_without_a_zone_is_refused_not_guessed(register):
     with pytest.raises(Refused) as error:
         register.status("s1", scope=SCOPE, now=datetime(2026, 4, 1))

@@ -21,8 +21,8 @@ from sekisho.governance.log.entries import Entry
 from sekisho.governance.provenance.drawing import MARKS, as_text
 from sekisho.governance.provenance.lineage import Edge, Kind, Lineage, Verdict
 from sekisho.governance.provenance.material import Here, Material
-from sekisho.governance.provenance.release import Condition, ReleaseRecord, release_statement
-from sekisho.governance.provenance.revocation import list_state, next_list
+from sekisho.governance.provenance.release import Condition, ReleaseRecord, read_record, release_statement
+from sekisho.governance.provenance.revocation import MAX_REVOKED, list_state, next_list
 from sekisho.governance.provenance.tracing import ROOTS, opened, trace
 from sekisho.governance.signing.approvals import approval_statement
 from sekisho.governance.signing.envelope import (
@@ -244,7 +244,21 @@ def test_nothing_of_a_statement_counts_that_no_site_signed(whole: Material, sign
     assert opened(whole).predicate["run"] == "run-1"
 
 
+def test_a_release_that_another_site_signed_for_is_none(whole: Material) -> None:
+    """It took part and signs the very record that was logged, with a licence of its own beside it."""
+    files = {name: data for name, data in whole.released.items() if name != "release.dsse.json"}
+    files["LICENCE"] = b"for everybody\n"
+    record = read_record(files["release.json"])
+    for signer, codes in (("wanko", ("NOT_SIGNED", "RESTS_ON_BROKEN")), ("kohi", ("DIFFERS", "HOLDS"))):
+        signed = write_envelopes([sign_statement(release_statement(record, files, {}), [example.key(signer)])])
+        found = by_id(trace(replace(whole, released={**files, "release.dsse.json": signed})))
+        edges = ("adapter:run-1 -> release:run-1", "release:run-1 -> file:run-1/LICENCE")
+        assert tuple(found[edge].code for edge in edges) == codes
+
+
 def test_another_roster_is_not_the_root_that_was_given(whole: Material) -> None:
+    (edge,) = [edge for edge in trace(replace(whole, root=None)).edges if edge.verdict is not Verdict.VERIFIED]
+    assert (edge.source, edge.verdict, edge.code) == ("roster", Verdict.UNCHECKED, "ROOT_NOT_GIVEN")
     found = trace(replace(whole, root="sha256:" + "1" * 64)).broken
     assert [edge.code for edge in found] == ["ROOT_DIFFERS", "RESTS_ON_BROKEN", "RESTS_ON_BROKEN"]
 
@@ -265,6 +279,17 @@ def test_a_revoked_adapter_breaks_its_edge_and_without_a_list_nobody_can_tell(wh
     assert not nobody.broken and nobody.count(Verdict.UNCHECKED) == 1
     another = with_file(whole, name, revoking(whole.papers["roster.yaml"], "sha256:" + "9" * 64))
     assert not trace(another).broken
+
+
+def test_a_list_that_is_full_is_not_written_over(whole: Material) -> None:
+    """One that nobody can read would take every revocation before it away."""
+    roster = Roster.parse(whole.papers["roster.yaml"], "roster.yaml")
+    known = {f"sha256:{number:064x}" for number in range(MAX_REVOKED)}
+    state = list_state(roster, None, now=example.NOW)
+    next_list(roster, state, issued=example.NOW, known=known)
+    with pytest.raises(BadDocumentError) as caught:
+        next_list(roster, state, issued=example.NOW, known=known, adapter=RUN.adapter, reason="QUALITY")
+    assert caught.value.code == "REVOCATION_LIST_FULL"
 
 
 def test_a_remedy_that_put_another_adapter_in_its_place_is_downstream_of_it(tmp_path: Path, whole: Material) -> None:

@@ -62,7 +62,7 @@ def test_what_a_run_cost_somebody_is_the_dearer_of_being_in_it_and_beside_it(led
     ledger.reserve("r1/counts", step_cost=40, steps=3, subjects=[B])
     ledger.reserve("r10", step_cost=7, steps=1, subjects=[A, B])
     balance = ledger.balance()
-    assert [balance.spent_in(run) for run in ("r1", "r10", "r")] == [120, 7, 0]
+    assert [balance.spent_in([run]) for run in ("r1", "r10", "r")] == [120, 7, 0]
 
 
 def test_only_subjects_who_can_pay_for_all_of_it_are_admitted(ledger: Ledger) -> None:
@@ -73,6 +73,16 @@ def test_only_subjects_who_can_pay_for_all_of_it_are_admitted(ledger: Ledger) ->
     with pytest.raises(BudgetExceededError):
         ledger.reserve("r5", step_cost=1001, steps=1, subjects=[b"d" * 32])
     assert [row.run for row in ledger.balance().runs] == ["r1", "r2", "r3"]
+
+
+def test_a_run_without_counts_was_everybodys_also_theirs_who_are_counted_in_later_ones(ledger: Ledger) -> None:
+    ledger.reserve("r1", step_cost=100, steps=5, subjects=[A, B])
+    ledger.reserve("r2", step_cost=10, steps=2, subjects=[A])
+    ledger.reserve("r2/counts", step_cost=10, steps=30, subjects=[B])
+    balance = ledger.balance()
+    assert (balance.spent_by_runs, balance.spent_beside) == (520, 800)
+    assert balance.spent_by_all_runs == balance.spent_max == 800
+    assert [balance.spent_in(runs) for runs in (["r1"], ["r2"], ["r1", "r2"], ["r3"])] == [500, 300, 800, 0]
 
 
 def test_who_is_left_out_is_the_same_however_many_runs_there_were(ledger: Ledger) -> None:
