@@ -106,7 +106,9 @@ def take(
     folder.ledger.start(charge, count.number)
     count.started = True
     # 5. who may still be used; nobody enters; nobody at all discloses noise and is charged
-    subjects = tools.usable(state.run, state.step + 1, tools.held_out)
+    # what was sealed and lost before the first step reached somebody, too
+    place = max(state.step, count.number - 1) + 1
+    subjects = tools.usable(state.run, place, tools.held_out)
     stream = SecretStream()
     data = load()
     update = count_step(
