@@ -156,8 +156,8 @@ def _run_one(pilot: _Pilot, method: str, listener: Listener) -> bool:
         return False
     if published.withheld:
         sentence, hint = words(published.withheld, "en")
-        told = sentence.rstrip(": ")  # which condition it was stands in the candidate; the sentence has room for it
-        listener.say(f"{method}: the adapter stays at the sites, {told} [{published.withheld}]; {hint}")
+        why = sentence.rstrip(": ")  # which condition it was stands in the candidate; the sentence has room for it
+        listener.say(f"{method}: the adapter stays at the sites, {why} [{published.withheld}]; {hint}")
     else:
         pilot.kept.append(kept)
         with _room(pilot):
