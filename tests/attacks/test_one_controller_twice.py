@@ -67,7 +67,7 @@ def test_one_controller_as_two_signers_is_counted_once_at_the_opening(
     with_twins: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Sites that seal for anybody, as a changed program would: whoever opens still counts who signed.
-    monkeypatch.setattr(step, "_check_controllers", lambda cohort, tools: None)
+    monkeypatch.setattr(step, "check_controllers", lambda cohort, tools: None)
     with attack(with_twins, ame_is_gone) as ongoing:
         assert {ongoing.code_at(site) for site in SITES[1:]} == {"CONTROLLERS_TOO_FEW"}
         # step 3 was sealed by the four and opened by nobody

@@ -189,7 +189,7 @@ def test_a_report_that_finds_no_room_at_the_end_loses_no_adapter(name: str, stud
 def test_a_small_disk_fills_up_under_the_command(study: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3500k", "none", str(disk)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("this user may not mount a small file system")
     try:

@@ -53,10 +53,10 @@ CHANGES = {
         fixed=(("audit_years: 5", "audit_years: 6"),),
     ),
     "more steps": Change(
-        edits=(("steps: 60\n", "steps: 90\n"),),
+        edits=(("steps: 60\n", "steps: 75\n"),),
         refused=by("wanko", ("G1", "TOO_MANY_STEPS")),
         fix="Lower the number of steps to 80.",
-        fixed=(("steps: 90\n", "steps: 75\n"),),  # and five that may fail
+        fixed=(("steps: 75\n", "steps: 60\n"),),  # and twenty that may fail
     ),
     "two makers leave": Change(
         edits=(
