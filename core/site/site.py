@@ -143,7 +143,7 @@ class Site:
         sealed, self.state, admitted = joining.join(self.folder, message, considered, gate, initial=initial)
         # who is held out is in the run, too: what is counted of them decides what stays
         self.folder.reach.admit(
-            _reach_of(message.header.run, considered, self.state), (*admitted.trained, *admitted.held_out)
+            _reach_of(message.header.run, considered, self.state), {*admitted.trained, *admitted.held_out}
         )
         self._offer, self.data, self._held_out = message, None, None
         self._public = None

@@ -93,6 +93,14 @@ def test_going_back_is_to_the_bit_in_memory_and_on_disk(tmp_path: Path) -> None:
         assert document["digest"] == document["accepted"]["digest"] == kept.digest()
     assert [part.outcome for part in state.history] == ["completed"] * 3 + ["rolled-back"] * 9
     assert state.step == 12
+    # nor where nothing was written between going back and coming as far again
+    move(state, 3)
+    state.save(tmp_path)
+    state.roll_back()
+    move(state, 3)
+    state.save(tmp_path)
+    document = json.loads((tmp_path / "r.json").read_text("utf-8"))
+    assert (tmp_path / document["arrays"]).read_bytes() == b"".join(state.optimizer.array_bytes())
 
 
 def test_a_site_knows_by_itself_when_a_count_is_due() -> None:
