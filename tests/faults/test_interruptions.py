@@ -81,7 +81,7 @@ def test_a_stopped_pilot_stays_charged_loses_nothing_and_the_next_one_runs(study
     # 4. and a pilot runs to its end, with evidence of all three runs
     last = sekisho("pilot", study, "--out", out, "--json")
     assert last.exit == 0, last.err
-    assert last.told["runs"][0]["steps"] == {"planned": STEPS, "completed": STEPS, "abandoned": 0}
+    assert last.told["runs"][0]["steps"] == {"planned": STEPS, "completed": STEPS, "abandoned": 0, "rolled_back": 0}
     for site in SITES:
         assert by_name(study, site, killed_run) == closed(killed[site])
         (finished,) = (run for run in ledger_of(study, site) if run.run not in (killed_run, interrupted[site].run))
