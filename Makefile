@@ -32,7 +32,7 @@ pilot: $(STAMP)
 FULL := $(OUT)-full/study
 pilot-full: $(STAMP)
 	@test -e $(FULL)/study.yaml || { mkdir -p $(FULL) && cp -R $(EXAMPLE)/. $(FULL) && cd $(FULL) && \
-	  rm -rf baselines.json coordinator sites/*/state && for end in yaml yaml.dsse.json; do mv study-full.$$end study.$$end; done; }
+	  rm -rf baselines.json coordinator stops revocations sites/*/state && for end in yaml yaml.dsse.json; do mv study-full.$$end study.$$end; done; }
 	@$(BIN)/sekisho pilot $(FULL) --out $(OUT)-full
 
 # Two workers fill two cores. With threads of their own as well they wait for one another in busy loops: the tests of
