@@ -146,8 +146,10 @@ class AuditLog:
             self._check_usable()
             head = Checkpoint(self.origin, self.size, self._frontier.root())
             note = sign_checkpoint(head, self._key)
+            self._failed = True  # as with an entry: a head that may be on the disk or not is no ground to go on
             with writing():
                 self._connection.execute("INSERT OR IGNORE INTO heads VALUES (?, ?)", (head.size, note))
+            self._failed = False
             return note
 
     def inclusion(self, index: int, size: int | None = None) -> tuple[bytes, ...]:
