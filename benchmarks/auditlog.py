@@ -3,12 +3,12 @@
     python benchmarks/auditlog.py [--entries 1000000] [--json FILE] [--svg FILE] [--folder DIR] [--peers DIR]
     python benchmarks/auditlog.py --entries 10000000 --growth   # only the table of sizes
 
-Entries are as a site writes most of them (``decision.permit``: two digests and a run, 308 bytes). Beside ours stands, in
-the same run, on the same disk: a plain SQLite table of the same bodies under the same settings, which has no tree, no
-proof and no check; and ``pymerkle`` (a Merkle log on SQLite; GPL, so never a dependency; install it into a folder of its
-own with ``pip install --target DIR pymerkle`` and give ``--peers DIR``). Its SQLite settings are its own; it commits
-with a rollback journal and synchronous=FULL. Ratios are of processor seconds, for machines that are shared; the wall's
-seconds stand beside them, because flushing waits and does not work.
+Entries are as a site writes most of them (``decision.permit``: two digests and a run, 308 bytes). Beside ours stands,
+in the same run, on the same disk: a plain SQLite table of the same bodies under the same settings, which has no tree,
+no proof and no check; and ``pymerkle`` (a Merkle log on SQLite; GPL, so never a dependency; install it into a folder of
+its own with ``pip install --target DIR pymerkle`` and give ``--peers DIR``). Its SQLite settings are its own; it
+commits with a rollback journal and synchronous=FULL. Ratios are of processor seconds, for machines that are shared; the
+wall's seconds stand beside them, because flushing waits and does not work.
 """
 
 from __future__ import annotations
@@ -161,10 +161,10 @@ def growth(folder: Path, log: AuditLog, sizes: Sequence[int]) -> tuple[AuditLog,
         note = log.checkpoint()
         root = log.root()
         wanted = [pick.randrange(size) for _ in range(PROOFS)]
-        inclusion = each([lambda i=index: log.inclusion(i) for index in wanted])
+        inclusion = each([lambda i=index, here=log: here.inclusion(i) for index in wanted])
         for index in wanted[:20]:
             verify_inclusion(index, size, leaf_hash(entry(index).to_bytes()), log.inclusion(index), root)
-        consistency = each([lambda o=index: log.consistency(o + 1) for index in wanted])
+        consistency = each([lambda old=index + 1, here=log: here.consistency(old) for index in wanted])
         for index in wanted[:20]:
             verify_consistency(index + 1, size, log.consistency(index + 1), log.root(index + 1), root)
         log.close()

@@ -36,6 +36,7 @@ from .logfile import (
     claim,
     connect,
     reading,
+    settle,
     stored_frontier,
     stored_node,
     unwritable,
@@ -149,6 +150,7 @@ class AuditLog:
             self._failed = True  # as with an entry: a head that may be on the disk or not is no ground to go on
             with writing():
                 self._connection.execute("INSERT OR IGNORE INTO heads VALUES (?, ?)", (head.size, note))
+                settle(self._connection)
             self._failed = False
             return note
 

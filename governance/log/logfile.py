@@ -4,7 +4,7 @@ For: what ``auditlog`` and ``fsck`` both read and write. Not for: what may be ap
 whether all of it is right (``fsck``).
 
 Order of calls: ``connect(path)`` creates or opens; ``claim(...)`` says whose it is; ``stored_frontier(...)`` reads the
-right edge; ``append_rows(...)`` writes entries and nodes in one transaction.
+right edge; ``append_rows(...)`` writes entries and nodes in one transaction; ``settle(...)`` after each signed head.
 
 Source: SQLite WAL with synchronous=FULL, under which a commit survives power loss on hardware that keeps its flush
 promises. tests/faults holds this to what the system was really asked to flush.
@@ -93,6 +93,17 @@ def append_rows(
             if connection.in_transaction:
                 execute("ROLLBACK")
             raise
+
+
+def settle(connection: sqlite3.Connection) -> None:
+    """Move what was committed from the write-ahead log into the file itself, and empty that log.
+
+    Whoever then loses, cuts or swaps the write-ahead log, takes a copy without it or tidies it away, cannot make the
+    log shorter than what stands here. Where another process is reading it stays; the next call moves it.
+    """
+    connection.execute("PRAGMA busy_timeout = 0")  # a long reader is not waited for
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    connection.execute(f"PRAGMA busy_timeout = {int(LOCK_SECONDS * 1000)}")
 
 
 def check_head(note: str, origin: str, key: PublicKey, size: int, root: bytes) -> None:

@@ -2,8 +2,8 @@
 
     python tests/faults/log_writer.py FOLDER ATTEMPT [short]
 
-It says what it is about to do ("try ..."), and says so again once that is durable ("done ..."), each in one system call;
-what the product refuses ends it with "refused CODE". Everything after a "done" must survive whatever happens then.
+It says what it is about to do ("try ..."), and again once that is durable ("done ..."), each in one system call; what
+the product refuses ends it with "refused CODE". Everything after a "done" must survive whatever happens then.
 """
 
 from __future__ import annotations
