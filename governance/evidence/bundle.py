@@ -76,6 +76,7 @@ def bundle_bytes(members: Mapping[str, bytes], key: SigningKey) -> bytes:
     whole = {**members, README: README_SOURCE.read_bytes(), VERIFIER: Path(verifier.__file__).read_bytes()}
     manifest = canonical_bytes({
         "schema": verifier.SCHEMA,
+        "scope": {"kind": "all"},
         "members": {name: digest_bytes(data) for name, data in whole.items()},
     })
     subject = Subject(verifier.MANIFEST, digest_bytes(manifest))
