@@ -11,8 +11,8 @@ The order of the checks, each of which stops at the first thing it finds:
                     those count whom a site counts: on a policy who acts for its site, on a study not who asks for it
     5. logs         each party's entries give the root of its signed checkpoint (RFC 6962, C2SP); of a selection, each
                     entry is proven to be in it
-    6. witnesses    what other parties saw of a log is where that log begins
-    7. misbehaviour proofs that convict a party hold
+    6. misbehaviour proofs that convict a party hold
+    7. witnesses    what other parties saw of a log is where that log begins, unless its party is convicted here
     8. provenance   one statement a run, signed by a party; what it names is in this bundle and in that run's entries
     9. root         the digest of roster.yaml is the fingerprint that you gave
 
@@ -234,8 +234,8 @@ def _verify(file: BinaryIO, root: str | None, details: list[str], progress: Prog
     parties = {holder.name: holder for holder in roster.keys.values() if holder.is_party}
     seen = _read_witnessed(members, parties)
     logs = _check_logs(members, scope, parties, seen, progress, details)                    # 5 logs
-    _check_witnessed(members, scope, seen, logs, details)                                   # 6 witnesses
-    _check_misbehaviour(members, parties, details)                                          # 7 misbehaviour
+    convicted = _check_misbehaviour(members, parties, details)                              # 6 misbehaviour
+    _check_witnessed(members, scope, seen, logs, convicted, details)                        # 7 witnesses
     _check_provenance(members, roster, rosters, known, logs.mentions, details)              # 8 provenance
     if scope.site:
         _check_subject(members, scope.site, details)
@@ -371,7 +371,7 @@ def _sums(file: BinaryIO, size: int, progress: Progress) -> tuple[int, str]:
             changed("the container is damaged")
         crc, left = zlib.crc32(chunk, crc), left - len(chunk)
         sha256.update(chunk)
-        if left and left % (CHUNK << 8) < CHUNK:
+        if left and (size - left) % (CHUNK << 8) == 0:
             progress(f"digests: {left >> 20} MiB of a member are left")
     return crc, sha256.hexdigest()
 
@@ -990,7 +990,7 @@ def hashes(value: Json) -> list[bytes]:
 
 
 NOTE_LINE = re.compile("\u2014 ([^ \n]+) ([A-Za-z0-9+/]+={0,2})")
-MAX_NOTE_LINES = 128
+MAX_NOTE, MAX_NOTE_LINES = 64 * 2**10, 128
 CHECKPOINT_KEY, COSIGNATURE_KEY = b"\x01", b"\x04"      # the kinds of signature in C2SP signed-note
 
 
@@ -998,7 +998,7 @@ def read_note(data: bytes) -> Note:
     """C2SP signed-note and tlog-checkpoint; nobody has looked at a signature yet."""
     body, gap, tail = data.decode("utf-8").rpartition("\n\n")
     lines = tail[:-1].split("\n")
-    if not gap or not tail.endswith("\n") or len(lines) > MAX_NOTE_LINES:
+    if not gap or not tail.endswith("\n") or len(lines) > MAX_NOTE_LINES or len(data) > MAX_NOTE:
         raise ValueError("note")
     found = []
     for line in lines:
@@ -1096,7 +1096,7 @@ def _check_whole(members: Container, party: str, sizes: frozenset[int], wanted: 
     for line in members.lines(f"logs/{party}.jsonl"):
         if tree.size in sizes:
             logs.roots[party, tree.size] = tree.root()
-        _read_entry(party, tree.size, line, wanted, logs.mentions)
+        _mention(party, tree.size, line, wanted, logs.mentions)
         tree.add(line)
         if tree.size % TELL_EVERY == 0:
             told(str(tree.size))
@@ -1115,7 +1115,7 @@ def _check_selected(members: Container, party: str, wanted: frozenset[str], told
         index, entry = whole(value["index"]), spelled(value["entry"])
         if index <= last or not is_included(index, head.size, entry, hashes(value["proof"]), head.root):
             changed(f"an entry that is given as number {index} of the log of {party} is not proven to be that")
-        _read_entry(party, index, entry, wanted, logs.mentions)
+        _mention(party, index, entry, wanted, logs.mentions)
         number, last = number + 1, index
         if number % TELL_EVERY == 0:
             told(f"{number} selected, up to number {index}")
@@ -1125,14 +1125,23 @@ def _check_selected(members: Container, party: str, wanted: frozenset[str], told
 PRINTABLE = re.compile(rb"[ -\[\]-~]{1,%d}" % MAX_ENTRY)
 
 
-def _read_entry(party: str, index: int, line: bytes, wanted: frozenset[str], mentions: Mentions) -> None:
-    if not PRINTABLE.fullmatch(line):
-        changed(f"entry {index} of the log of {party} is not one: too long, or not plain")
+ENTRY = {"at", "data", "party", "refs", "type", "v"}
+
+
+def read_entry(line: bytes) -> Json:
+    """An entry, from bytes that are one."""
     entry = parse_spelled(line)
+    if (not PRINTABLE.fullmatch(line) or keys_of(entry) != ENTRY or whole(entry["v"]) != 1
+            or not isinstance(entry["data"], dict)
+            or not all(isinstance(one, str) for one in (entry["at"], entry["type"], *entry["refs"].values()))):
+        raise ValueError("not an entry")
+    return entry
+
+
+def _mention(party: str, index: int, line: bytes, wanted: frozenset[str], mentions: Mentions) -> None:
+    """Read an entry of a party, and keep what it says of its run."""
+    entry = read_entry(line)
     refs = entry["refs"]
-    if (keys_of(entry) != ENTRY or whole(entry["v"]) != 1 or not isinstance(entry["data"], dict)
-            or not all(isinstance(one, str) for one in (entry["at"], entry["type"], *refs.values()))):
-        changed(f"entry {index} of the log of {party} has not the form of an entry")
     if entry["party"] != party:
         changed(f"entry {index} of the log of {party} names another party")
     run = refs.get("run")
@@ -1140,9 +1149,6 @@ def _read_entry(party: str, index: int, line: bytes, wanted: frozenset[str], men
         for name, value in refs.items():
             if name in ALWAYS or value[-64:] in wanted:
                 mentions.setdefault((run, name, value), {}).setdefault(party, index)
-
-
-ENTRY = {"at", "data", "party", "refs", "type", "v"}
 
 
 def _check_checkpoint(data: bytes, party: Holder) -> Head:
@@ -1155,7 +1161,217 @@ def _check_checkpoint(data: bytes, party: Holder) -> Head:
     return note.head
 
 
-# --- 6 witnesses -------------------------------------------------------------------------------------------------
+# --- 6 misbehaviour ----------------------------------------------------------------------------------------------
+
+CHARGES = {"fork": "showing two histories of one length", "rollback": "taking entries of its log back",
+           "inconsistent": "a log that is not shown to continue", "withheld": "withholding what it did",
+           "disowned": "disowning a head that it had signed"}
+MESSAGE_MARK, MESSAGE_CONTEXT, MAX_HEADER = b"SKM1", b"sekisho-message-v1\0", 4 * 2**20
+SHOWING = frozenset(("offer", "cohort", "kems", "secrets", "step", "count", "readies", "judge", "finish",
+                     "join", "kem", "ready"))       # kinds of message in which the sender shows its log
+MAX_PROOF = 64
+
+
+class Said(NamedTuple):
+    """A signed message of a run without its payload; whose it is, is yet to be seen."""
+
+    raw: bytes
+    signed: bytes
+    signature: bytes
+    header: Json
+
+    @property
+    def kind(self) -> str:
+        return text(self.header["body"]["kind"])
+
+    @property
+    def digest(self) -> str:
+        return digest(self.signed)
+
+    def part(self, name: str) -> str:
+        """The digest of a part of the payload, "" where there is none."""
+        return next((text(one["digest"]) for one in self.header["parts"] if one["name"] == name), "")
+
+
+class Shown(NamedTuple):
+    """What a message shows of its sender's log."""
+
+    number: int
+    head: Head
+    continued: dict[str, list[bytes]]
+    entries: list[tuple[int, bytes, list[bytes]]]
+    seen: Mapping[str, str]
+    answers: str
+
+
+def _check_misbehaviour(members: Container, parties: Mapping[str, Holder], details: list[str]) -> set[str]:
+    """Each proof convicts whom it accuses, by what that party signed itself; gives these parties."""
+    convicted: set[str] = set()
+    for name in sorted(one for one in members if one.startswith("misbehaviour/")):
+        data = members[name]
+        proof = parse_spelled(data)
+        if name != f"misbehaviour/{digest(data)[7:23]}.json":
+            changed(f"{name} is not named after its digest")
+        origin = text(proof["origin"])
+        accused = parties.get(origin.rpartition("/")[2])
+        if (keys_of(proof) != {"schema", "kind", "origin", "evidence"} or proof["schema"] != "sekisho-misbehaviour/1"
+                or proof["kind"] not in CHARGES or accused is None):
+            changed(f"{name} is no proof against a party of the roster")
+        if not convicts(proof["kind"], origin, accused.raw, proof["evidence"]):
+            changed(f"{name} does not prove what it says: it convicts nobody")
+        convicted.add(accused.name)
+        details.append(f"misbehaviour: {name} convicts {accused.name} of {CHARGES[proof['kind']]} ({proof['kind']})")
+    return convicted
+
+
+def convicts(kind: str, origin: str, raw: bytes, evidence: Json) -> bool:  # noqa: PLR0911  a return a rule
+    """Whether these signed heads or messages contradict each other, by the rules of docs/formats/misbehaviour.md."""
+    try:
+        if kind == "fork":
+            one, other = (_signed_head(_only(piece, "note"), origin, raw) for piece in evidence)
+            return one.size == other.size and one.root != other.root
+        messages = [_read_said(_base64(_only(piece, "message"))) for piece in evidence]
+        if kind == "withheld":
+            (said,) = messages
+            shown = _shown(said, origin, raw)
+            return (_is_said_by(said, origin, raw) and said.kind in SHOWING
+                    and (shown is None or not all(_is_shown(shown, debt) for debt in _owed(said))))
+        if kind == "disowned":
+            return _is_disowned(messages, origin, raw)
+        earlier, later = messages
+        before, after = _shown(earlier, origin, raw), _shown(later, origin, raw)
+        if (before is None or after is None or not _is_said_by(earlier, origin, raw)
+                or not _is_said_by(later, origin, raw) or earlier.header["run"] != later.header["run"]):
+            return False
+        if kind == "rollback":
+            return before.number < after.number and after.head.size < before.head.size
+        return kind == "inconsistent" and after.number == before.number + 1 and _denies(before.head, after)
+    except MALFORMED:
+        return False
+
+
+def _only(piece: Json, kind: str) -> str:
+    if keys_of(piece) != {kind}:
+        raise ValueError("evidence")
+    return text(piece[kind])
+
+
+def _signed_head(note: str, origin: str, raw: bytes) -> Head:
+    """The head in a note of this log that this key signed."""
+    found = read_note(note.encode("utf-8"))
+    if found.head.origin != origin or not is_signed(found, origin, raw):
+        raise ValueError("not this log's head")
+    return found.head
+
+
+def _read_said(raw: bytes) -> Said:
+    (length,) = struct.unpack_from("<I", raw, 4)
+    if raw[:4] != MESSAGE_MARK or length > MAX_HEADER or len(raw) != 8 + length + 64:
+        raise ValueError("message")
+    header = parse_spelled(raw[8:8 + length])
+    text(header["body"]["kind"])
+    if whole(header["version"]) != 2 or not all(text(header[one]) for one in ("study", "run", "sender")):
+        raise ValueError("header")
+    for part in header["parts"]:
+        text(part["name"]), text(part["digest"])
+    return Said(raw, raw[8:8 + length], raw[8 + length:], header)
+
+
+def _is_said_by(said: Said, origin: str, raw: bytes) -> bool:
+    named = f"sekisho.example/{said.header['study']}/{said.header['sender']}"
+    return named == origin and _is_good(raw, said.signature, MESSAGE_CONTEXT + said.signed)
+
+
+def _shown(said: Said, origin: str, raw: bytes) -> Shown | None:
+    """What the message shows of its sender's log; None where that is nothing, or no head that the sender signed."""
+    try:
+        log = said.header["log"]
+        entries = [(whole(one["index"]), text(one["entry"]).encode("utf-8"), _path(one["proof"]))
+                   for one in log["entries"]]
+        continued = {size: _path(proof) for size, proof in log["continued"].items()}
+        seen = {party: text(note) for party, note in log["seen"].items()}
+        if whole(log["number"]) < 0 or not all(map(str.isdecimal, continued)):
+            raise ValueError("log")
+        answers = "" if log["answers"] is None else text(log["answers"])
+        return Shown(log["number"], _signed_head(text(log["note"]), origin, raw), continued, entries, seen, answers)
+    except MALFORMED:
+        return None
+
+
+def _path(value: Json) -> list[bytes]:
+    found = hashes(value)
+    if len(found) > MAX_PROOF:
+        raise ValueError("proof")
+    return found
+
+
+def _denies(earlier: Head, later: Shown) -> bool:
+    """The later head is not shown to continue the earlier one; a head that it equals needs no proof."""
+    if (earlier.size, earlier.root) == (later.head.size, later.head.root):
+        return False
+    proof = later.continued.get(str(earlier.size), []) if earlier.size else []
+    return not is_consistent(earlier, later.head, proof)
+
+
+def _owed(said: Said) -> list[tuple[str, dict[str, str], dict[str, int]]]:  # noqa: PLR0911  a return a rule
+    """The entries that a message owes by what it says itself: type, references, figures."""
+    body, run = said.header["body"], text(said.header["run"])
+    if said.kind == "offer":
+        return [("study.offered", {"run": run, "study": text(body["study_bytes"])}, {})]
+    if said.kind == "cohort":
+        return [("run.joined", {"run": run, "site": text(site)}, {}) for site in body["sites"]]
+    if said.kind not in ("step", "count", "finish"):
+        return []
+    last = whole(body["step"]) - (said.kind == "step")       # a step message names the step that it begins
+    if body["previous"] == "summed":
+        return [("step.summed", {"run": run, "sum": said.part("sum")}, {"step": last})]
+    if body["previous"] == "abandoned":
+        return [("step.abandoned", {"run": run}, {"step": last})]
+    if said.kind == "step" and last > 0:                      # a count came before
+        return [("validation.opened", {"run": run}, {"step": last})]
+    if said.kind == "count" and whole(body["number"]) > 1:
+        return [("validation.opened", {"run": run}, {"count": body["number"] - 1})]
+    return []
+
+
+def _is_shown(shown: Shown, debt: tuple[str, dict[str, str], dict[str, int]]) -> bool:
+    """One of the entries is what is owed, and is where the head says."""
+    kind, refs, data = debt
+    for index, line, proof in shown.entries:
+        with suppress(*MALFORMED):
+            entry = read_entry(line)
+            if (is_included(index, shown.head.size, line, proof, shown.head.root) and entry["type"] == kind
+                    and refs.items() <= entry["refs"].items()
+                    and all(whole(entry["data"].get(name)) == number for name, number in data.items())):
+                return True
+    return False
+
+
+def _is_disowned(messages: list[Said], origin: str, raw: bytes) -> bool:
+    """The party committed to a message in which one of its own heads is seen, and owed the proof from there."""
+    said, *rest = messages
+    shown = _shown(said, origin, raw)
+    if shown is None or not _is_said_by(said, origin, raw):
+        return False
+    cohort = said
+    if said.kind == "kem":
+        cohort, *rest = rest
+        if cohort.digest != shown.answers:
+            return False
+    if cohort.kind != "cohort":
+        return False
+    witness = cohort
+    if rest:
+        (witness,) = rest
+        if witness.kind != "join" or cohort.part(f"join:{text(witness.header['sender'])}") != digest(witness.raw):
+            return False
+    if witness is said:
+        return False
+    seen = _signed_head(text(witness.header["log"]["seen"][origin.rpartition("/")[2]]), origin, raw)
+    return _denies(seen, shown)
+
+
+# --- 7 witnesses -------------------------------------------------------------------------------------------------
 
 class Witnessed(NamedTuple):
     """A head of a party's log, signed by it, that a witness says it saw at ``seconds``."""
@@ -1187,31 +1403,44 @@ def _read_witnessed(members: Container, parties: Mapping[str, Holder]) -> list[W
     return found
 
 
-def _check_witnessed(members: Container, scope: Scope, seen: list[Witnessed], logs: Logs, details: list[str]) -> None:
+def _check_witnessed(members: Container, scope: Scope, seen: list[Witnessed], logs: Logs, convicted: set[str],
+                     details: list[str]) -> None:
     """A log begins with what others saw of it; where it does not, its owner signed two histories."""
     for one in seen:
-        proof = f"witnessed/{one.witness}/{one.party}.consistency"
-        head, here = one.note.head, logs.heads.get(one.party)
-        what = f"{one.witness} saw the log of {one.party} at {head.size} entries ({_day(one.seconds)})"
-        if (proof in members) != (here is not None and not scope.whole):
-            changed(f"{proof} is missing, or has nothing to prove")
+        name = f"witnessed/{one.witness}/{one.party}.consistency"
+        here = logs.heads.get(one.party)
+        what = f"{one.witness} saw the log of {one.party} at {one.note.head.size} entries ({_day(one.seconds)})"
+        if (name in members) != (here is not None and not scope.whole):
+            changed(f"{name} is missing, or has nothing to prove")
         if here is None:
             details.append(f"witness: {what}; compared with nothing, for that log is not in this bundle")
             continue
-        if head.origin != here.origin:
-            changed(f"{what}, which is another log than the one in this bundle")
-        if head.size > here.size:
-            changed(f"{what}; here it has {here.size}: entries were left out, or {one.party} took them back")
-        if scope.whole:
-            held = logs.roots[one.party, head.size] == head.root
-        else:
-            line = members[proof]
-            held = is_consistent(head, here, hashes(parse_spelled(line[:-1]))) and line.endswith(b"\n")
-        if not held:
-            otherwise = "" if scope.whole else ", or whoever exported this exchanged the proof"
-            changed(f"{what} with another history than it has here: {one.party} signed both, which convicts "
-                    f"{one.party}{otherwise}")
-        details.append(f"witness: {what}; the log here begins with it")
+        proof = None if scope.whole else _proof_of(members[name])
+        problem = _disagreement(one, here, logs, proof)
+        if problem and one.party not in convicted:
+            changed(f"{what}; {problem}")
+        ending = f"{problem}; {one.party} is convicted above" if problem else "the log here begins with it"
+        details.append(f"witness: {what}; {ending}")
+
+
+def _disagreement(one: Witnessed, here: Head, logs: Logs, proof: list[bytes] | None) -> str:
+    """Why the log here is not one that the witness can have seen; "" where it is."""
+    head = one.note.head
+    if head.origin != here.origin:
+        return "the log here is another one"
+    if head.size > here.size:
+        return f"here it has {here.size}: {one.party} took entries back, or whoever exported this left them out"
+    if proof is None and logs.roots[one.party, head.size] != head.root:
+        return f"the log here has another history, and {one.party} signed both: that convicts {one.party}"
+    if proof is not None and not is_consistent(head, here, proof):
+        return f"the log here is not shown to begin with it: {one.party} signed two histories, or the proof is wrong"
+    return ""
+
+
+def _proof_of(data: bytes) -> list[bytes]:
+    if not data.endswith(b"\n"):
+        raise ValueError("proof")
+    return hashes(parse_spelled(data[:-1]))
 
 
 def _day(seconds: int) -> str:
@@ -1219,13 +1448,6 @@ def _day(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, timezone(timedelta())).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):
         return f"second {seconds}"
-
-
-# --- 7 misbehaviour ----------------------------------------------------------------------------------------------
-
-def _check_misbehaviour(members: Container, parties: Mapping[str, Holder], details: list[str]) -> None:
-    for name in sorted(one for one in members if one.startswith("misbehaviour/")):
-        changed(f"{name} is a proof that this verifier cannot check")
 
 
 # --- 8 provenance ------------------------------------------------------------------------------------------------
