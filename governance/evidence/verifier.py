@@ -55,7 +55,11 @@ STUDY, BASE_MODEL, ADAPTER = "study.yaml", "base-model.yaml", "adapter.safetenso
 APPROVALS = ".dsse.json"
 BOTH = ("legal", "it")      # whose approval a paper needs, by different people
 MAX_ENVELOPES, MAX_SIGNATURES = 256, 64      # lines in a file of signatures and signatures in each, as at a site
-TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?(Z|[+-]\d\d:\d\d)")
+MAX_DEPTH = 64              # levels inside one another, of JSON and of a roster; a run's statement has seven
+MAX_WHOLE_NUMBER = 2**53 - 1     # beyond it RFC 8785 has no exact form
+TIME = re.compile(r"(?!0000)(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,6}))?"
+                  r"(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII)
+BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99}){0,3}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PROVENANCE = re.compile(r"provenance/([^/]+)\.dsse\.json")      # the file is named after the run
@@ -233,7 +237,7 @@ def digest(data: bytes) -> str:
 
 
 def parse(data: bytes) -> Json:
-    """JSON with no key twice, no fraction and no infinity: one meaning for every reader."""
+    """JSON with no key twice, no fraction, no infinity, no huge number or depth: one meaning for every reader."""
     def once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         value = dict(pairs)
         if len(value) != len(pairs):
@@ -243,7 +247,40 @@ def parse(data: bytes) -> Json:
     def refuse(word: str) -> NoReturn:
         raise ValueError(word)
 
-    return json.loads(data.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse, parse_float=refuse)
+    def whole(digits: str) -> int:
+        if len(digits) > len(str(-MAX_WHOLE_NUMBER)) or abs(int(digits)) > MAX_WHOLE_NUMBER:
+            raise ValueError("a number beyond 2^53 - 1")
+        return int(digits)
+
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH:      # only then can it be that deep
+        _check_depth(data)
+    return json.loads(data.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse, parse_float=refuse,
+                      parse_int=whole)
+
+
+def _check_depth(data: bytes) -> None:
+    depth = 0
+    for mark in re.findall(rb"[\[{}\]]", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", data, flags=re.DOTALL)):
+        depth += 1 if mark in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise ValueError("too many levels")
+
+
+def canonical(value: Json) -> bytes:
+    """RFC 8785 of what `parse` gives: keys in the order of their UTF-16 code units, no spaces, UTF-8."""
+    def ordered(part: Json) -> Json:
+        if isinstance(part, dict):
+            return {key: ordered(part[key]) for key in sorted(part, key=lambda key: str(key).encode("utf-16-be"))}
+        return [ordered(item) for item in part] if isinstance(part, list) else part
+
+    return json.dumps(ordered(value), separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+
+
+def of_kind(value: Json, *kinds: type) -> Json:
+    """The value, which is exactly of this type: in Python True is 1 and a text is a list of letters, elsewhere not."""
+    if type(value) not in kinds:
+        raise ValueError("a value of another type")
+    return value
 
 
 def _check_digests(members: Mapping[str, bytes]) -> None:
@@ -260,8 +297,19 @@ def _check_digests(members: Mapping[str, bytes]) -> None:
 
 
 def _unpad(text: str) -> bytes:
-    """Base64 in either alphabet, as DSSE demands of a verifier."""
-    return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
+    """Base64 in either alphabet, as DSSE demands of a verifier; Pythons differ in what else they let pass."""
+    text = text.replace("-", "+").replace("_", "/")
+    if not BASE64.fullmatch(text):
+        raise ValueError("not base64")
+    return base64.b64decode(text)
+
+
+def _unpad_exactly(text: str) -> bytes:
+    """Base64 in its one spelling: the unused bits are zero."""
+    raw = base64.b64decode(text)
+    if _pad(raw) != text:
+        raise ValueError("base64 in another spelling")
+    return raw
 
 
 def _pad(data: bytes) -> str:
@@ -287,10 +335,14 @@ def _check_signature(envelope: bytes, keys: Mapping[str, Holder], manifest: byte
 
 def read_envelope(line: bytes) -> Envelope:
     value = parse(line)
-    signatures = tuple((one.get("keyid", ""), _unpad(one["sig"])) for one in value["signatures"])
+    signatures = tuple((of_kind(one.get("keyid", ""), str), _unpad(one["sig"]))
+                       for one in of_kind(value["signatures"], list))
     if not 1 <= len(signatures) <= MAX_SIGNATURES:
         raise ValueError("number of signatures")
-    return Envelope(value["payloadType"], _unpad(value["payload"]), signatures)
+    kind = of_kind(value["payloadType"], str)
+    if not all(text.isascii() for text in (kind, *(hint for hint, _ in signatures))):
+        raise ValueError("a payload type or a key id beyond ASCII")      # a site refuses the whole file for it
+    return Envelope(kind, _unpad(value["payload"]), signatures)
 
 
 def signers_of(envelope: Envelope, keys: Mapping[str, Holder]) -> list[Holder]:
@@ -308,9 +360,11 @@ def signers_of(envelope: Envelope, keys: Mapping[str, Holder]) -> list[Holder]:
 def read_statement(envelope: Envelope) -> Json:
     """The in-toto Statement in it, which is in its one spelling (RFC 8785)."""
     value = parse(envelope.payload)
-    spelled = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-    if envelope.kind != PAYLOAD_TYPE or spelled != envelope.payload or value["_type"] != STATEMENT_TYPE:
+    if envelope.kind != PAYLOAD_TYPE or canonical(value) != envelope.payload or value["_type"] != STATEMENT_TYPE:
         raise ValueError("not an in-toto statement in its canonical form")
+    if set(value) != {"_type", "subject", "predicateType", "predicate"} or not of_kind(value["subject"], list):
+        raise ValueError("not exactly the fields of a statement")
+    of_kind(value["predicate"], dict)
     return value
 
 
@@ -323,7 +377,16 @@ def _is_good(raw: bytes, signature: bytes, data: bytes) -> bool:
 
 
 def subjects(statement: Json) -> frozenset[str]:
-    return frozenset("sha256:" + subject["digest"]["sha256"] for subject in statement["subject"])
+    """The digests of the subjects; a subject has a name for people and one digest, and nothing else."""
+    found = []
+    for subject in statement["subject"]:
+        if set(subject) != {"name", "digest"} or set(subject["digest"]) != {"sha256"} or not subject["name"]:
+            raise ValueError("not a subject")
+        found.append("sha256:" + of_kind(subject["digest"]["sha256"], str))
+        of_kind(subject["name"], str)
+        if not DIGEST.fullmatch(found[-1]):
+            raise ValueError("not a digest")
+    return frozenset(found)
 
 
 # --- 3 roster ----------------------------------------------------------------------------------------------------
@@ -334,21 +397,33 @@ def _key_id(raw: bytes) -> str:
 
 def read_roster(data: bytes) -> Roster:
     """Every key by its computed id; one that two holders share proves nothing and is refused."""
+    def texts(value: Json) -> tuple[str, ...]:
+        return tuple(of_kind(text, str) for text in of_kind(value, list))
+
     document = read_yaml(data.decode("utf-8"))
-    holders = [(Holder(party["id"], True, (party["kind"],), b""), [party["key"]]) for party in document["parties"]]
-    holders += [(Holder(person["pseudonym"], False, tuple(person["roles"]), b"", tuple(person.get("acts_for", ()))),
-                 person["keys"]) for person in document["people"]]
+    holders = [(Holder(of_kind(party["id"], str), True, (of_kind(party["kind"], str),), b""), texts([party["key"]]))
+               for party in of_kind(document["parties"], list)]
+    holders += [(Holder(of_kind(person["pseudonym"], str), False, texts(person["roles"]), b"",
+                        texts(person.get("acts_for", []))), texts(person["keys"]))
+                for person in of_kind(document["people"], list)]
     keys: dict[str, Holder] = {}
-    for holder, texts in holders:
-        for text in texts:
+    for holder, own in holders:
+        for text in own:
             scheme, _, encoded = text.partition(":")
-            raw = _unpad(encoded)
-            if scheme != "ed25519" or len(raw) != 32 or _key_id(raw) in keys:
-                changed(f"the roster's key of {holder.name} is malformed or stands twice")
+            raw = _unpad_exactly(encoded)
+            if scheme != "ed25519" or not is_strong(raw) or _key_id(raw) in keys:
+                changed(f"the roster's key of {holder.name} is malformed, weak or stands twice")
             keys[_key_id(raw)] = holder._replace(raw=raw)
-    thresholds = {role: max(int(number), 1) for role, number in document["roles"].items()}
-    return Roster(keys, thresholds, int(document["version"]), digest(data), str(document.get("supersedes", "")),
-                  document["demo"], _time(document["created"]), _time(document["expires"]))
+    thresholds = {role: max(of_kind(number, int), 1) for role, number in of_kind(document["roles"], dict).items()}
+    return Roster(keys, thresholds, of_kind(document["version"], int), digest(data),
+                  of_kind(document.get("supersedes", ""), str), of_kind(document["demo"], bool),
+                  _time(document["created"]), _time(document["expires"]))
+
+
+def is_strong(raw: bytes) -> bool:
+    """A key in its one encoding, and not of small order: under such a one a signature fits any text."""
+    y = int.from_bytes(raw, "little") & (2**255 - 1)
+    return len(raw) == 32 and y < 2**255 - 19 and y not in SMALL_ORDER
 
 
 def _time(text: str) -> datetime:
@@ -360,42 +435,65 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(written).astimezone(timezone(timedelta()))
 
 
+# The y of the eight points of small order, as encoded (RFC 8032, 5.1.2), without the sign of x.
+SMALL_ORDER = frozenset(int.from_bytes(bytes.fromhex(text), "little") for text in (
+    "00" * 32, "01" + "00" * 31, "ec" + "ff" * 30 + "7f",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"))
+
 _YAML_KEY = re.compile(r"([A-Za-z0-9_-]+):(?: +(.*))?")
-_YAML_TOKEN = re.compile(r"""\s*(?:(?P<double>"(?:[^"\\]|\\.)*")|'(?P<single>(?:[^']|'')*)'"""
-                         r"""|(?P<mark>[\[\]{},]|:(?=\s|$))"""
-                         r"""|(?P<plain>(?:[^\s\[\]{},:"']|:(?!\s|$))(?:[^\[\]{},:]|:(?!\s|$))*))""")
+_YAML_TOKEN = re.compile(r""" *(?:(?P<double>"(?:[^"\\]|\\.)*")|'(?P<single>(?:[^']|'')*)'"""
+                         r"""|(?P<mark>[\[\]{},]|:(?= |$))"""
+                         r"""|(?P<plain>(?:[^ \[\]{},:"']|:(?! |$))(?:[^\[\]{},:]|:(?! |$))*))""")
+# Plain scalars that YAML 1.2 takes for something else than text, and that no roster needs.
+_YAML_OTHER = re.compile(r"~|null|Null|NULL|True|TRUE|False|FALSE|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+                         r"|0[xo][0-9A-Fa-f]+|[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?")
 
 
 def read_yaml(text: str) -> Json:
-    """Plain YAML: block and one-line flow collections, plain and quoted scalars. Anything else is a ValueError."""
+    """Plain YAML: block and one-line flow collections, plain and quoted scalars. Anything else is a ValueError.
+
+    Space is U+0020 and a line ends with LF or CR LF: languages differ in what else they take for space.
+    """
     lines: list[tuple[int, str]] = []
-    for line in text.split("\n"):
+    for line in _lines(text):
         body = line.lstrip(" ")
         indent = len(line) - len(body)
         while body == "-" or body.startswith("- "):
             lines.append((indent, "-"))
             rest = body[1:].lstrip(" ")
             indent, body = indent + len(body) - len(rest), rest
-        if body.strip() and not body.startswith("#"):
-            lines.append((indent, body.rstrip()))
+        if body.strip(" ") and not body.startswith("#"):
+            lines.append((indent, body.rstrip(" ")))
     lines.reverse()
-    value = _block(lines)
+    value = _block(lines, 0)
     if lines:
         raise ValueError("a line stands outside the structure")
     return value
 
 
-def _block(lines: list[tuple[int, str]]) -> Json:
+def _lines(text: str) -> list[str]:
+    text = text.replace("\r\n", "\n")
+    if re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]", text):
+        raise ValueError("a tab, a byte order mark or a control character")
+    return text.split("\n")
+
+
+def _block(lines: list[tuple[int, str]], depth: int) -> Json:
     indent, text = lines[-1]
+    if depth > MAX_DEPTH:
+        raise ValueError("too many levels")
     if text == "-":
         items = []
         while lines and lines[-1] == (indent, "-"):
             lines.pop()
-            items.append(_block(lines))
+            if lines[-1][0] <= indent:
+                raise ValueError("an item has no value")
+            items.append(_block(lines, depth + 1))
         return items
     if not _YAML_KEY.fullmatch(text):
         lines.pop()
-        return _inline(text)
+        return _inline(text, depth)
     value: dict[str, Json] = {}
     while lines and lines[-1][0] == indent and lines[-1][1] != "-":
         match = _YAML_KEY.fullmatch(lines.pop()[1])
@@ -405,42 +503,42 @@ def _block(lines: list[tuple[int, str]]) -> Json:
         nested = not rest or rest.startswith("#")
         if nested and not (lines and (lines[-1][0] > indent or lines[-1] == (indent, "-"))):
             raise ValueError("a key has no value")
-        value[match[1]] = _block(lines) if nested else _inline(rest)
+        value[match[1]] = _block(lines, depth + 1) if nested else _inline(rest, depth)
     return value
 
 
-def _inline(text: str) -> Json:
+def _inline(text: str, depth: int) -> Json:
     if text[0] not in "[{\"'":     # a plain scalar outside brackets ends with the line, or where a comment begins
-        return _scalar(re.split(r"\s+#", text)[0].strip())
-    value, end = _flow(text, 0)
-    if text[end:].strip() and not re.match(r"\s+#", text[end:]):
+        return _scalar(re.split(" +#", text)[0])
+    value, end = _flow(text, 0, depth)
+    if text[end:].strip(" ") and not re.match(" +#", text[end:]):
         raise ValueError("text after a value")
     return value
 
 
-def _flow(text: str, at: int) -> tuple[Json, int]:
+def _flow(text: str, at: int, depth: int) -> tuple[Json, int]:
     token = _YAML_TOKEN.match(text, at)
-    if token is None:
+    if token is None or depth > MAX_DEPTH:
         raise ValueError("not plain YAML")
     if token["double"] is not None:
         return json.loads(token["double"]), token.end()
     if token["single"] is not None:
         return token["single"].replace("''", "'"), token.end()
     if token["plain"] is not None:
-        return _scalar(token["plain"].strip()), token.end()
+        return _scalar(token["plain"].strip(" ")), token.end()
     if token["mark"] not in ("[", "{"):
         raise ValueError("not plain YAML")
     close = "]" if token["mark"] == "[" else "}"
     items: list[Json] = []
     at = token.end()
-    while not re.compile(r"\s*" + re.escape(close)).match(text, at):
-        item, at = _flow(text, at)
+    while not re.compile(" *" + re.escape(close)).match(text, at):
+        item, at = _flow(text, at, depth + 1)
         if close == "}":
             at = _expect(":", text, at)
-            value, at = _flow(text, at)
-            item = (item, value)
+            value, at = _flow(text, at, depth + 1)
+            item = (of_kind(item, str), value)
         items.append(item)
-        if not re.compile(r"\s*" + re.escape(close)).match(text, at):
+        if not re.compile(" *" + re.escape(close)).match(text, at):
             at = _expect(",", text, at)
     at = _expect(close, text, at)
     if close == "}":
@@ -458,9 +556,13 @@ def _expect(mark: str, text: str, at: int) -> int:
 
 
 def _scalar(text: str) -> Json:
-    if not text or text[0] in "&*!|>%@`?-#,]}" or ": " in text or text.endswith(":"):
+    if not text or text[0] in "&*!|>%@`?-#,]}" or ": " in text or " #" in text or text.endswith(":"):
         raise ValueError("not a plain scalar")
-    return int(text) if re.fullmatch(r"[1-9][0-9]*|0", text) else {"true": True, "false": False}.get(text, text)
+    if re.fullmatch("[1-9][0-9]{0,15}|0", text) and int(text) <= MAX_WHOLE_NUMBER:
+        return int(text)
+    if _YAML_OTHER.fullmatch(text):
+        raise ValueError("neither text nor a whole number")
+    return {"true": True, "false": False}.get(text, text)
 
 
 def _envelopes(data: bytes) -> list[Envelope]:
@@ -507,8 +609,8 @@ def _sites_that_signed(roster: Roster, signatures: bytes) -> set[str]:
         if not sites:
             continue       # somebody else's signature; it neither helps nor harms
         statement = read_statement(envelope)
-        said = statement["predicateType"], subjects(statement), statement["predicate"]
-        if said == (ATTESTATION + "roster:v1", frozenset({roster.fingerprint}), {"version": roster.version}):
+        said = statement["predicateType"], subjects(statement), canonical(statement["predicate"])
+        if said == (ATTESTATION + "roster:v1", frozenset({roster.fingerprint}), canonical({"version": roster.version})):
             signed |= sites
     return signed
 
@@ -565,16 +667,16 @@ def requester(study: bytes) -> str:
     """Who asks for a study: no other reader may find another there, so each line at the margin is a plain key."""
     blocks: dict[str, list[str]] = {}
     key = ""
-    for line in study.decode("utf-8").splitlines():
-        if not line.strip() or line.lstrip()[0] == "#":
+    for line in _lines(study.decode("utf-8")):
+        if not line.strip(" ") or line.lstrip(" ")[0] == "#":
             continue
-        if line[0] not in " \t]}" and not line.startswith("- "):
+        if line[0] not in " ]}" and not line.startswith("- "):
             match = _YAML_KEY.fullmatch(line)
             key = match[1] if match else ""
         if not key:
             changed(f"{STUDY} does not say in plain words who asks: each line at its margin must begin with a key")
         blocks.setdefault(key, []).append(line)
-    return str(read_yaml("\n".join(blocks["requester"]))["requester"])
+    return str(of_kind(read_yaml("\n".join(blocks["requester"]))["requester"], str))
 
 
 class Word(NamedTuple):
@@ -684,7 +786,9 @@ def _read_entry(party: str, index: int, line: bytes, mentions: Mentions) -> None
     entry = parse(line)
     if entry["party"] != party:
         changed(f"entry {index} of the log of {party} names another party")
-    refs = entry["refs"]
+    refs = of_kind(entry["refs"], dict)
+    for value in refs.values():
+        of_kind(value, str)
     for name, value in refs.items() if "run" in refs else ():
         mentions.setdefault((refs["run"], name, value), []).append((party, index))
 
@@ -702,7 +806,7 @@ def _check_checkpoint(note: bytes, party: Holder, size: int, root: bytes) -> Non
     good = False
     for line in signatures[:-1].split("\n"):      # other parties' cosignatures may follow; each is a whole line
         dash, name, encoded = line.split(" ")
-        signature = base64.b64decode(encoded, validate=True)
+        signature = _unpad_exactly(encoded)
         if dash != "\u2014":
             raise ValueError("signature line")
         if (name, signature[:4]) == (origin, hint):
@@ -745,7 +849,7 @@ def _check_statement(name: str, run: str, data: bytes, roster: Roster, rosters: 
         changed(f"{name} holds {len(envelopes)} statements; it must hold the one of its run")
     signers, statement = signers_of(envelopes[0], roster.keys), read_statement(envelopes[0])
     said, files = statement["predicate"], _released(name, statement)
-    sites = {site["id"] for site in said["sites"]}
+    sites = {of_kind(site["id"], str) for site in of_kind(said["sites"], list)}
     publishers = [one.name for one in signers if one.is_party and one.name in sites]
     if statement["predicateType"] != ATTESTATION + "training-run:v1" or not publishers:
         changed(f"the provenance statement {name} is not signed by a site of the roster that took part in its run")
@@ -761,12 +865,14 @@ def _check_statement(name: str, run: str, data: bytes, roster: Roster, rosters: 
         changed(f"the provenance statement {name} names another record of the base model")
     _check_policies(name, said, known, mentions)
     _check_own_words(name, said, signed, mentions)
-    if not said["steps"] or not all(step["cohort"] and set(step["cohort"]) <= sites for step in said["steps"]):
+    if not of_kind(said["steps"], list) or not all(
+            of_kind(step["cohort"], list) and set(step["cohort"]) <= sites for step in said["steps"]):
         changed(f"{name} tells of no step, or of a step with somebody who took no part")
     logged = [("adapter", "adapter", files[ADAPTER]), ("study", "study", said["study"])]
     logged += [(f"sum of step {one['step']}", "sum", one["sum"]) for one in said["steps"]
                if one["outcome"] != "abandoned"]
-    logged += [(f"counts after step {one['after_step']}", "sum", one["sum"]) for one in said["validations"]]
+    logged += [(f"counts after step {one['after_step']}", "sum", one["sum"])
+               for one in of_kind(said["validations"], list)]
     logged.append(("provenance statement", "provenance", digest(data)))
     for what, kind, value in logged:
         if (run, kind, value) not in mentions:
@@ -815,16 +921,15 @@ def _check_own_words(name: str, said: Json, signed: frozenset[str], mentions: Me
     """Sites logged themselves what they are said to have committed to; plan and approvals are those that are named."""
     run = said["run"]
     for site in said["sites"]:
-        consent = site["consent"] or {}
+        consent = of_kind(site["consent"], dict, type(None)) or {}
         kept = [("dataset", site["dataset"]), *(("snapshot", consent[end]) for end in ("first", "last") if consent)]
         for kind, value in kept:
             if site["id"] not in {party for party, _ in mentions.get((run, kind, value), ())}:
                 changed(f"the log of {site['id']} does not mention, in run {run}, the {kind} that {name} says it told")
-    plan = json.dumps(said["parameters"]["plan"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    if digest(plan.encode("utf-8")) != said["plan"]:
+    if digest(canonical(said["parameters"]["plan"])) != said["plan"]:
         changed(f"{name} shows another plan than the one that it names")
-    for paper, named in said["approvals"].items():
-        if not named or not set(named) <= signed:
+    for paper, named in of_kind(said["approvals"], dict).items():
+        if not of_kind(named, list) or not set(named) <= signed:
             changed(f"the signatures on {paper} under which {name} says that its signer acted are not in the bundle")
 
 
