@@ -64,7 +64,11 @@ APPROVALS = ".dsse.json"
 KINDS = {"site", "coordinator"}     # of parties
 BOTH = ("legal", "it")      # whose approval a paper needs, by different people
 MAX_ENVELOPES, MAX_SIGNATURES = 256, 64      # lines in a file of signatures and signatures in each, as at a site
-TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?(Z|[+-]\d\d:\d\d)")
+MAX_DEPTH = 64              # levels inside one another, of JSON and of a roster; a run's statement has seven
+MAX_WHOLE_NUMBER = 2**53 - 1     # beyond it RFC 8785 has no exact form
+TIME = re.compile(r"(?!0000)(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,6}))?"
+                  r"(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII)
+BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99}){0,3}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PROVENANCE = re.compile(r"provenance/([^/]+)\.dsse\.json")      # the file is named after the run
@@ -387,9 +391,6 @@ def digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-MAX_WHOLE = 2**53 - 1      # what every reader of JSON can hold exactly
-
-
 def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     value = dict(pairs)
     if len(value) != len(pairs):
@@ -401,58 +402,75 @@ def _refuse(word: str) -> NoReturn:
     raise ValueError(word)
 
 
-def _whole(digits: str) -> int:
-    number = int(digits) if len(digits) < 18 else MAX_WHOLE + 1
-    if abs(number) > MAX_WHOLE:
-        raise ValueError("a number that not every reader can hold")
-    return number
+def _number(digits: str) -> int:
+    if len(digits) > len(str(-MAX_WHOLE_NUMBER)) or abs(int(digits)) > MAX_WHOLE_NUMBER:
+        raise ValueError("a number beyond 2^53 - 1")
+    return int(digits)
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse, parse_float=_refuse, parse_int=_whole)
-_PLAIN_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_refuse, parse_int=_whole)
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+# Made once: a log has a million entries. Whoever holds the spelling against the bytes need not look for keys twice.
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse, parse_float=_refuse, parse_int=_number)
+_PLAIN_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_refuse, parse_int=_number)
+_ASCII_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def parse(data: bytes) -> Json:
-    """JSON with no key twice, no fraction and no infinity: one meaning for every reader."""
+    """JSON with no key twice, no fraction, no infinity, no huge number or depth: one meaning for every reader."""
+    _check_depth(data)
     return _DECODER.decode(data.decode("utf-8"))
 
 
-def spelled(value: Json) -> bytes:
-    """RFC 8785, of values whose keys are plain ASCII and whose numbers are whole."""
-    return _ENCODER.encode(value).encode("utf-8")
+def _check_depth(data: bytes) -> None:
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:      # then it cannot be that deep
+        return
+    depth = 0
+    for mark in re.findall(rb"[\[{}\]]", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", data, flags=re.DOTALL)):
+        depth += 1 if mark in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise ValueError("too many levels")
+
+
+def canonical(value: Json) -> bytes:
+    """RFC 8785 of what `parse` gives: keys in the order of their UTF-16 code units, no spaces, UTF-8."""
+    def ordered(part: Json) -> Json:
+        if isinstance(part, dict):
+            return {key: ordered(part[key]) for key in sorted(part, key=lambda key: str(key).encode("utf-16-be"))}
+        return [ordered(item) for item in part] if isinstance(part, list) else part
+
+    return json.dumps(ordered(value), separators=(",", ":"), ensure_ascii=False).encode("utf-8")
 
 
 def parse_spelled(data: bytes) -> Json:
-    """JSON in its one spelling. A key that stands twice is none, so looking for those is not needed."""
+    """JSON in its one spelling (RFC 8785)."""
+    _check_depth(data)
     value = _PLAIN_DECODER.decode(data.decode("utf-8"))
-    if spelled(value) != data:
+    # plain ASCII has one order of keys, which the standard library's encoder knows; it is eight times as fast
+    if (_ASCII_ENCODER.encode(value).encode("utf-8") if data.isascii() else canonical(value)) != data:
         raise ValueError("not in its canonical spelling")
     return value
 
 
+def of_kind(value: Json, *kinds: type) -> Json:
+    """The value, which is exactly of this type: in Python True is 1 and a text is a list of letters, elsewhere not."""
+    if type(value) not in kinds:
+        raise ValueError("a value of another type")
+    return value
+
+
 def keys_of(value: Json) -> set[str]:
-    if not isinstance(value, dict):
-        raise ValueError("not an object")
-    return set(value)
+    return set(of_kind(value, dict))
 
 
 def text(value: Json) -> str:
-    if not isinstance(value, str):
-        raise ValueError("not a text")
-    return value
+    return str(of_kind(value, str))
 
 
 def whole(value: Json) -> int:
-    if type(value) is not int:
-        raise ValueError("not a whole number")
-    return value
+    return int(of_kind(value, int))
 
 
 def texts(value: Json) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise ValueError("not a list")
-    return tuple(text(one) for one in value)
+    return tuple(text(one) for one in of_kind(value, list))
 
 
 def _check_manifest(members: Container) -> Scope:
@@ -496,17 +514,20 @@ def _read_scope(said: Json) -> Scope:
     return Scope(False, f"a selection: {what}; what was left out cannot be seen here", site)
 
 
-def _base64(encoded: str) -> bytes:
-    """Base64 with one text for each value: no unused bits."""
-    data = base64.b64decode(encoded, validate=True)
-    if _pad(data) != encoded:
-        raise ValueError("base64")
-    return data
+def _unpad(text: str) -> bytes:
+    """Base64 in either alphabet, as DSSE demands of a verifier; Pythons differ in what else they let pass."""
+    text = text.replace("-", "+").replace("_", "/")
+    if not BASE64.fullmatch(text):
+        raise ValueError("not base64")
+    return base64.b64decode(text)
 
 
-def _unpad(encoded: str) -> bytes:
-    """Base64 in either alphabet, as DSSE demands of a verifier."""
-    return _base64(encoded.replace("-", "+").replace("_", "/"))
+def _unpad_exactly(text: str) -> bytes:
+    """Base64 in its one spelling: the unused bits are zero."""
+    raw = base64.b64decode(text)
+    if _pad(raw) != text:
+        raise ValueError("base64 in another spelling")
+    return raw
 
 
 def _pad(data: bytes) -> str:
@@ -519,7 +540,7 @@ def _check_signature(envelope: bytes, keys: Mapping[str, Holder], manifest: byte
     (key_id, signature), = found.signatures
     respelled = {"payload": _pad(found.payload), "payloadType": PAYLOAD_TYPE,
                  "signatures": [{"keyid": key_id, "sig": _pad(signature)}]}
-    if spelled(respelled) + b"\n" != envelope:
+    if canonical(respelled) + b"\n" != envelope:
         changed("the signature of the manifest is not in its one canonical spelling")
     signers = signers_of(found, {key: keys[key] for key in keys if key == key_id})
     if not signers or not signers[0].is_party:
@@ -532,10 +553,14 @@ def _check_signature(envelope: bytes, keys: Mapping[str, Holder], manifest: byte
 
 def read_envelope(line: bytes) -> Envelope:
     value = parse(line)
-    signatures = tuple((text(one.get("keyid", "")), _unpad(text(one["sig"]))) for one in value["signatures"])
+    signatures = tuple((of_kind(one.get("keyid", ""), str), _unpad(one["sig"]))
+                       for one in of_kind(value["signatures"], list))
     if not 1 <= len(signatures) <= MAX_SIGNATURES:
         raise ValueError("number of signatures")
-    return Envelope(text(value["payloadType"]), _unpad(text(value["payload"])), signatures)
+    kind = of_kind(value["payloadType"], str)
+    if not all(one.isascii() for one in (kind, *(hint for hint, _ in signatures))):
+        raise ValueError("a payload type or a key id beyond ASCII")      # a site refuses the whole file for it
+    return Envelope(kind, _unpad(value["payload"]), signatures)
 
 
 def signers_of(envelope: Envelope, keys: Mapping[str, Holder]) -> list[Holder]:
@@ -552,9 +577,12 @@ def signers_of(envelope: Envelope, keys: Mapping[str, Holder]) -> list[Holder]:
 
 def read_statement(envelope: Envelope) -> Json:
     """The in-toto Statement in it, which is in its one spelling (RFC 8785)."""
-    value = parse_spelled(envelope.payload)
-    if envelope.kind != PAYLOAD_TYPE or value["_type"] != STATEMENT_TYPE:
+    value = parse(envelope.payload)
+    if envelope.kind != PAYLOAD_TYPE or canonical(value) != envelope.payload or value["_type"] != STATEMENT_TYPE:
         raise ValueError("not an in-toto statement in its canonical form")
+    if set(value) != {"_type", "subject", "predicateType", "predicate"} or not of_kind(value["subject"], list):
+        raise ValueError("not exactly the fields of a statement")
+    of_kind(value["predicate"], dict)
     return value
 
 
@@ -567,7 +595,16 @@ def _is_good(raw: bytes, signature: bytes, data: bytes) -> bool:
 
 
 def subjects(statement: Json) -> frozenset[str]:
-    return frozenset("sha256:" + subject["digest"]["sha256"] for subject in statement["subject"])
+    """The digests of the subjects; a subject has a name for people and one digest, and nothing else."""
+    found = []
+    for subject in statement["subject"]:
+        if set(subject) != {"name", "digest"} or set(subject["digest"]) != {"sha256"} or not subject["name"]:
+            raise ValueError("not a subject")
+        found.append("sha256:" + of_kind(subject["digest"]["sha256"], str))
+        of_kind(subject["name"], str)
+        if not DIGEST.fullmatch(found[-1]):
+            raise ValueError("not a digest")
+    return frozenset(found)
 
 
 # --- 3 roster ----------------------------------------------------------------------------------------------------
@@ -579,23 +616,31 @@ def _key_id(raw: bytes) -> str:
 def read_roster(data: bytes) -> Roster:
     """Every key by its computed id; one that two holders share proves nothing and is refused."""
     document = read_yaml(data.decode("utf-8"))
-    holders = [(Holder(text(party["id"]), True, (text(party["kind"]),), b""), texts([party["key"]]))
-               for party in document["parties"]]
-    holders += [(Holder(text(person["pseudonym"]), False, texts(person["roles"]), b"",
-                        texts(person.get("acts_for", []))), texts(person["keys"])) for person in document["people"]]
-    if type(document["demo"]) is not bool or not {holder.roles[0] for holder, _ in holders if holder.is_party} <= KINDS:
-        raise ValueError("roster")
+    holders = [(Holder(of_kind(party["id"], str), True, (of_kind(party["kind"], str),), b""), texts([party["key"]]))
+               for party in of_kind(document["parties"], list)]
+    holders += [(Holder(of_kind(person["pseudonym"], str), False, texts(person["roles"]), b"",
+                        texts(person.get("acts_for", []))), texts(person["keys"]))
+                for person in of_kind(document["people"], list)]
+    if not {holder.roles[0] for holder, _ in holders if holder.is_party} <= KINDS:
+        raise ValueError("a party of an unknown kind")
     keys: dict[str, Holder] = {}
-    for holder, written in holders:
-        for one in written:
+    for holder, own in holders:
+        for one in own:
             scheme, _, encoded = one.partition(":")
-            raw = _unpad(encoded)
-            if scheme != "ed25519" or len(raw) != 32 or _key_id(raw) in keys:
-                changed(f"the roster's key of {holder.name} is malformed or stands twice")
+            raw = _unpad_exactly(encoded)
+            if scheme != "ed25519" or not is_strong(raw) or _key_id(raw) in keys:
+                changed(f"the roster's key of {holder.name} is malformed, weak or stands twice")
             keys[_key_id(raw)] = holder._replace(raw=raw)
-    thresholds = {role: max(whole(number), 1) for role, number in document["roles"].items()}
-    return Roster(keys, thresholds, whole(document["version"]), digest(data), text(document.get("supersedes", "")),
-                  document["demo"], _time(text(document["created"])), _time(text(document["expires"])))
+    thresholds = {role: max(of_kind(number, int), 1) for role, number in of_kind(document["roles"], dict).items()}
+    return Roster(keys, thresholds, of_kind(document["version"], int), digest(data),
+                  of_kind(document.get("supersedes", ""), str), of_kind(document["demo"], bool),
+                  _time(document["created"]), _time(document["expires"]))
+
+
+def is_strong(raw: bytes) -> bool:
+    """A key in its one encoding, and not of small order: under such a one a signature fits any text."""
+    y = int.from_bytes(raw, "little") & (2**255 - 1)
+    return len(raw) == 32 and y < 2**255 - 19 and y not in SMALL_ORDER
 
 
 def _time(text: str) -> datetime:
@@ -607,42 +652,65 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(written).astimezone(timezone(timedelta()))
 
 
+# The y of the eight points of small order, as encoded (RFC 8032, 5.1.2), without the sign of x.
+SMALL_ORDER = frozenset(int.from_bytes(bytes.fromhex(text), "little") for text in (
+    "00" * 32, "01" + "00" * 31, "ec" + "ff" * 30 + "7f",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"))
+
 _YAML_KEY = re.compile(r"([A-Za-z0-9_-]+):(?: +(.*))?")
-_YAML_TOKEN = re.compile(r"""\s*(?:(?P<double>"(?:[^"\\]|\\.)*")|'(?P<single>(?:[^']|'')*)'"""
-                         r"""|(?P<mark>[\[\]{},]|:(?=\s|$))"""
-                         r"""|(?P<plain>(?:[^\s\[\]{},:"']|:(?!\s|$))(?:[^\[\]{},:]|:(?!\s|$))*))""")
+_YAML_TOKEN = re.compile(r""" *(?:(?P<double>"(?:[^"\\]|\\.)*")|'(?P<single>(?:[^']|'')*)'"""
+                         r"""|(?P<mark>[\[\]{},]|:(?= |$))"""
+                         r"""|(?P<plain>(?:[^ \[\]{},:"']|:(?! |$))(?:[^\[\]{},:]|:(?! |$))*))""")
+# Plain scalars that YAML 1.2 takes for something else than text, and that no roster needs.
+_YAML_OTHER = re.compile(r"~|null|Null|NULL|True|TRUE|False|FALSE|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+                         r"|0[xo][0-9A-Fa-f]+|[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?")
 
 
-def read_yaml(document: str) -> Json:
-    """Plain YAML: block and one-line flow collections, plain and quoted scalars. Anything else is a ValueError."""
+def read_yaml(text: str) -> Json:
+    """Plain YAML: block and one-line flow collections, plain and quoted scalars. Anything else is a ValueError.
+
+    Space is U+0020 and a line ends with LF or CR LF: languages differ in what else they take for space.
+    """
     lines: list[tuple[int, str]] = []
-    for line in document.split("\n"):
+    for line in _lines(text):
         body = line.lstrip(" ")
         indent = len(line) - len(body)
         while body == "-" or body.startswith("- "):
             lines.append((indent, "-"))
             rest = body[1:].lstrip(" ")
             indent, body = indent + len(body) - len(rest), rest
-        if body.strip() and not body.startswith("#"):
-            lines.append((indent, body.rstrip()))
+        if body.strip(" ") and not body.startswith("#"):
+            lines.append((indent, body.rstrip(" ")))
     lines.reverse()
-    value = _block(lines)
+    value = _block(lines, 0)
     if lines:
         raise ValueError("a line stands outside the structure")
     return value
 
 
-def _block(lines: list[tuple[int, str]]) -> Json:
+def _lines(text: str) -> list[str]:
+    text = text.replace("\r\n", "\n")
+    if re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]", text):
+        raise ValueError("a tab, a byte order mark or a control character")
+    return text.split("\n")
+
+
+def _block(lines: list[tuple[int, str]], depth: int) -> Json:
     indent, text = lines[-1]
+    if depth > MAX_DEPTH:
+        raise ValueError("too many levels")
     if text == "-":
         items = []
         while lines and lines[-1] == (indent, "-"):
             lines.pop()
-            items.append(_block(lines))
+            if lines[-1][0] <= indent:
+                raise ValueError("an item has no value")
+            items.append(_block(lines, depth + 1))
         return items
     if not _YAML_KEY.fullmatch(text):
         lines.pop()
-        return _inline(text)
+        return _inline(text, depth)
     value: dict[str, Json] = {}
     while lines and lines[-1][0] == indent and lines[-1][1] != "-":
         match = _YAML_KEY.fullmatch(lines.pop()[1])
@@ -652,42 +720,42 @@ def _block(lines: list[tuple[int, str]]) -> Json:
         nested = not rest or rest.startswith("#")
         if nested and not (lines and (lines[-1][0] > indent or lines[-1] == (indent, "-"))):
             raise ValueError("a key has no value")
-        value[match[1]] = _block(lines) if nested else _inline(rest)
+        value[match[1]] = _block(lines, depth + 1) if nested else _inline(rest, depth)
     return value
 
 
-def _inline(text: str) -> Json:
+def _inline(text: str, depth: int) -> Json:
     if text[0] not in "[{\"'":     # a plain scalar outside brackets ends with the line, or where a comment begins
-        return _scalar(re.split(r"\s+#", text)[0].strip())
-    value, end = _flow(text, 0)
-    if text[end:].strip() and not re.match(r"\s+#", text[end:]):
+        return _scalar(re.split(" +#", text)[0])
+    value, end = _flow(text, 0, depth)
+    if text[end:].strip(" ") and not re.match(" +#", text[end:]):
         raise ValueError("text after a value")
     return value
 
 
-def _flow(text: str, at: int) -> tuple[Json, int]:
+def _flow(text: str, at: int, depth: int) -> tuple[Json, int]:
     token = _YAML_TOKEN.match(text, at)
-    if token is None:
+    if token is None or depth > MAX_DEPTH:
         raise ValueError("not plain YAML")
     if token["double"] is not None:
         return json.loads(token["double"]), token.end()
     if token["single"] is not None:
         return token["single"].replace("''", "'"), token.end()
     if token["plain"] is not None:
-        return _scalar(token["plain"].strip()), token.end()
+        return _scalar(token["plain"].strip(" ")), token.end()
     if token["mark"] not in ("[", "{"):
         raise ValueError("not plain YAML")
     close = "]" if token["mark"] == "[" else "}"
     items: list[Json] = []
     at = token.end()
-    while not re.compile(r"\s*" + re.escape(close)).match(text, at):
-        item, at = _flow(text, at)
+    while not re.compile(" *" + re.escape(close)).match(text, at):
+        item, at = _flow(text, at, depth + 1)
         if close == "}":
             at = _expect(":", text, at)
-            value, at = _flow(text, at)
-            item = (item, value)
+            value, at = _flow(text, at, depth + 1)
+            item = (of_kind(item, str), value)
         items.append(item)
-        if not re.compile(r"\s*" + re.escape(close)).match(text, at):
+        if not re.compile(" *" + re.escape(close)).match(text, at):
             at = _expect(",", text, at)
     at = _expect(close, text, at)
     if close == "}":
@@ -705,9 +773,13 @@ def _expect(mark: str, text: str, at: int) -> int:
 
 
 def _scalar(text: str) -> Json:
-    if not text or text[0] in "&*!|>%@`?-#,]}" or ": " in text or text.endswith(":"):
+    if not text or text[0] in "&*!|>%@`?-#,]}" or ": " in text or " #" in text or text.endswith(":"):
         raise ValueError("not a plain scalar")
-    return int(text) if re.fullmatch(r"[1-9][0-9]*|0", text) else {"true": True, "false": False}.get(text, text)
+    if re.fullmatch("[1-9][0-9]{0,15}|0", text) and int(text) <= MAX_WHOLE_NUMBER:
+        return int(text)
+    if _YAML_OTHER.fullmatch(text):
+        raise ValueError("neither text nor a whole number")
+    return {"true": True, "false": False}.get(text, text)
 
 
 def _envelopes(data: bytes) -> list[Envelope]:
@@ -756,8 +828,8 @@ def _sites_that_signed(roster: Roster, signatures: bytes) -> set[str]:
         if not sites:
             continue       # somebody else's signature; it neither helps nor harms
         statement = read_statement(envelope)
-        said = statement["predicateType"], subjects(statement), statement["predicate"]
-        if said == (ATTESTATION + "roster:v1", frozenset({roster.fingerprint}), {"version": roster.version}):
+        said = statement["predicateType"], subjects(statement), canonical(statement["predicate"])
+        if said == (ATTESTATION + "roster:v1", frozenset({roster.fingerprint}), canonical({"version": roster.version})):
             signed |= sites
     return signed
 
@@ -814,16 +886,16 @@ def requester(study: bytes) -> str:
     """Who asks for a study: no other reader may find another there, so each line at the margin is a plain key."""
     blocks: dict[str, list[str]] = {}
     key = ""
-    for line in study.decode("utf-8").splitlines():
-        if not line.strip() or line.lstrip()[0] == "#":
+    for line in _lines(study.decode("utf-8")):
+        if not line.strip(" ") or line.lstrip(" ")[0] == "#":
             continue
-        if line[0] not in " \t]}" and not line.startswith("- "):
+        if line[0] not in " ]}" and not line.startswith("- "):
             match = _YAML_KEY.fullmatch(line)
             key = match[1] if match else ""
         if not key:
             changed(f"{STUDY} does not say in plain words who asks: each line at its margin must begin with a key")
         blocks.setdefault(key, []).append(line)
-    return str(read_yaml("\n".join(blocks["requester"]))["requester"])
+    return str(of_kind(read_yaml("\n".join(blocks["requester"]))["requester"], str))
 
 
 class Word(NamedTuple):
@@ -983,7 +1055,7 @@ def is_consistent(old: Head, new: Head, proof: list[bytes]) -> bool:
 
 def hashes(value: Json) -> list[bytes]:
     """A proof: its hashes in base64."""
-    found = [_base64(one) for one in texts(value)]
+    found = [_unpad_exactly(one) for one in texts(value)]
     if not all(len(one) == 32 for one in found):
         raise ValueError("a hash has another length")
     return found
@@ -1003,14 +1075,14 @@ def read_note(data: bytes) -> Note:
     found = []
     for line in lines:
         match = NOTE_LINE.fullmatch(line)
-        raw = _base64(match[2]) if match else b""
+        raw = _unpad_exactly(match[2]) if match else b""
         if match is None or len(raw) <= 4:
             raise ValueError("signature line")
         found.append((match[1], raw[:4], raw[4:]))
     origin, size, root = body.split("\n")
-    if not re.fullmatch(r"0|[1-9][0-9]{0,15}", size) or len(_base64(root)) != 32:
+    if not re.fullmatch(r"0|[1-9][0-9]{0,15}", size) or len(_unpad_exactly(root)) != 32:
         raise ValueError("checkpoint")
-    return Note((body + "\n").encode("utf-8"), tuple(found), Head(origin, _whole(size), _base64(root)))
+    return Note((body + "\n").encode("utf-8"), tuple(found), Head(origin, _number(size), _unpad_exactly(root)))
 
 
 def _signatures(note: Note, name: str, raw: bytes, kind: bytes) -> list[bytes]:
@@ -1112,7 +1184,7 @@ def _check_selected(members: Container, party: str, wanted: frozenset[str], told
         value = parse_spelled(line)
         if keys_of(value) != {"entry", "index", "proof"}:
             raise ValueError("a line of a selection")
-        index, entry = whole(value["index"]), spelled(value["entry"])
+        index, entry = whole(value["index"]), canonical(value["entry"])
         if index <= last or not is_included(index, head.size, entry, hashes(value["proof"]), head.root):
             changed(f"an entry that is given as number {index} of the log of {party} is not proven to be that")
         _mention(party, index, entry, wanted, logs.mentions)
@@ -1230,7 +1302,7 @@ def convicts(kind: str, origin: str, raw: bytes, evidence: Json) -> bool:  # noq
         if kind == "fork":
             one, other = (_signed_head(_only(piece, "note"), origin, raw) for piece in evidence)
             return one.size == other.size and one.root != other.root
-        messages = [_read_said(_base64(_only(piece, "message"))) for piece in evidence]
+        messages = [_read_said(_unpad_exactly(_only(piece, "message"))) for piece in evidence]
         if kind == "withheld":
             (said,) = messages
             shown = _shown(said, origin, raw)
@@ -1484,7 +1556,7 @@ def _check_statement(name: str, run: str, data: bytes, roster: Roster, rosters: 
         changed(f"{name} holds {len(envelopes)} statements; it must hold the one of its run")
     signers, statement = signers_of(envelopes[0], roster.keys), read_statement(envelopes[0])
     said, files = statement["predicate"], _released(name, statement)
-    sites = {site["id"] for site in said["sites"]}
+    sites = {of_kind(site["id"], str) for site in of_kind(said["sites"], list)}
     publishers = [one.name for one in signers if one.is_party and one.name in sites]
     if statement["predicateType"] != ATTESTATION + "training-run:v1" or not publishers:
         changed(f"the provenance statement {name} is not signed by a site of the roster that took part in its run")
@@ -1500,12 +1572,14 @@ def _check_statement(name: str, run: str, data: bytes, roster: Roster, rosters: 
         changed(f"the provenance statement {name} names another record of the base model")
     _check_policies(name, said, known, mentions)
     _check_own_words(name, said, signed, mentions)
-    if not said["steps"] or not all(step["cohort"] and set(step["cohort"]) <= sites for step in said["steps"]):
+    if not of_kind(said["steps"], list) or not all(
+            of_kind(step["cohort"], list) and set(step["cohort"]) <= sites for step in said["steps"]):
         changed(f"{name} tells of no step, or of a step with somebody who took no part")
     logged = [("adapter", "adapter", files[ADAPTER]), ("study", "study", said["study"])]
     logged += [(f"sum of step {one['step']}", "sum", one["sum"]) for one in said["steps"]
                if one["outcome"] != "abandoned"]
-    logged += [(f"counts after step {one['after_step']}", "sum", one["sum"]) for one in said["validations"]]
+    logged += [(f"counts after step {one['after_step']}", "sum", one["sum"])
+               for one in of_kind(said["validations"], list)]
     logged.append(("provenance statement", "provenance", digest(data)))
     for what, kind, value in logged:
         if (run, kind, value) not in mentions:
@@ -1522,7 +1596,7 @@ def _as_written(envelope: Envelope) -> str:
     """The digest of an envelope's line as a site writes it: RFC 8785, which of plain ASCII is compact sorted JSON."""
     signatures = [{"keyid": key_id, "sig": _pad(one)} for key_id, one in envelope.signatures]
     value = {"payload": _pad(envelope.payload), "payloadType": envelope.kind, "signatures": signatures}
-    return digest(spelled(value))
+    return digest(canonical(value))
 
 
 def _released(name: str, statement: Json) -> dict[str, str]:
@@ -1553,15 +1627,15 @@ def _check_own_words(name: str, said: Json, signed: frozenset[str], mentions: Me
     """Sites logged themselves what they are said to have committed to; plan and approvals are those that are named."""
     run = said["run"]
     for site in said["sites"]:
-        consent = site["consent"] or {}
+        consent = of_kind(site["consent"], dict, type(None)) or {}
         kept = [("dataset", site["dataset"]), *(("snapshot", consent[end]) for end in ("first", "last") if consent)]
         for kind, value in kept:
             if site["id"] not in mentions.get((run, kind, value), {}):
                 changed(f"the log of {site['id']} does not mention, in run {run}, the {kind} that {name} says it told")
-    if digest(spelled(said["parameters"]["plan"])) != said["plan"]:
+    if digest(canonical(said["parameters"]["plan"])) != said["plan"]:
         changed(f"{name} shows another plan than the one that it names")
-    for paper, named in said["approvals"].items():
-        if not named or not set(named) <= signed:
+    for paper, named in of_kind(said["approvals"], dict).items():
+        if not of_kind(named, list) or not set(named) <= signed:
             changed(f"the signatures on {paper} under which {name} says that its signer acted are not in the bundle")
 
 
@@ -1587,7 +1661,7 @@ def _check_subject(members: Container, site: str, details: list[str]) -> None:
         entry = entries[whole(one["index"])]
         told = {"at": entry["at"], "case": text(one["case"]), "reason": entry["data"]["reason"],
                 "subject": text(said["subject"])}
-        message = b"sekisho dataset commitment v1\0" + digest(spelled(told)).encode("ascii")
+        message = b"sekisho dataset commitment v1\0" + digest(canonical(told)).encode("ascii")
         if keys_of(one) != {"case", "index", "key"} or not re.fullmatch("[0-9a-f]{64}", text(one["key"])):
             raise ValueError("withdrawal")
         committed = "hmac-sha256:" + hmac.new(bytes.fromhex(one["key"]), message, hashlib.sha256).hexdigest()
