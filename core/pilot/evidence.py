@@ -22,8 +22,9 @@ from ...governance.evidence.selection import EVERYTHING, Scope, survey, wanted
 from ...governance.signing.envelope import Statement, read_envelopes
 from ...governance.signing.roster import Roster
 from ..errors import BadInputError
-from ..parties import key_path, load_key
+from ..parties import load_key
 from ..site.exporting import (
+    keys_lie_together,
     merged,
     misbehaviour_of,
     open_logs,
@@ -66,7 +67,7 @@ def export_evidence(
         statements = {name: data for name, data in statements.items() if runs is None or _run_of(name) in runs}
         members |= {**logs, **statements}
         key = load_key(study_folder, roster.coordinator.id, demo=roster.demo)
-        together = all(key_path(study_folder, party, demo=roster.demo).exists() for party in parties)
+        together = keys_lie_together(study_folder, roster, parties)
         digest = write_bundle(out, members=members, key=key, scope=scope, together=together)
     return Written(out.stat().st_size, digest, roster.fingerprint, tuple(sorted(statements)))
 

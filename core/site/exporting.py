@@ -24,7 +24,7 @@ from ...governance.log.witness import Witness
 from ...governance.signing.keys import PublicKey
 from ...governance.signing.roster import Party, Roster
 from ..errors import BadInputError
-from ..parties import LOG_NAME, load_key, log_origin, state_folder
+from ..parties import LOG_NAME, key_path, load_key, log_origin, state_folder
 from .papers import ROSTERS, SIGNATURES, earlier_rosters, read_file
 
 WITNESS_NAME = "witness.sqlite"     # what a party has seen of others' logs, in its state folder
@@ -44,6 +44,11 @@ class OpenLog:
     def rows(self) -> Iterator[Row]:
         """What the rules of a selection read, entry by entry."""
         return (Row.read(index, body) for index, body in enumerate(self.log.entries()))
+
+
+def keys_lie_together(study_folder: Path, roster: Roster, parties: Sequence[str]) -> bool:
+    """Whether this machine has the keys of all of them: then nothing shows that they were apart."""
+    return all(key_path(study_folder, party, demo=roster.demo).exists() for party in parties)
 
 
 @contextmanager

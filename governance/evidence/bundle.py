@@ -41,6 +41,7 @@ Member = bytes | Path
 README, VERIFIER = verifier.README, verifier.VERIFIER
 ADDED = frozenset({README, VERIFIER, verifier.MANIFEST, verifier.MANIFEST_SIGNATURE})
 VIEWS = "views/"
+READABLE = 0o644
 HOUSE = __name__.removesuffix(".evidence.bundle")
 README_SOURCE = Path(__file__).parent.parent / "templates" / "evidence_readme.txt"
 
@@ -71,10 +72,10 @@ class Measured(NamedTuple):
 
 
 def write_bundle(path: Path, *, members: Mapping[str, Member], key: SigningKey, scope: Scope = EVERYTHING,
-                 together: bool = False) -> str:
+                 together: bool = False, mode: int = READABLE) -> str:
     """Write the bundle to ``path`` whole or not at all; gives the "sha256:" digest of the file.
 
-    ``together``: all keys lay on this machine, which README.txt then says.
+    ``together``: all keys lay on this machine, which README.txt then says. ``mode``: who may read the file.
 
     Raises:
         BadDocumentError: EVIDENCE_MEMBER (a name that cannot be one), EVIDENCE_ROSTER (the verifier would read another
@@ -85,7 +86,7 @@ def write_bundle(path: Path, *, members: Mapping[str, Member], key: SigningKey, 
         # always a new file: a link that lies at the draft's place must not lead to another one
         partial.unlink(missing_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        with open(os.open(partial, flags, 0o644), "w+b") as file:
+        with open(os.open(partial, flags, mode), "w+b") as file:
             _write(file, members, key, scope, together=together)
             file.flush()
             os.fsync(file.fileno())
