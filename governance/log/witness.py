@@ -125,7 +125,7 @@ class Witness:
                 "INSERT INTO heads VALUES (?, ?, ?)", (offered.origin, offered.size, note)
             )
             return None
-        kind = _contradiction(_parse(row[0]), offered, proof)
+        kind = contradiction(_parse(row[0]), offered, proof)
         if kind is None:
             self._connection.execute(
                 "UPDATE heads SET size = ?, note = ? WHERE origin = ?", (offered.size, note, offered.origin)
@@ -162,7 +162,8 @@ class Witness:
             self._connection.close()
 
 
-def _contradiction(seen: Checkpoint, offered: Checkpoint, proof: Sequence[bytes]) -> Kind | None:
+def contradiction(seen: Checkpoint, offered: Checkpoint, proof: Sequence[bytes]) -> Kind | None:
+    """How ``offered`` fails to continue ``seen``; None where it does. ``proof`` is from ``seen.size``."""
     if offered.size < seen.size:
         return Kind.ROLLBACK
     if offered.size == seen.size:
