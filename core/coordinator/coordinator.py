@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from ...governance.canonical import digest_bytes
 from ...governance.errors import GovernanceError
 from ...governance.log.auditlog import AuditLog
 from ...governance.log.entries import Entry, Value
+from ...governance.log.witness import Witness
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ...privacy.accounting.plan import Plan
@@ -52,11 +54,13 @@ from ..messages import (
     Stop,
 )
 from ..study import Study
+from ..watching import WITNESS_NAME
 from .collecting import Collector, Expected, Traffic, apart
 from .endings import dropped, early_end
 from .state import CoordinatorState, CountOutcome, Outcome, Pending
 from .stop_list import StopListKeeper
 from .summing import PART, StepSum
+from .witnessing import CoordinatorWatch
 
 Progress = Callable[[str, int, int], None]
 
@@ -103,6 +107,7 @@ class Coordinator:
         self._stops = stops
         self._progress = progress
         self._collector = Collector(channel, study=study.id, roster=roster, key=key)
+        self._watch: CoordinatorWatch | None = None
 
     def offer(self, method: str, plan: Plan, counts: Plan | None = None) -> Offer:
         """What every site is asked; fixed for the run."""
@@ -118,6 +123,12 @@ class Coordinator:
 
     def run(self, run: str, offer: Offer, plan: Plan, counts: Plan | None = None) -> RunResult:
         """Offer to finish. Raises ``Refused`` (naming site, code and clause) when the run cannot go on."""
+        with closing(Witness(self._runs.parent / WITNESS_NAME)) as witness:
+            self._watch = self._watching(run, witness)
+            self._collector.watch(self._watch)
+            return self._run(run, offer, plan, counts)
+
+    def _run(self, run: str, offer: Offer, plan: Plan, counts: Plan | None) -> RunResult:
         state = CoordinatorState(run=run, method=offer.method, cohort=offer.sites)
         seconds: dict[str, float] = {}
         started = time.monotonic()
@@ -332,7 +343,22 @@ class Coordinator:
             refs={"run": state.run, **(refs or {})},
             data=data or {},
         )
-        self._log.append(entry)
+        index = self._log.append(entry)
+        if self._watch is not None:
+            self._watch.did(index)
+
+    def _watching(self, run: str, witness: Witness) -> CoordinatorWatch:
+        return CoordinatorWatch(
+            study=self._study.id,
+            run=run,
+            sites=sorted(self._study.sites),
+            roster=self._roster,
+            key=self._key,
+            log=self._log,
+            witness=witness,
+            state=self._runs.parent,
+            clock=self._clock,
+        )
 
 
 def _place(ready: SignedMessage) -> tuple[int, str]:

@@ -46,7 +46,8 @@ def resigned(
     its_body = body if isinstance(body, Body) else message.body.model_copy(update=dict(body or {}))
     pieces = {name: data for name, data in {**parts_of(message), **(parts or {})}.items() if data is not None}
     names = {"study": message.header.study, "run": message.header.run, "sender": message.header.sender, **header}
-    return sign_message(its_body, **names, key=key or demo_key("coordinator"), parts=pieces).to_bytes()
+    log = message.header.log
+    return sign_message(its_body, **names, key=key or demo_key("coordinator"), parts=pieces, log=log).to_bytes()
 
 
 @dataclass(frozen=True)

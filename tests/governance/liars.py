@@ -1,4 +1,4 @@
-"""Signed messages of made-up logs, and one proof of misbehaviour of each kind; shared by tests and the format's page."""
+"""Signed messages of made-up logs, and a proof of misbehaviour of each kind; for tests and the page of the format."""
 
 from __future__ import annotations
 
