@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from ...governance.canonical import digest_bytes
 from ...governance.errors import GovernanceError
 from ...governance.log.auditlog import AuditLog
-from ...governance.log.entries import Entry, Value
-from ...governance.log.witness import Witness
+from ...governance.log.entries import Value
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ...privacy.accounting.plan import Plan
@@ -54,13 +53,12 @@ from ..messages import (
     Stop,
 )
 from ..study import Study
-from ..watching import WITNESS_NAME
 from .collecting import Collector, Expected, Traffic, apart
 from .endings import dropped, early_end
 from .state import CoordinatorState, CountOutcome, Outcome, Pending
 from .stop_list import StopListKeeper
 from .summing import PART, StepSum
-from .witnessing import CoordinatorWatch
+from .witnessing import CoordinatorWatch, witnessed
 
 Progress = Callable[[str, int, int], None]
 
@@ -100,14 +98,14 @@ class Coordinator:
         self._channel = channel
         self._study = study
         self._roster = roster
-        self._key = key
-        self._log = log
-        self._clock = clock
         self._runs = runs
         self._stops = stops
         self._progress = progress
         self._collector = Collector(channel, study=study.id, roster=roster, key=key)
-        self._watch: CoordinatorWatch | None = None
+        self._witnessed = partial(
+            witnessed, study=study, roster=roster, key=key, log=log, clock=clock, state=runs.parent
+        )
+        self._watch: CoordinatorWatch
 
     def offer(self, method: str, plan: Plan, counts: Plan | None = None) -> Offer:
         """What every site is asked; fixed for the run."""
@@ -123,13 +121,12 @@ class Coordinator:
 
     def run(self, run: str, offer: Offer, plan: Plan, counts: Plan | None = None) -> RunResult:
         """Offer to finish. Raises ``Refused`` (naming site, code and clause) when the run cannot go on."""
-        with closing(Witness(self._runs.parent / WITNESS_NAME)) as witness:
-            self._watch = self._watching(run, witness)
+        with self._witnessed(run) as self._watch:
             self._collector.watch(self._watch)
             return self._run(run, offer, plan, counts)
 
     def _run(self, run: str, offer: Offer, plan: Plan, counts: Plan | None) -> RunResult:
-        state = CoordinatorState(run=run, method=offer.method, cohort=offer.sites)
+        state = CoordinatorState.begin(self._runs, run=run, method=offer.method, cohort=offer.sites)
         seconds: dict[str, float] = {}
         started = time.monotonic()
         try:
@@ -336,29 +333,7 @@ class Coordinator:
         refs: dict[str, str] | None = None,
         data: dict[str, Value] | None = None,
     ) -> None:
-        entry = Entry(
-            type=kind,
-            party=self._roster.coordinator.id,
-            at=self._clock(),
-            refs={"run": state.run, **(refs or {})},
-            data=data or {},
-        )
-        index = self._log.append(entry)
-        if self._watch is not None:
-            self._watch.did(index)
-
-    def _watching(self, run: str, witness: Witness) -> CoordinatorWatch:
-        return CoordinatorWatch(
-            study=self._study.id,
-            run=run,
-            sites=sorted(self._study.sites),
-            roster=self._roster,
-            key=self._key,
-            log=self._log,
-            witness=witness,
-            state=self._runs.parent,
-            clock=self._clock,
-        )
+        self._watch.record(kind, refs or {}, data or {})
 
 
 def _place(ready: SignedMessage) -> tuple[int, str]:

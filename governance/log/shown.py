@@ -34,10 +34,9 @@ MAX_HEADER_BYTES = 4 * 2**20
 VERSION = 2              # of the header; earlier messages owed nothing of their sender's log
 _LENGTH = struct.Struct("<I")
 # Who sends one of these shows its log in it. All others (sealed shares, key checks, refusals, stops) show nothing.
-SHOWING = frozenset(
-    ("offer", "cohort", "kems", "secrets", "step", "count", "readies", "judge", "finish")  # the coordinator
-    + ("join", "kem", "ready")  # a site
-)
+COORDINATORS = ("offer", "cohort", "kems", "secrets", "step", "count", "readies", "judge", "finish")
+SITES = ("join", "kem", "ready")
+SHOWING = frozenset((*COORDINATORS, *SITES))
 
 
 @dataclass(frozen=True)

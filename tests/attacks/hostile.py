@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 from unittest.mock import patch
 
 from sekisho.core.coordinator import coordinator
 from sekisho.core.coordinator.coordinator import RunResult
 from sekisho.core.engines.embedded import EmbeddedChannel
 from sekisho.core.errors import CoreError, Refused
-from sekisho.core.messages import Body, SignedMessage, sign_message
+from sekisho.core.messages import Body, LogHead, SignedMessage, sign_message
 from sekisho.core.pilot.federation import Federation
 from sekisho.governance.errors import GovernanceError
 from sekisho.governance.signing.keys import SigningKey, demo_key
@@ -40,13 +41,17 @@ def resigned(
     body: Mapping[str, object] | Body | None = None,
     parts: Mapping[str, bytes | None] | None = None,
     key: SigningKey | None = None,
+    log: LogHead | Literal["as it was"] | None = "as it was",
     **header: str,
 ) -> bytes:
-    """``message`` with other fields, parts (None drops one) or header, signed by the coordinator's key or ``key``."""
+    """``message`` with other fields, parts (None drops one) or header, signed by the coordinator's key or ``key``.
+
+    It shows the sender's log as ``message`` does, or else ``log``.
+    """
     its_body = body if isinstance(body, Body) else message.body.model_copy(update=dict(body or {}))
     pieces = {name: data for name, data in {**parts_of(message), **(parts or {})}.items() if data is not None}
     names = {"study": message.header.study, "run": message.header.run, "sender": message.header.sender, **header}
-    log = message.header.log
+    log = message.header.log if log == "as it was" else log
     return sign_message(its_body, **names, key=key or demo_key("coordinator"), parts=pieces, log=log).to_bytes()
 
 

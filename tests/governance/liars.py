@@ -28,12 +28,16 @@ class Tree:
 
     party: str = PARTY
     bodies: list[bytes] = field(default_factory=list)
+    study: str = STUDY
 
-    def add(self, kind: str, refs: Mapping[str, str] | None = None, data: Mapping[str, Any] | None = None) -> Tree:
+    def add(
+        self, kind: str, refs: Mapping[str, str] | None = None, data: Mapping[str, Any] | None = None, *,
+        run: str = RUN,
+    ) -> Tree:
         at = datetime(2026, 11, 2, tzinfo=UTC)
-        refs = {"run": RUN, **(refs or {})}
+        refs = {"run": run, **(refs or {})}
         entry = Entry(type=kind, party=self.party, at=at, refs=refs, data=data or {})
-        return Tree(self.party, [*self.bodies, entry.to_bytes()])
+        return Tree(self.party, [*self.bodies, entry.to_bytes()], self.study)
 
     @property
     def key(self) -> SigningKey:
@@ -42,7 +46,7 @@ class Tree:
     def note(self, size: int | None = None) -> str:
         size = len(self.bodies) if size is None else size
         root = root_of([leaf_hash(body) for body in self.bodies[:size]])
-        return sign_checkpoint(Checkpoint(log_origin(STUDY, self.party), size, root), self.key)
+        return sign_checkpoint(Checkpoint(log_origin(self.study, self.party), size, root), self.key)
 
     def shown(self, number: int, *, base: Sequence[int] = (), entries: Sequence[int] = (), **more: Any) -> Any:
         size = len(self.bodies)
