@@ -140,9 +140,10 @@ class Site:
             raise ProtocolError("MESSAGE_UNEXPECTED", "a run begins with an offer")
         if self._running():
             raise ProtocolError("RUN_OPEN", "a run is open here; one run at a time")
+        considered = consider(self.folder, body, gate, dimension=self._dimension(body))
+        # where the coordinator's log stands, before anything is reserved
         self._watch = SiteWatch(self.folder, message.header.run)
         self._watch.hear(message)
-        considered = consider(self.folder, body, gate, dimension=self._dimension(body))
         # what counts are held against is looked for before anything is charged
         self._texts = self.folder.public_texts()[:PUBLIC_RECORDS] if considered.counted is not None else ()
         settings = self.folder.study.settings(body.method)

@@ -7,7 +7,7 @@ engine's own interface; sites, gate, ledger and log are the product's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ from sekisho.core.engines.embedded import EmbeddedChannel
 from sekisho.core.errors import CoreError, Refused
 from sekisho.core.messages import Body, LogHead, SignedMessage, sign_message
 from sekisho.core.pilot.federation import Federation
+from sekisho.core.site.witnessing import SiteWatch
 from sekisho.governance.errors import GovernanceError
 from sekisho.governance.signing.keys import SigningKey, demo_key
 from sekisho.privacy.errors import PrivacyError
@@ -134,9 +135,13 @@ class Attack:
 
 @contextmanager
 def attack(
-    study: Path, change: Change, *, run: str = "attacked", features: Features | None = None
+    study: Path, change: Change, *, run: str = "attacked", features: Features | None = None, witnessed: bool = True
 ) -> Iterator[Attack]:
-    """Run the study's method with ``change`` between coordinator and sites. Never raises what sites refuse."""
+    """Run the study's method with ``change`` between coordinator and sites. Never raises what sites refuse.
+
+    Not ``witnessed``: no site looks at the coordinator's log, where most lies show first (test_coordinator_log.py). So
+    what stands behind that is shown to hold by itself.
+    """
     channels: list[Tampering] = []
 
     def rewrite(site: str, message: SignedMessage, data: bytes) -> bytes:
@@ -155,7 +160,9 @@ def attack(
     try:
         try:
             # its operator turned: it does not say that sites stand apart
-            with patch.object(coordinator, "apart", lambda said: ()):
+            with patch.object(coordinator, "apart", lambda said: ()), ExitStack() as asleep:
+                if not witnessed:
+                    asleep.enter_context(patch.object(SiteWatch, "hear", lambda watch, message: None))
                 ongoing.result = federation.run("probe", run=run)
         except Refused as refused:
             ongoing.refused = refused
