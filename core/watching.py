@@ -182,13 +182,6 @@ class Others:
         found = {party: self._last_kept(party) for party in parties if party != self._post.party}
         return {party: note for party, note in found.items() if note is not None}
 
-    def begun_at(self, party: str, kinds: Iterable[str]) -> str | None:
-        """The head in the last message of ``party``, where it was of one of ``kinds``."""
-        heard = self._heard.get(party)
-        if heard is None or heard.last is None or heard.last[0].kind not in kinds:
-            return None
-        return heard.last[1].note
-
     def compare_views(self, party: str, mine: str, theirs: str | None, *, told_by: str) -> None:
         """Return if ``told_by`` was shown the same head of ``party`` as this party was, at the same moment.
 

@@ -10,7 +10,7 @@ gate signs.
 from __future__ import annotations
 
 from ...governance.errors import GovernanceError
-from ...governance.log.shown import Said
+from ...governance.log.shown import Said, Shown
 from ..errors import CoreError
 from ..messages import Body, LogHead, SignedMessage
 from ..parties import state_folder
@@ -42,6 +42,7 @@ class SiteWatch:
             )
         )
         self._answers: str | None = None
+        self._begun = ""  # the coordinator's head as the step or count that is open began
 
     def hear(self, message: SignedMessage) -> None:
         """Witness what a verified message of the coordinator shows, its own log and others'.
@@ -54,20 +55,22 @@ class SiteWatch:
         if not shows(kind):
             return
         coordinator = message.header.sender
-        # 1. where the coordinator's log was as this round began: every site must have been shown the same
-        begun = self._others.begun_at(coordinator, BEGINS)
         if kind == "cohort":
             self._others.cohort = message.detached()
             self._others.own_join = self._own_part(message)
-        # 2. the coordinator's own log
-        self._claimed(self._others.hear(Said.of(message.header_bytes, message.signature)))
-        # 3. the log of each other site whose message this one brings
+        # 1. the coordinator's own log
+        told = self._others.hear(Said.of(message.header_bytes, message.signature))
+        self._claimed(told)
+        if told is not None and kind in BEGINS:
+            self._begun = told.note
+        # 2. the log of each other site whose message this one brings
         for said in self._brought(message, ROUNDS.get(kind, "")):
             shown = self._others.hear(said)
             self._claimed(shown)
-            if shown is not None and said.kind == "ready" and begun is not None:
+            # 3. who is ready was shown the same log of the coordinator as this site, when the step or count began
+            if shown is not None and kind == "readies":
                 sender = str(said.header["sender"])
-                self._others.compare_views(coordinator, begun, shown.seen.get(coordinator), told_by=sender)
+                self._others.compare_views(coordinator, self._begun, shown.seen.get(coordinator), told_by=sender)
         # 4. kept, cosigned, before anything else is done
         self._others.settle()
         if kind in ROUNDS:
@@ -85,10 +88,10 @@ class SiteWatch:
         parties = {"join": (*self._folder.study.sites, coordinator), "ready": (coordinator,)}.get(body.kind, ())
         return self._own.show(self._folder.site, seen=self._others.notes(parties), answers=self._answers)
 
-    def _claimed(self, shown: object) -> None:
-        seen = getattr(shown, "seen", {})
-        if self._folder.site in seen:
-            self._own.claim(seen[self._folder.site])
+    def _claimed(self, shown: Shown | None) -> None:
+        note = None if shown is None else shown.seen.get(self._folder.site)
+        if note is not None:
+            self._own.claim(note)
 
     def _own_part(self, message: SignedMessage) -> bytes:
         name = f"join:{self._folder.site}"

@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 from sekisho.core.coordinator import coordinator
 from sekisho.core.coordinator.coordinator import RunResult
+from sekisho.core.coordinator.witnessing import CoordinatorWatch
 from sekisho.core.engines.embedded import EmbeddedChannel
 from sekisho.core.errors import CoreError, Refused
 from sekisho.core.messages import Body, LogHead, SignedMessage, sign_message
@@ -139,8 +140,8 @@ def attack(
 ) -> Iterator[Attack]:
     """Run the study's method with ``change`` between coordinator and sites. Never raises what sites refuse.
 
-    Not ``witnessed``: no site looks at the coordinator's log, where most lies show first (test_coordinator_log.py). So
-    what stands behind that is shown to hold by itself.
+    Not ``witnessed``: nobody looks at anybody's log, where most lies show first (test_coordinator_log.py). So what
+    stands behind that is shown to hold by itself.
     """
     channels: list[Tampering] = []
 
@@ -162,7 +163,8 @@ def attack(
             # its operator turned: it does not say that sites stand apart
             with patch.object(coordinator, "apart", lambda said: ()), ExitStack() as asleep:
                 if not witnessed:
-                    asleep.enter_context(patch.object(SiteWatch, "hear", lambda watch, message: None))
+                    for watch in (SiteWatch, CoordinatorWatch):
+                        asleep.enter_context(patch.object(watch, "hear", lambda watch, message: None))
                 ongoing.result = federation.run("probe", run=run)
         except Refused as refused:
             ongoing.refused = refused
