@@ -233,13 +233,14 @@ def _verify(file: BinaryIO, root: str | None, details: list[str], progress: Prog
     if scope.site not in ("", exporter):
         changed(f"what a person asked {scope.site} for is not signed by {scope.site}")
     details.append(f"manifest: {len(members)} members, signed by {exporter}")
-    rosters = _check_roster(members, roster, details)                                       # 3 roster
+    chain = _check_roster(members, roster, details)                                         # 3 roster
     known = _check_papers(members, roster, details)                                         # 4 papers
     parties = {holder.name: holder for holder in roster.keys.values() if holder.is_party}
     seen = _read_witnessed(members, parties)
     logs = _check_logs(members, scope, parties, seen, progress, details)                    # 5 logs
-    convicted = _check_misbehaviour(members, parties, details)                              # 6 misbehaviour
+    convicted = _check_misbehaviour(members, chain, details)                                # 6 misbehaviour
     _check_witnessed(members, scope, seen, logs, convicted, details)                        # 7 witnesses
+    rosters = frozenset(one.fingerprint for one in chain)
     _check_provenance(members, roster, rosters, known, logs.mentions, details)              # 8 provenance
     if scope.site:
         _check_subject(members, scope.site, details)
@@ -790,8 +791,8 @@ def _envelopes(data: bytes) -> list[Envelope]:
     return [read_envelope(line) for line in lines]
 
 
-def _check_roster(members: Mapping[str, bytes], roster: Roster, details: list[str]) -> frozenset[str]:
-    """The chain of rosters, back to one that every site of it signed; gives the fingerprint of each."""
+def _check_roster(members: Mapping[str, bytes], roster: Roster, details: list[str]) -> list[Roster]:
+    """The chain of rosters, back to one that every site of it signed."""
     chain, name = [roster], ROSTER
     while True:
         here, signatures = chain[-1], members[name + APPROVALS]
@@ -818,7 +819,7 @@ def _check_roster(members: Mapping[str, bytes], roster: Roster, details: list[st
     details.append(f"roster: {first}{later}")
     if roster.demo:
         details.append("demo roster: its keys are known to everybody, so this shows how it works and not who did it")
-    return frozenset(one.fingerprint for one in chain)
+    return chain
 
 
 def _sites_that_signed(roster: Roster, signatures: bytes) -> set[str]:
@@ -1276,8 +1277,11 @@ class Shown(NamedTuple):
     answers: str
 
 
-def _check_misbehaviour(members: Container, parties: Mapping[str, Holder], details: list[str]) -> set[str]:
+def _check_misbehaviour(members: Container, chain: list[Roster], details: list[str]) -> set[str]:
     """Each proof convicts whom it accuses, by what that party signed itself; gives these parties."""
+    owned: dict[str, set[bytes]] = {}        # a party that has another key by now did what it did
+    for holder in (holder for one in chain for holder in one.keys.values() if holder.is_party):
+        owned.setdefault(holder.name, set()).add(holder.raw)
     convicted: set[str] = set()
     for name in sorted(one for one in members if one.startswith("misbehaviour/")):
         data = members[name]
@@ -1285,14 +1289,14 @@ def _check_misbehaviour(members: Container, parties: Mapping[str, Holder], detai
         if name != f"misbehaviour/{digest(data)[7:23]}.json":
             changed(f"{name} is not named after its digest")
         origin = text(proof["origin"])
-        accused = parties.get(origin.rpartition("/")[2])
+        accused = origin.rpartition("/")[2]
         if (keys_of(proof) != {"schema", "kind", "origin", "evidence"} or proof["schema"] != "sekisho-misbehaviour/1"
-                or proof["kind"] not in CHARGES or accused is None):
+                or proof["kind"] not in CHARGES or accused not in owned):
             changed(f"{name} is no proof against a party of the roster")
-        if not convicts(proof["kind"], origin, accused.raw, proof["evidence"]):
+        if not any(convicts(proof["kind"], origin, raw, proof["evidence"]) for raw in owned[accused]):
             changed(f"{name} does not prove what it says: it convicts nobody")
-        convicted.add(accused.name)
-        details.append(f"misbehaviour: {name} convicts {accused.name} of {CHARGES[proof['kind']]} ({proof['kind']})")
+        convicted.add(accused)
+        details.append(f"misbehaviour: {name} convicts {accused} of {CHARGES[proof['kind']]} ({proof['kind']})")
     return convicted
 
 
