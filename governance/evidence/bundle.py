@@ -36,11 +36,12 @@ from ..signing.keys import SigningKey
 from ..signing.roster import Roster
 from . import verifier
 from .selection import EVERYTHING, Scope
+from .views import FOLDER as VIEWS
+from .views import view_members
 
 Member = bytes | Path
 README, VERIFIER = verifier.README, verifier.VERIFIER
 ADDED = frozenset({README, VERIFIER, verifier.MANIFEST, verifier.MANIFEST_SIGNATURE})
-VIEWS = "views/"
 READABLE = 0o644
 HOUSE = __name__.removesuffix(".evidence.bundle")
 README_SOURCE = Path(__file__).parent.parent / "templates" / "evidence_readme.txt"
@@ -124,7 +125,7 @@ def _write(file: BinaryIO, members: Mapping[str, Member], key: SigningKey, scope
         README: readme(scope, together=together or _is_demo(Reading(members))),
         VERIFIER: Path(verifier.__file__).read_bytes(),
     }
-    whole |= view_members(Reading(whole))
+    whole |= view_members(Reading(members), scope)
     # 4. The manifest, and its signature.
     measured = {name: _measured(member) for name, member in whole.items()}
     manifest = canonical_bytes({
@@ -158,11 +159,6 @@ def _check(file: BinaryIO) -> None:
     if verdict.name != "consistent":
         raise BadDocumentError("EVIDENCE_INCONSISTENT", f"the evidence would not verify: {verdict.details[-1]}",
                                "bring the papers and logs in order first; nothing was written")
-
-
-def view_members(members: Mapping[str, bytes]) -> dict[str, bytes]:
-    """What people read, made from the other members alone. None is made yet."""
-    return {name: b"" for name in members if name.startswith(VIEWS)}
 
 
 def readme(scope: Scope, *, together: bool) -> bytes:

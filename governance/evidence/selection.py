@@ -89,6 +89,7 @@ BEARING: Mapping[EntryType, Bearing] = MappingProxyType({
     EntryType.DECISION_PERMIT: Bearing.OWN,
     EntryType.DECISION_REFUSE: Bearing.OWN,
     EntryType.BUDGET_RESERVED: Bearing.OWN,
+    EntryType.BUDGET_SETTLED: Bearing.OWN,
     EntryType.LEDGER_DISPUTED: Bearing.OWN,
     EntryType.RUN_JOINED: Bearing.OWN,
     EntryType.RUN_STOPPED: Bearing.OWN,
