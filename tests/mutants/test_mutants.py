@@ -28,6 +28,7 @@ from .sealing import SEALING
 from .training import TRAINING_MUTANTS
 from .validation import VALIDATION_MUTANTS
 from .withdrawal import WITHDRAWAL_MUTANTS
+from .witness import WITNESS_MUTANTS
 from .workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,7 @@ TABLES = (
     *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
     *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS, *VALIDATION_MUTANTS, *CONSENT_MUTANTS, *RELEASE_MUTANTS,
     *PROVENANCE_MUTANTS, *LOG_MUTANTS,
+    *WITNESS_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
@@ -57,6 +59,7 @@ PROMISED = (
     "edge verified without its signature", "changed adapter accepted",
     "consent commitment not under the site's key",
     "synchronous=NORMAL", "acknowledge before commit", "entries and nodes in two transactions",
+    "an entry that is owed and not shown", "a log that was put back between runs",
 )  # fmt: skip
 
 # For the workbench's own tests: a quick test, and an edit of what it looks at that changes nothing.
