@@ -15,6 +15,7 @@ import pytest
 from .books import CHARGES, WITNESSES
 from .consents import CONSENT_MUTANTS
 from .counts import COUNT_MUTANTS
+from .evidence import EVIDENCE_MUTANTS
 from .figures import FIGURES
 from .intake import INTAKE_MUTANTS
 from .logs import LOG_MUTANTS
@@ -34,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 TABLES = (
     *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
     *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS, *VALIDATION_MUTANTS, *CONSENT_MUTANTS, *RELEASE_MUTANTS,
-    *PROVENANCE_MUTANTS, *LOG_MUTANTS,
+    *PROVENANCE_MUTANTS, *EVIDENCE_MUTANTS, *LOG_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
