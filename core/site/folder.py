@@ -21,6 +21,7 @@ from ...governance.canonical import digest_bytes
 from ...governance.consent.consent import ConsentRegister
 from ...governance.log.auditlog import AuditLog
 from ...governance.log.entries import Entry, EntryType, Value
+from ...governance.log.witness import Witness
 from ...governance.policy.policy import Policy
 from ...governance.policy.request import Request
 from ...governance.provenance.records import CommittedRecords
@@ -38,6 +39,7 @@ from ..gate.facts import ARTEFACT, Standing, request_for
 from ..messages import Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, state_folder
 from ..study import Study
+from ..watching import WITNESS_NAME
 from .budget import begun, lifetime_figures, open_ledger, policy_budget
 from .consents import IMPORTED_FILE, REGISTER, import_consents, snapshot
 from .heads import SeenHeads
@@ -75,6 +77,7 @@ class SiteFolder:
     acted: Clock
     heads: SeenHeads
     reach: Reach
+    witness: Witness
 
     @classmethod
     def open(
@@ -127,6 +130,7 @@ class SiteFolder:
         folder = cls(
             site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, lock, clock,
             acted, SeenHeads(state / "heads.json", site), Reach.open(state, subject_key.fingerprint),
+            Witness(state / WITNESS_NAME),
         )  # fmt: skip
         #    and its log is told, in the same words whether or not anything has changed
         told = snapshot(register, subject_key, f"opened/{log.size}")
@@ -144,6 +148,7 @@ class SiteFolder:
         self.ledger.shut()
         self.register.close()
         self.reach.close()
+        self.witness.close()
         self.log.close()
         self.lock.release()
 

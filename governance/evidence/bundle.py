@@ -36,12 +36,12 @@ from ..signing.keys import SigningKey
 from ..signing.roster import Roster
 from . import verifier
 from .selection import EVERYTHING, Scope
+from .views import FOLDER as VIEWS
 from .views import view_members
 
 Member = bytes | Path
 README, VERIFIER = verifier.README, verifier.VERIFIER
 ADDED = frozenset({README, VERIFIER, verifier.MANIFEST, verifier.MANIFEST_SIGNATURE})
-VIEWS = "views/"
 READABLE = 0o644
 HOUSE = __name__.removesuffix(".evidence.bundle")
 README_SOURCE = Path(__file__).parent.parent / "templates" / "evidence_readme.txt"
@@ -126,7 +126,7 @@ def _write(file: BinaryIO, members: Mapping[str, Member], key: SigningKey, scope
         VERIFIER: Path(verifier.__file__).read_bytes(),
     }
     try:
-        views = view_members(Reading({**whole, verifier.MANIFEST: _manifest({}, scope)}))
+        views = view_members(Reading(members), scope)
     except (GovernanceError, *verifier.MALFORMED):
         # what cannot be shown may be what does not verify; that is the better answer
         draft = io.BytesIO()

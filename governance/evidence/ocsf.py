@@ -55,7 +55,7 @@ class _Finding:
 
 Event = _Change | _Call | _Finding
 
-EVENTS: dict[EntryType, Event] = {
+EVENTS: dict[str, Event] = {
     EntryType.LOG_OPENED: _Change(CREATE, "log"),
     EntryType.POLICY_LOADED: _Change(UPDATE, "policy"),
     EntryType.ROSTER_ACCEPTED: _Change(UPDATE, "roster"),
@@ -82,6 +82,7 @@ EVENTS: dict[EntryType, Event] = {
     EntryType.STEP_ABANDONED: _Finding(MEDIUM),
     EntryType.BLOCK_ROLLED_BACK: _Finding(MEDIUM),
     EntryType.LEDGER_DISPUTED: _Finding(HIGH),
+    "log.contradicted": _Finding(HIGH),
     EntryType.REMEDY_DUE: _Finding(MEDIUM),
 }
 UNNAMED = _Change(UPDATE, "log")    # a type that came later is an event all the same
@@ -98,7 +99,8 @@ def ocsf_lines(material: Material) -> bytes:
 
 def event(logged: Logged) -> dict[str, Any]:
     """One entry as an event of one of the three classes."""
-    entry, what = logged.entry, EVENTS.get(EntryType(logged.entry.type), UNNAMED)
+    entry = logged.entry
+    what = EVENTS.get(entry.type, UNNAMED)
     uid = f"{logged.party}/{logged.index}"
     base: dict[str, Any] = {
         "time": _milliseconds(entry.at),

@@ -71,6 +71,7 @@ TIME = re.compile(r"(?!0000)(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(
 BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99}){0,3}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+COMMITTED = re.compile(r"(?:hmac-)?sha256:[0-9a-f]{64}")     # what a statement names and a log mentions
 PROVENANCE = re.compile(r"provenance/([^/]+)\.dsse\.json")      # the file is named after the run
 LOG = re.compile(r"logs/([^/]+?)\.(jsonl|selected\.jsonl|checkpoint)")
 WITNESSED = re.compile(r"witnessed/([^/]+)/([^/]+)\.(checkpoint|consistency)")
@@ -624,6 +625,8 @@ def read_roster(data: bytes) -> Roster:
                 for person in of_kind(document["people"], list)]
     if not {holder.roles[0] for holder, _ in holders if holder.is_party} <= KINDS:
         raise ValueError("a party of an unknown kind")
+    if len({holder.name for holder, _ in holders}) != len(holders):
+        raise ValueError("a name stands twice")      # a person's key would pass for that of a site of the same name
     keys: dict[str, Holder] = {}
     for holder, own in holders:
         for one in own:
@@ -1348,7 +1351,7 @@ def _read_said(raw: bytes) -> Said:
     text(header["body"]["kind"])
     if whole(header["version"]) != 2 or not all(text(header[one]) for one in ("study", "run", "sender")):
         raise ValueError("header")
-    for part in header["parts"]:
+    for part in of_kind(header["parts"], list):
         text(part["name"]), text(part["digest"])
     return Said(raw, raw[8:8 + length], raw[8 + length:], header)
 
@@ -1363,10 +1366,10 @@ def _shown(said: Said, origin: str, raw: bytes) -> Shown | None:
     try:
         log = said.header["log"]
         entries = [(whole(one["index"]), text(one["entry"]).encode("utf-8"), _path(one["proof"]))
-                   for one in log["entries"]]
+                   for one in of_kind(log["entries"], list)]
         continued = {size: _path(proof) for size, proof in log["continued"].items()}
         seen = {party: text(note) for party, note in log["seen"].items()}
-        if whole(log["number"]) < 0 or not all(map(str.isdecimal, continued)):
+        if whole(log["number"]) < 0 or not all(re.fullmatch("[0-9]+", size) for size in continued):
             raise ValueError("log")
         answers = "" if log["answers"] is None else text(log["answers"])
         return Shown(log["number"], _signed_head(text(log["note"]), origin, raw), continued, entries, seen, answers)
@@ -1395,7 +1398,7 @@ def _owed(said: Said) -> list[tuple[str, dict[str, str], dict[str, int]]]:  # no
     if said.kind == "offer":
         return [("study.offered", {"run": run, "study": text(body["study_bytes"])}, {})]
     if said.kind == "cohort":
-        return [("run.joined", {"run": run, "site": text(site)}, {}) for site in body["sites"]]
+        return [("run.joined", {"run": run, "site": text(site)}, {}) for site in of_kind(body["sites"], list)]
     if said.kind not in ("step", "count", "finish"):
         return []
     last = whole(body["step"]) - (said.kind == "step")       # a step message names the step that it begins
@@ -1586,7 +1589,7 @@ def _check_statement(name: str, run: str, data: bytes, roster: Roster, rosters: 
                for one in of_kind(said["validations"], list)]
     logged.append(("provenance statement", "provenance", digest(data)))
     for what, kind, value in logged:
-        if (run, kind, value) not in mentions:
+        if not COMMITTED.fullmatch(value) or (run, kind, value) not in mentions:
             changed(f"no log mentions the {what} of run {run} that {name} names")
     for what, kind, value in (("adapter", "adapter", files[ADAPTER]), ("statement", "provenance", digest(data))):
         if not set(mentions[run, kind, value]) & set(publishers):
@@ -1634,7 +1637,7 @@ def _check_own_words(name: str, said: Json, signed: frozenset[str], mentions: Me
         consent = of_kind(site["consent"], dict, type(None)) or {}
         kept = [("dataset", site["dataset"]), *(("snapshot", consent[end]) for end in ("first", "last") if consent)]
         for kind, value in kept:
-            if site["id"] not in mentions.get((run, kind, value), {}):
+            if not COMMITTED.fullmatch(value) or site["id"] not in mentions.get((run, kind, value), {}):
                 changed(f"the log of {site['id']} does not mention, in run {run}, the {kind} that {name} says it told")
     if digest(canonical(said["parameters"]["plan"])) != said["plan"]:
         changed(f"{name} shows another plan than the one that it names")
@@ -1657,11 +1660,11 @@ def _check_subject(members: Container, site: str, details: list[str]) -> None:
         changed(f"{SUBJECT} is not what {site} tells a person")
     lines = map(parse_spelled, members.lines(f"logs/{site}.selected.jsonl"))
     entries = {line["index"]: line["entry"] for line in lines}
-    for run in said["runs"]:
-        for index in run["entries"]:
+    for run in of_kind(said["runs"], list):
+        for index in of_kind(run["entries"], list):
             if entries[whole(index)]["refs"].get("run") != text(run["run"]):
                 changed(f"entry {index} of the log of {site} is not about run {run['run']}")
-    for one in said["withdrawals"]:
+    for one in of_kind(said["withdrawals"], list):
         entry = entries[whole(one["index"])]
         told = {"at": entry["at"], "case": text(one["case"]), "reason": entry["data"]["reason"],
                 "subject": text(said["subject"])}

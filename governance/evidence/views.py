@@ -5,8 +5,8 @@ compliance officer, a regulator or a SIEM asks, with every answer pointing at th
 NOT for: proof. A view is a rendering by whoever exported; the verifier holds its digest and nothing else about it, and
 ``sekisho compliance views`` makes it again from the verified members.
 
-Order of calls: ``view_members(members)`` with the bundle's other members -> ``{name: bytes}``. No clock, no disk but
-the texts of the product: the same members give the same bytes.
+Order of calls: ``view_members(members, scope)`` with the bundle's other members -> ``{name: bytes}``. No clock, no
+disk but the texts of the product: the same members give the same bytes.
 
     views/<language>/<name>.html   index first; one page a table, a form or list of entries
     views/<language>/<name>.csv    the same tables for a spreadsheet        views/<name>.json   for programs
@@ -21,6 +21,7 @@ from ..language import LANGUAGES
 from . import views_acts, views_budget
 from .material import Material
 from .ocsf import ocsf_lines
+from .selection import EVERYTHING, Scope
 from .views_law import forms
 from .views_pages import Pages
 from .views_table import Table
@@ -29,14 +30,14 @@ from .views_words import text
 FOLDER = "views/"
 
 
-def view_members(members: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The members below views/ of a bundle that holds ``members``; those of them that are views are not read.
+def view_members(members: Mapping[str, bytes], scope: Scope = EVERYTHING) -> dict[str, bytes]:
+    """The members below views/ of a bundle of ``scope`` that holds ``members``; views among these are not read.
 
     Raises what ``Material.read`` raises.
     """
-    material = Material.read({name: data for name, data in members.items() if not name.startswith(FOLDER)})
+    material = Material.read(members)
     made = tables(material)
-    pages = Pages(material, made, forms())
+    pages = Pages(material, made, forms(), scope)
     found: dict[str, bytes] = {f"{FOLDER}ocsf.jsonl": ocsf_lines(material)}
     for language in LANGUAGES:
         for name in pages.names:

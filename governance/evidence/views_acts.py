@@ -21,6 +21,7 @@ from .views_words import (
     cell,
     code,
     columns,
+    misbehaviour,
     moment,
     of_type,
     paper_pointers,
@@ -46,6 +47,7 @@ CONSENTING = (
     EntryType.CONSENT_IMPORTED, EntryType.CONSENT_WITHDRAWN, EntryType.CONSENT_ERASED, EntryType.REMEDY_DUE,
     EntryType.REMEDY_DONE,
 )  # fmt: skip
+DISPUTING = tuple(kind for kind in EntryType if kind in ("ledger.disputed", "log.contradicted"))
 RUNNING = (
     EntryType.STUDY_OFFERED, EntryType.BUDGET_RESERVED, EntryType.RUN_JOINED, EntryType.RUN_FINISHED,
     EntryType.RUN_STOPPED, EntryType.RELEASE_PUBLISHED,
@@ -161,11 +163,11 @@ def disputes(material: Material) -> Table:
         moment(one.entry.at),
         party(material, one.party),
         of_type(one.entry.type),
-        lines([party(material, name) for name in words_of(one, "witnesses")]),
+        lines([party(material, name) for name in (one.entry.refs.get("party"), *words_of(one, "witnesses")) if name]),
         _sentence(one),
-    ), Pointer.to(one)) for one in material.of(EntryType.LEDGER_DISPUTED)]  # fmt: skip
+    ), Pointer.to(one)) for one in material.of(*DISPUTING)]  # fmt: skip
     rows += [_convicted(material, one) for one in material.misbehaviour]
-    return Table("disputes", columns("at", "party", "event", "witnesses", "sentence"), tuple(rows))
+    return Table("disputes", columns("at", "party", "event", "other", "sentence"), tuple(rows))
 
 
 def journal(material: Material) -> Table:
@@ -245,23 +247,15 @@ def _sentence(one: Logged) -> Cell:
 
 
 def _convicted(material: Material, one: Misbehaviour) -> Row:
-    kind = str(one.value.get("kind", ""))
-    said = Cell(kind, text("misbehaviour-other", kind=kind or "–"))
+    kind, origin = str(one.value.get("kind", "")), str(one.value.get("origin", ""))
+    accused = origin.rpartition("/")[2]     # the log's name ends in its party's (C2SP checkpoint, origin line)
     return Row((
         Cell("", same("–")),
-        lines([party(material, name) for name in _words(one.value, "convicts", "party", "of")]),
+        party(material, accused),
         Cell("misbehaviour", text("misbehaviour-word")),
-        lines([party(material, name) for name in _words(one.value, "witness", "witnesses", "by")]),
-        said,
+        Cell("", same("–")),
+        misbehaviour(kind),
     ), (Pointer("", 1, one.member),))  # fmt: skip
-
-
-def _words(value: object, *names: str) -> tuple[str, ...]:
-    found: list[str] = []
-    for name in names if isinstance(value, dict) else ():
-        item = value[name] if isinstance(value, dict) and name in value else None
-        found += [one for one in (item if isinstance(item, list) else [item]) if isinstance(one, str)]
-    return tuple(dict.fromkeys(found))
 
 
 def _recipient(word: str) -> Text:

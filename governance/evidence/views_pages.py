@@ -3,7 +3,7 @@
 For: views.py. Not for: what the tables say, or CSV and JSON (views_table.py). A page has no script and loads nothing;
 everything that is not a chart of ours is escaped by the template.
 
-    Pages(material, tables, forms).render("index", "en") -> HTML text; .names are all pages, the overview first
+    Pages(material, tables, forms, scope).render("index", "en") -> HTML text; .names are all pages, the overview first
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from . import views_budget
 from .charts import Bar, Svg, Track, bars, timeline
 from .material import Logged, Material
 from .page import Page
+from .selection import EVERYTHING, Scope
 from .views_acts import REFUSING
 from .views_facts import facts
 from .views_law import Form
@@ -72,8 +73,10 @@ class PageView:
 class Pages:
     """All pages of one bundle."""
 
-    def __init__(self, material: Material, tables: Sequence[Table], forms: Sequence[Form]) -> None:
-        self._material = material
+    def __init__(
+        self, material: Material, tables: Sequence[Table], forms: Sequence[Form], scope: Scope = EVERYTHING
+    ) -> None:
+        self._material, self._scope = material, scope
         self._budget, *rest = tables
         self._tables = {table.name: table for table in rest}
         self._forms = {form.id: form for form in forms}
@@ -111,7 +114,7 @@ class Pages:
     # -- the overview --------------------------------------------------------------------------------------------------
 
     def _index(self, language: Language) -> PageView:
-        notices = [_say("selection", language)] if self._material.selection else []
+        notices = [self._selection(language)] if self._material.selection or not self._scope.whole else []
         notices.append(_say("demo" if self._material.roster.demo else "apart", language))
         sections = [
             _table_section(self._budget, language),
@@ -131,6 +134,12 @@ class Pages:
             ]),
         ]  # fmt: skip
         return PageView(INDEX, _say("index.title", language), [_say("index.lead", language)], sections)
+
+    def _selection(self, language: Language) -> str:
+        said = self._scope.written()
+        what = catalogue().render(f"evidence_readme.scope-{self._scope.kind}", language, of=self._scope.of,
+                                  since=said.get("from", ""), until=said.get("until", ""))
+        return _say("selection", language) + (f" {what}" if not self._scope.whole else "")
 
     def _figures(self, language: Language) -> list[Mapping[str, str | Svg]]:
         rows = []

@@ -52,6 +52,13 @@ def told(kind: str) -> Cell:
     return Cell("", catalogue()[key] if key in catalogue() else text("no-code"))
 
 
+def misbehaviour(kind: str) -> Cell:
+    """What a portable proof accuses of, and who checks it."""
+    key = f"{PREFIX}misbehaviour.{kind}"
+    what = catalogue()[key] if key in catalogue() else same(kind)
+    return Cell(kind, text("misbehaviour-said", what=what))
+
+
 def columns(*names: str) -> tuple[Column, ...]:
     """Columns by name, titled from the catalogue; a name that ends in # is of figures."""
     plain = ((name.rstrip("#"), name.endswith("#")) for name in names)

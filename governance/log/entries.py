@@ -46,6 +46,7 @@ class EntryType(StrEnum):
 
     LOG_OPENED = "log.opened"
     LOG_WITNESSED = "log.witnessed"
+    LOG_CONTRADICTED = "log.contradicted"
     POLICY_LOADED = "policy.loaded"
     ROSTER_ACCEPTED = "roster.accepted"
     STUDY_OFFERED = "study.offered"

@@ -3,7 +3,8 @@
 For: showing that a log's file says one thing, and the same thing that was signed. Not for: noticing that the whole file
 was put back to an older state (witnesses do), or repairing: a log that fails here is kept as it is and compared.
 
-Order of calls: ``recompute(connection, origin, key)``; it returns a report or raises.
+Order of calls: ``recompute(connection, origin, key)`` of a log, ``recompute_witnessed(connection, keys)`` of the file
+beside it in which its party keeps what it saw of others; each returns a report or raises.
 
 Source: RFC 6962 section 2.1.
 """
@@ -11,10 +12,12 @@ Source: RFC 6962 section 2.1.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ..errors import BadSignatureError
 from ..signing.keys import PublicKey
+from .checkpoint import verify_checkpoint
 from .entries import Entry
 from .logfile import check_head, node_key, reading
 from .merkle import EMPTY_ROOT, Frontier, damaged, leaf_hash
@@ -30,6 +33,16 @@ class FsckReport:
     nodes: int
     heads: int
     root: bytes
+
+
+@dataclass(frozen=True)
+class Witnessed:
+    """Heads of other logs: ``verified`` against the key that the log's owner has now; ``otherwise`` signed, as under a
+    key that was replaced. ``contradictions`` are pairs of heads that should not both exist."""
+
+    verified: int
+    otherwise: int
+    contradictions: int
 
 
 def recompute(
@@ -91,6 +104,29 @@ def _recomputed(
     if frontier.size < at_least or created != nodes:
         raise damaged("a log holds nodes that no entry explains, or lost entries")
     return FsckReport(frontier.size, nodes, len(heads), frontier.root())
+
+
+def recompute_witnessed(connection: sqlite3.Connection, keys: Mapping[str, PublicKey]) -> Witnessed:
+    """Hold every head in a witness's file against the key of its log (``keys``: origin -> key).
+
+    Raises:
+        BrokenLogError: LOG_DAMAGED (the file, or a head that is not of the log that it stands for).
+    """
+    with reading():
+        if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+            raise damaged("the file of witnessed heads is damaged")
+        heads = connection.execute("SELECT origin, size, note FROM heads").fetchall()
+        contradictions = connection.execute("SELECT COUNT(*) FROM misbehaviour").fetchone()[0]
+    verified = 0
+    for origin, size, note in heads:
+        try:
+            if origin in keys and verify_checkpoint(note, origin, keys[origin]).size != size:
+                raise damaged("a witnessed head is kept under another size than it has")
+            verified += origin in keys
+        except BadSignatureError as error:
+            if error.code != "NOTE_UNSIGNED":
+                raise damaged("a witnessed head is not signed as it was when it was kept") from error
+    return Witnessed(verified, len(heads) - verified, contradictions)
 
 
 class _StoredNodes:

@@ -67,6 +67,16 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """The file, for reading alone; the caller closes it.
+
+    Raises:
+        BrokenLogError: LOG_DAMAGED.
+    """
+    with reading():
+        return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", LOCK_SECONDS, uri=True, isolation_level=None)
+
+
 def append_rows(
     connection: sqlite3.Connection, first: int, bodies: Sequence[bytes], created: Sequence[Node]
 ) -> None:
@@ -150,7 +160,15 @@ def claim(connection: sqlite3.Connection, origin: str, key_id: str) -> None:
     connection.execute("BEGIN IMMEDIATE")
     connection.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", sorted(about.items()))
     connection.execute("COMMIT")
-    if dict(connection.execute("SELECT name, value FROM about").fetchall()) != about:
+    check_claim(connection, origin, key_id)
+
+
+def check_claim(connection: sqlite3.Connection, origin: str, key_id: str) -> None:
+    """Return if this is the log of ``origin`` under that key; else LOG_OF_ANOTHER, or LOG_DAMAGED if it is none."""
+    about = {"schema": SCHEMA_VERSION, "origin": origin, "key": key_id}
+    with reading():
+        found = dict(connection.execute("SELECT name, value FROM about").fetchall())
+    if found != about:
         hint = "change the study's id back; after a new key, see ADR 0011: an empty log forgets rosters, stops and runs"
         raise BrokenLogError("LOG_OF_ANOTHER", "a log file belongs to another study, party or key", hint)
 

@@ -9,6 +9,7 @@ chosen ones. SQLite renames nothing: there is no rename to fail, and the test sa
 from __future__ import annotations
 
 import copy
+import itertools
 import random
 import re
 import resource
@@ -78,13 +79,13 @@ def suffer(folder: Path, durable: Durable, attempt: int, fault: Fault, *words: s
 
 
 def faults_at(calls: list[tuple[str, str]], every: int) -> list[Fault]:
-    """All kinds of fault at each place; of the many pages that are written, at every ``every``-th."""
-    found = []
+    """A kill and one failure at each place, its kinds in turn; of the many pages written, at each ``every``-th."""
+    found, kinds = [], itertools.cycle([(what, stays) for what in ("EIO", "ENOSPC") for stays in (False, True)])
     for call, count in Counter(name for name, _ in calls).items():
         for place in range(1, count + 1, every if call == "pwrite64" else 1):
             found.append(Fault(call, place, "SIGKILL"))
             if call != "write":      # a writer that cannot speak says nothing about its files
-                found += [Fault(call, place, what, stays) for what in ("EIO", "ENOSPC") for stays in (False, True)]
+                found.append(Fault(call, place, *next(kinds)))
     return found
 
 
@@ -95,7 +96,7 @@ def test_no_fault_at_any_call_loses_what_was_acknowledged(traced: None, tmp_path
     began = nearly_full_log(base)
     calls = calls_of(Path(shutil.copytree(base, tmp_path / "clean" / "site")))
     assert "rename" not in {name for name, _ in calls}
-    faults = faults_at(calls, every=20)
+    faults = faults_at(calls, every=10)
     pick, hits = random.Random(8), Counter[str]()
     for number, fault in enumerate(faults):
         folder = Path(shutil.copytree(base, tmp_path / f"trial-{number}" / "site"))
