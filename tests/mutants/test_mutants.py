@@ -15,6 +15,7 @@ import pytest
 from .books import CHARGES, WITNESSES
 from .consents import CONSENT_MUTANTS
 from .counts import COUNT_MUTANTS
+from .evidence import EVIDENCE_MUTANTS
 from .figures import FIGURES
 from .intake import INTAKE_MUTANTS
 from .logs import LOG_MUTANTS
@@ -37,6 +38,7 @@ TABLES = (
     *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS, *VALIDATION_MUTANTS, *CONSENT_MUTANTS, *RELEASE_MUTANTS,
     *PROVENANCE_MUTANTS, *LOG_MUTANTS,
     *WITNESS_MUTANTS,
+    *EVIDENCE_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
