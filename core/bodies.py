@@ -9,12 +9,21 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..governance.log.witness import MAX_PROOF
+
+MAX_PARTIES = 96     # 95 sites and the coordinator
+MAX_ENTRY = 16_384   # characters; the longest that is shown names 95 sites that did not deliver
+
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$", max_length=16384)]
 SiteId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 RunId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
 Commitment = Annotated[str, Field(pattern=r"^hmac-sha256:[0-9a-f]{64}$")]
 Code = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+Hash = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{43}=$")]  # 32 bytes in base64
+Note = Annotated[str, Field(min_length=1, max_length=1024)]  # a signed head: three lines and one signature, about 300
+LogProof = Annotated[tuple[Hash, ...], Field(max_length=MAX_PROOF)]
+LogSize = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,15})$")]
 
 
 class Body(BaseModel):
@@ -30,6 +39,31 @@ class LedgerHeadSeen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     entries: int = Field(ge=0)
     mac: Hex
+
+
+class EntryShown(BaseModel):
+    """One entry of the sender's log as it stands there, and its audit path to the head beside it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    index: int = Field(ge=0)
+    entry: str = Field(max_length=MAX_ENTRY)
+    proof: LogProof
+
+
+class LogHead(BaseModel):
+    """The sender's own log at this moment, and what it has seen of others'; see docs/formats/misbehaviour.md.
+
+    ``number``: of the messages of this sender in this run that show its log. ``continued``: by size, the proof that the
+    head continues the head of that size. ``answers``: the digest of the message that this one answers.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    number: int = Field(ge=1)
+    note: Note
+    continued: dict[LogSize, LogProof] = Field(max_length=MAX_PARTIES + 2)
+    entries: tuple[EntryShown, ...] = Field(max_length=MAX_PARTIES)
+    seen: dict[SiteId, Note] = Field(max_length=MAX_PARTIES)
+    answers: Digest | None = None
 
 
 class Offer(Body):

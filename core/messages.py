@@ -40,6 +40,7 @@ from .bodies import (
     Kems,
     Keyed,
     LedgerHeadSeen,
+    LogHead,
     Offer,
     Readies,
     Ready,
@@ -71,6 +72,7 @@ __all__ = [
     "Kems",
     "Keyed",
     "LedgerHeadSeen",
+    "LogHead",
     "Offer",
     "Part",
     "Readies",
@@ -100,15 +102,19 @@ class Part(BaseModel):
 
 
 class Header(BaseModel):
-    """What is signed. ``study`` is the study's id, ``run`` the run's, ``sender`` a party of the roster."""
+    """What is signed. ``study`` is the study's id, ``run`` the run's, ``sender`` a party of the roster.
+
+    ``log``: the sender's own log, in the messages that show it (governance/log/shown.py has which).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     study: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     run: RunId
     sender: SiteId
     body: AnyBody
     parts: tuple[Part, ...] = ()
+    log: LogHead | None = None
 
 
 @dataclass(frozen=True)
@@ -207,11 +213,20 @@ def _check_parts(header: Header, payload: memoryview) -> None:
 
 
 def sign_message(
-    body: Body, *, study: str, run: str, sender: str, key: SigningKey, parts: Mapping[str, bytes] | None = None
+    body: Body,
+    *,
+    study: str,
+    run: str,
+    sender: str,
+    key: SigningKey,
+    parts: Mapping[str, bytes] | None = None,
+    log: LogHead | None = None,
 ) -> SignedMessage:
-    """Sign ``body`` and its ``parts`` (in the mapping's order) as ``sender``."""
+    """Sign ``body`` and its ``parts`` (in the mapping's order) as ``sender``, who shows ``log``."""
     pieces = dict(parts or {})
     listed = tuple(Part(name=name, length=len(data), digest=digest_bytes(data)) for name, data in pieces.items())
-    header = Header.model_validate({"study": study, "run": run, "sender": sender, "body": body, "parts": listed})
+    header = Header.model_validate(
+        {"study": study, "run": run, "sender": sender, "body": body, "parts": listed, "log": log}
+    )
     header_bytes = canonical_bytes(header.model_dump(mode="json"))
     return SignedMessage(header_bytes, key.sign(SIGNATURE_CONTEXT + header_bytes), b"".join(pieces.values()), header)

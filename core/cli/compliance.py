@@ -17,6 +17,8 @@ from ..errors import BadInputError
 from ..site.papers import read_file
 from .console import DEFAULT_OUT, DEFAULT_STUDY, Terminal, guarded
 from .provenance import provenance
+from .proving import fsck, proof
+from .viewing import views
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -27,6 +29,9 @@ def compliance_commands() -> None:
 
 
 app.command("provenance", short_help="Where an adapter came from, link by link.")(provenance)
+app.command("proof", short_help="One entry of a party's log, with its proof.")(proof)
+app.command("fsck", short_help="Recompute a party's log from its entries.")(fsck)
+app.command("views", short_help="What people read of a bundle: pages, tables, events.")(views)
 
 
 @app.command()

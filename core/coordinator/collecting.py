@@ -21,7 +21,8 @@ from ...governance.signing.roster import Roster
 from ...privacy.errors import PrivacyError
 from ..engines.channel import Channel, Reply
 from ..errors import CoreError, Refused
-from ..messages import Body, Decline, Judge, SignedMessage, sign_message
+from ..messages import Body, Decline, Judge, LogHead, SignedMessage, sign_message
+from .witnessing import CoordinatorWatch
 
 REPLY_SECONDS = 3600.0  # a local step may take long on a small machine; an engine reports a dead site sooner
 # What reading a hostile reply may raise: all of it means that this site did not deliver.
@@ -90,6 +91,13 @@ class Collector:
         self._roster = roster
         self._key = key
         self.traffic = Traffic()
+        self._watch: CoordinatorWatch | None = None
+        self._asked: tuple[str, Body] | None = None
+        self._shown: LogHead | None = None
+
+    def watch(self, watch: CoordinatorWatch) -> None:
+        """From here on every message shows the coordinator's log, and every answer's log is witnessed."""
+        self._watch, self._asked = watch, None
 
     def gather(
         self,
@@ -130,6 +138,8 @@ class Collector:
             # what a turn held is gone when it returns: before the next reply comes
             if not self._turn(tickets, missing, run, expected, use) and tickets:
                 time.sleep(POLL_SECONDS)
+        if self._watch is not None:
+            self._watch.settle()
         return tuple(site for site in sites if site in missing)
 
     def tell_all(self, run: str, body: Body) -> None:
@@ -160,7 +170,15 @@ class Collector:
 
     def _sign(self, run: str, body: Body, parts: Mapping[str, bytes] | None) -> bytes:
         sender = self._roster.coordinator.id
-        message = sign_message(body, study=self._study, run=run, sender=sender, key=self._key, parts=parts).to_bytes()
+        if self._asked != (run, body):  # what is asked once more is the same message, to the byte
+            self._shown = None if self._watch is None else self._watch.show(body)
+            self._asked = run, body
+        signed = sign_message(
+            body, study=self._study, run=run, sender=sender, key=self._key, parts=parts, log=self._shown
+        )
+        if self._watch is not None:
+            self._watch.sent(signed)
+        message = signed.to_bytes()
         if parts and "sum" in parts and not isinstance(body, Judge):
             self.traffic.sum_bytes = len(message)
         return message
@@ -187,4 +205,8 @@ class Collector:
                 site=site,
                 clause=message.body.clause,
             )
-        return message if expected.matches(message) else None
+        if not expected.matches(message):
+            return None
+        if self._watch is not None:  # a log that contradicts itself ends the run, whatever else the answer says
+            self._watch.hear(message)
+        return message

@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from ...governance.canonical import digest_bytes
 from ...governance.errors import GovernanceError
 from ...governance.log.auditlog import AuditLog
-from ...governance.log.entries import Entry, Value
+from ...governance.log.entries import Value
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ...privacy.accounting.plan import Plan
@@ -57,6 +58,7 @@ from .endings import dropped, early_end
 from .state import CoordinatorState, CountOutcome, Outcome, Pending
 from .stop_list import StopListKeeper
 from .summing import PART, StepSum
+from .witnessing import CoordinatorWatch, witnessed
 
 Progress = Callable[[str, int, int], None]
 
@@ -96,13 +98,14 @@ class Coordinator:
         self._channel = channel
         self._study = study
         self._roster = roster
-        self._key = key
-        self._log = log
-        self._clock = clock
         self._runs = runs
         self._stops = stops
         self._progress = progress
         self._collector = Collector(channel, study=study.id, roster=roster, key=key)
+        self._witnessed = partial(
+            witnessed, study=study, roster=roster, key=key, log=log, clock=clock, state=runs.parent
+        )
+        self._watch: CoordinatorWatch
 
     def offer(self, method: str, plan: Plan, counts: Plan | None = None) -> Offer:
         """What every site is asked; fixed for the run."""
@@ -118,7 +121,12 @@ class Coordinator:
 
     def run(self, run: str, offer: Offer, plan: Plan, counts: Plan | None = None) -> RunResult:
         """Offer to finish. Raises ``Refused`` (naming site, code and clause) when the run cannot go on."""
-        state = CoordinatorState(run=run, method=offer.method, cohort=offer.sites)
+        with self._witnessed(run) as self._watch:
+            self._collector.watch(self._watch)
+            return self._run(run, offer, plan, counts)
+
+    def _run(self, run: str, offer: Offer, plan: Plan, counts: Plan | None) -> RunResult:
+        state = CoordinatorState.begin(self._runs, run=run, method=offer.method, cohort=offer.sites)
         seconds: dict[str, float] = {}
         started = time.monotonic()
         try:
@@ -325,14 +333,7 @@ class Coordinator:
         refs: dict[str, str] | None = None,
         data: dict[str, Value] | None = None,
     ) -> None:
-        entry = Entry(
-            type=kind,
-            party=self._roster.coordinator.id,
-            at=self._clock(),
-            refs={"run": state.run, **(refs or {})},
-            data=data or {},
-        )
-        self._log.append(entry)
+        self._watch.record(kind, refs or {}, data or {})
 
 
 def _place(ready: SignedMessage) -> tuple[int, str]:

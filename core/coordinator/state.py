@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from ..errors import ProtocolError
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -64,6 +66,21 @@ class CoordinatorState:
     cohort: tuple[str, ...]
     outcomes: list[Outcome] = field(default_factory=list)
     counts: list[CountOutcome] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, folder: Path, *, run: str, method: str, cohort: tuple[str, ...]) -> CoordinatorState:
+        """A run that begins now, and is written down before anything is signed in its name.
+
+        Its messages are numbered from 1 on: two runs of one name would be two orders, and look like a lie.
+
+        Raises:
+            ProtocolError: RUN_TWICE. OSError.
+        """
+        if (folder / f"{run}.json").exists():
+            raise ProtocolError("RUN_TWICE", f"a run '{run}' was begun here before; each has a name of its own")
+        state = cls(run, method, cohort)
+        state.save(folder)
+        return state
 
     @property
     def completed(self) -> int:

@@ -56,6 +56,7 @@ from ..messages import (
     Kem,
     Keyed,
     LedgerHeadSeen,
+    LogHead,
     Ready,
     ReleaseNotice,
     Secret,
@@ -122,6 +123,7 @@ class Gate:
         ledger: Ledger,
         log: AuditLog,
         clock: Callable[[], datetime],
+        show: Callable[[Body], LogHead | None] = lambda body: None,
     ) -> None:
         self._site = site
         self._study = study
@@ -133,6 +135,7 @@ class Gate:
         self._ledger = ledger
         self._log = log
         self._clock = clock
+        self._show = show  # this site's log as its messages of a run show it to those who witness it
         self._transcripts: set[bytes] = set()  # under which something was sealed; a run ends with its process
 
     def decide(self, request: Request) -> Decision:
@@ -166,7 +169,8 @@ class Gate:
                 raise ProtocolError("NOT_DECIDED", f"a {body.kind} message needs a decision")
             self.decide(request)
         # 3. sign
-        message = sign_message(body, study=self._study, run=self._run, sender=self._site, key=self._key)
+        shown = self._show(body)
+        message = sign_message(body, study=self._study, run=self._run, sender=self._site, key=self._key, log=shown)
         # 4. log, durably
         self._record("control.told", refs={"message": message.digest}, data={"kind": body.kind})
         # 5. hand over

@@ -204,6 +204,7 @@ class RunRecord(Strict):
     validations: tuple[ValidationFacts, ...] = ()                   # empty where the study has none
     membership: MembershipFacts | NotTried                          # where the data are public
     failure: str | None = None                                      # the code that the run ended with
+    withheld: str | None = None                                     # the code by which the adapter was not released
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -20,7 +20,8 @@ from pathlib import Path
 from ...governance.canonical import digest_bytes
 from ...governance.consent.consent import ConsentRegister
 from ...governance.log.auditlog import AuditLog
-from ...governance.log.entries import Entry, Value
+from ...governance.log.entries import Entry, EntryType, Value
+from ...governance.log.witness import Witness
 from ...governance.policy.policy import Policy
 from ...governance.policy.request import Request
 from ...governance.provenance.records import CommittedRecords
@@ -38,7 +39,8 @@ from ..gate.facts import ARTEFACT, Standing, request_for
 from ..messages import Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, state_folder
 from ..study import Study
-from .budget import begun, open_ledger, policy_budget
+from ..watching import WITNESS_NAME
+from .budget import begun, lifetime_figures, open_ledger, policy_budget
 from .consents import IMPORTED_FILE, REGISTER, import_consents, snapshot
 from .heads import SeenHeads
 from .memory import accept_policy, accept_roster, stops_now
@@ -75,6 +77,7 @@ class SiteFolder:
     acted: Clock
     heads: SeenHeads
     reach: Reach
+    witness: Witness
 
     @classmethod
     def open(
@@ -127,12 +130,14 @@ class SiteFolder:
         folder = cls(
             site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, lock, clock,
             acted, SeenHeads(state / "heads.json", site), Reach.open(state, subject_key.fingerprint),
+            Witness(state / WITNESS_NAME),
         )  # fmt: skip
         #    and its log is told, in the same words whether or not anything has changed
         told = snapshot(register, subject_key, f"opened/{log.size}")
         folder.record("consent.imported", refs={"snapshot": told})
         # 10. runs that a crash left open: what was started stays spent
         for run in sorted({run_of(charge) for charge in ledger.close_orphans()}):
+            folder._record_settled(run)
             folder.record("run.stopped", refs={"run": run}, data={"code": "ORPHAN_CLOSED"})
         # 11. withdrawals that came while no process held the log
         folder.reach.take_entries(log.append)
@@ -143,6 +148,7 @@ class SiteFolder:
         self.ledger.shut()
         self.register.close()
         self.reach.close()
+        self.witness.close()
         self.log.close()
         self.lock.release()
 
@@ -262,9 +268,15 @@ class SiteFolder:
 
     def close_charges(self, run: str) -> None:
         """Give back whatever of ``run`` was reserved and never started: of its steps, and of its counts."""
-        for row in self.ledger.balance().runs:
-            if run_of(row.run) == run and row.state == "open":
-                self.ledger.close(row.run)
+        charges = [row.run for row in self.ledger.balance().runs if run_of(row.run) == run and row.state == "open"]
+        for charge in charges:
+            self.ledger.close(charge)
+        if charges:
+            self._record_settled(run)
+
+    def _record_settled(self, run: str) -> None:
+        figures = lifetime_figures(self.ledger.balance(), self.budget)
+        self.record(str(EntryType.BUDGET_SETTLED), refs={"run": run}, data=figures)
 
     def runs_of_stage(self, *, besides: str = "") -> int:
         """How many runs of this study, in its present stage, have begun here; not counting ``besides``."""

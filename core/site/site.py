@@ -17,7 +17,7 @@ from ...privacy.keys.runkeys import JoinPublic
 from ..errors import ProtocolError, Refused
 from ..gate.gate import Gate
 from ..gate.sealed import Sealed
-from ..messages import Body, Decline, Offer, SignedMessage, Stop, Stopped
+from ..messages import Body, Decline, LogHead, Offer, SignedMessage, Stop, Stopped
 from ..training.optimizer import Momentum
 from ..training.task import Rows
 from ..training.tasks import Tasks, adapter_of
@@ -27,6 +27,7 @@ from .considering import Considered, consider
 from .folder import SiteFolder
 from .reach import RunReach
 from .state import AGREEMENT, RunState
+from .witnessing import SiteWatch
 
 # After these nothing of the run can be trusted to go on here: a sum was opened that is no sum.
 ENDS_THE_RUN = frozenset({"SUM_OUT_OF_BOUNDS", "OPENED_ALREADY"})
@@ -42,6 +43,7 @@ class Site:
         self.folder = folder
         self._tasks = tasks
         self._offer: SignedMessage | None = None
+        self._watch: SiteWatch | None = None
         self._publics: dict[str, JoinPublic] = {}
         self.data: TrainingData | None = None
         self._held_out: TrainingData | None = None
@@ -87,6 +89,9 @@ class Site:
             return self._join(message, gate)
         state, tools = self._open_run()
         _check_due(kind, state)
+        # 3. everybody's log goes on from where it was seen, before anything is opened, charged or touched
+        if self._watch is not None:
+            self._watch.hear(message)
         if kind in AGREEMENT:
             return gate.tell(self._agree(message, state, tools), request=self._request(tools))
         if kind == "stop":
@@ -136,6 +141,9 @@ class Site:
         if self._running():
             raise ProtocolError("RUN_OPEN", "a run is open here; one run at a time")
         considered = consider(self.folder, body, gate, dimension=self._dimension(body))
+        # where the coordinator's log stands, before anything is reserved
+        self._watch = SiteWatch(self.folder, message.header.run)
+        self._watch.hear(message)
         # what counts are held against is looked for before anything is charged
         self._texts = self.folder.public_texts()[:PUBLIC_RECORDS] if considered.counted is not None else ()
         settings = self.folder.study.settings(body.method)
@@ -235,7 +243,11 @@ class Site:
             ledger=folder.ledger,
             log=folder.log,
             clock=folder.clock,
+            show=self._show,
         )
+
+    def _show(self, body: Body) -> LogHead | None:
+        return None if self._watch is None else self._watch.show(body)
 
 
 def _reach_of(run: str, considered: Considered, state: RunState) -> RunReach:

@@ -121,7 +121,7 @@ def _said(
         "schema": verifier.SUBJECT_SCHEMA,
         "site": site,
         "subject": subject,
-        "consent": [_event(one) for one in events],
+        "consent": [_event(one) for one in sorted(events, key=lambda one: (one.at, one.scope, one.kind))],
         "runs": [_run(one, entries) for one, entries in reached],
         "withdrawals": [{"case": one.case, "key": one.key.hex(), "index": one.index} for one in withdrawn],
     }

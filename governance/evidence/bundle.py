@@ -29,18 +29,19 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ..canonical import canonical_bytes, digest_bytes
-from ..errors import BadDocumentError, BadSignatureError
+from ..errors import BadDocumentError, BadSignatureError, GovernanceError
 from ..language import LANGUAGES, Catalogue
 from ..signing.envelope import PREDICATES, Statement, Subject, read_envelopes, sign_statement, verify_envelope
 from ..signing.keys import SigningKey
 from ..signing.roster import Roster
 from . import verifier
 from .selection import EVERYTHING, Scope
+from .views import FOLDER as VIEWS
+from .views import view_members
 
 Member = bytes | Path
 README, VERIFIER = verifier.README, verifier.VERIFIER
 ADDED = frozenset({README, VERIFIER, verifier.MANIFEST, verifier.MANIFEST_SIGNATURE})
-VIEWS = "views/"
 READABLE = 0o644
 HOUSE = __name__.removesuffix(".evidence.bundle")
 README_SOURCE = Path(__file__).parent.parent / "templates" / "evidence_readme.txt"
@@ -124,18 +125,31 @@ def _write(file: BinaryIO, members: Mapping[str, Member], key: SigningKey, scope
         README: readme(scope, together=together or _is_demo(Reading(members))),
         VERIFIER: Path(verifier.__file__).read_bytes(),
     }
-    whole |= view_members(Reading(whole))
-    # 4. The manifest, and its signature.
-    measured = {name: _measured(member) for name, member in whole.items()}
-    manifest = canonical_bytes({
-        "schema": verifier.SCHEMA,
-        "scope": scope.written(),
-        "members": {name: one.digest for name, one in measured.items()},
-    })
+    try:
+        views = view_members(Reading(members), scope)
+    except (GovernanceError, *verifier.MALFORMED):
+        # what cannot be shown may be what does not verify; that is the better answer
+        draft = io.BytesIO()
+        _pack(draft, whole, key, scope)
+        _check(draft)
+        raise
+    # 4. The rest.
+    _pack(file, {**whole, **views}, key, scope)
+
+
+def _manifest(measured: Mapping[str, Measured], scope: Scope) -> bytes:
+    members = {name: one.digest for name, one in measured.items()}
+    return canonical_bytes({"schema": verifier.SCHEMA, "scope": scope.written(), "members": members})
+
+
+def _pack(file: BinaryIO, members: Mapping[str, Member], key: SigningKey, scope: Scope) -> None:
+    # 1. The manifest, and its signature.
+    measured = {name: _measured(member) for name, member in members.items()}
+    manifest = _manifest(measured, scope)
     subject = Subject(verifier.MANIFEST, digest_bytes(manifest))
     envelope = sign_statement(Statement((subject,), PREDICATES["evidence"], {}), [key])
-    whole[verifier.MANIFEST], whole[verifier.MANIFEST_SIGNATURE] = manifest, envelope.to_bytes()
-    # 5. One after the other, then the directory.
+    whole = {**members, verifier.MANIFEST: manifest, verifier.MANIFEST_SIGNATURE: envelope.to_bytes()}
+    # 2. One after the other, then the directory.
     directory, at = bytearray(), 0
     for name in sorted(whole):
         member = whole[name]
@@ -158,11 +172,6 @@ def _check(file: BinaryIO) -> None:
     if verdict.name != "consistent":
         raise BadDocumentError("EVIDENCE_INCONSISTENT", f"the evidence would not verify: {verdict.details[-1]}",
                                "bring the papers and logs in order first; nothing was written")
-
-
-def view_members(members: Mapping[str, bytes]) -> dict[str, bytes]:
-    """What people read, made from the other members alone. None is made yet."""
-    return {name: b"" for name in members if name.startswith(VIEWS)}
 
 
 def readme(scope: Scope, *, together: bool) -> bytes:

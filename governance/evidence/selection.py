@@ -20,7 +20,7 @@ from datetime import datetime
 from enum import Enum, StrEnum
 from types import MappingProxyType
 
-from ..errors import BadDocumentError
+from ..errors import BadDocumentError, BrokenLogError
 from ..log.entries import EntryType
 from ..signing.envelope import read_time, write_time
 
@@ -89,6 +89,7 @@ BEARING: Mapping[EntryType, Bearing] = MappingProxyType({
     EntryType.DECISION_PERMIT: Bearing.OWN,
     EntryType.DECISION_REFUSE: Bearing.OWN,
     EntryType.BUDGET_RESERVED: Bearing.OWN,
+    EntryType.BUDGET_SETTLED: Bearing.OWN,
     EntryType.LEDGER_DISPUTED: Bearing.OWN,
     EntryType.RUN_JOINED: Bearing.OWN,
     EntryType.RUN_STOPPED: Bearing.OWN,
@@ -133,11 +134,16 @@ class Row:
 
     @classmethod
     def read(cls, index: int, body: bytes) -> Row:
-        """From an entry's bytes as they lie in a log."""
-        entry = json.loads(body)
-        refs = entry["refs"]
-        adapters = tuple(refs[name] for name in ("adapter", "successor") if name in refs)
-        return cls(index, EntryType(entry["type"]), entry["at"], refs.get("run", ""), adapters)
+        """From an entry's bytes as they lie in a log. Raises BrokenLogError ENTRY_MALFORMED."""
+        try:
+            entry = json.loads(body)
+            refs = entry["refs"]
+            adapters = tuple(refs[name] for name in ("adapter", "successor") if name in refs)
+            return cls(index, EntryType(entry["type"]), entry["at"], refs.get("run", ""), adapters)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BrokenLogError(
+                "ENTRY_MALFORMED", "a log holds bytes that no entry has", "run fsck on it"
+            ) from error
 
     def within(self, scope: Scope) -> bool:
         """Whether the entry's own time falls into the period."""
@@ -202,9 +208,10 @@ def wanted(surveys: Sequence[Survey], scope: Scope, runs: Iterable[str] = ()) ->
 def selected(rows: Iterable[Row], found: Survey, want: Wanted) -> Iterator[int]:
     """The numbers of the entries that belong to the selection, in order."""
     spans = [found.spans[run] for run in sorted(want.runs) if run in found.spans]
-    begins = sorted(first for first, _ in spans)
+    begins = {first for first, _ in spans}
     end = max((last for _, last in spans), default=-1)
     chosen: set[int] = set()
+    opened = False                           # the period has begun in this log
     before: dict[EntryType, int] = {}        # the last entry of each type that says how things stand
     for row in rows:
         bearing = BEARING[row.type]
@@ -212,10 +219,9 @@ def selected(rows: Iterable[Row], found: Survey, want: Wanted) -> Iterator[int]:
         during = bearing is not Bearing.OWN and any(first <= row.index <= last for first, last in spans)
         if own or during or (bearing is Bearing.ORDER and row.index <= end):
             chosen.add(row.index)
-        if begins and row.index == begins[0]:
+        if row.index in begins or (row.within(want.scope) and not opened):
             chosen |= set(before.values())
-        while begins and begins[0] <= row.index:
-            begins.pop(0)
+            opened = opened or row.within(want.scope)
         if bearing is Bearing.STATE:
             before[row.type] = row.index
     yield from sorted(chosen)

@@ -46,6 +46,7 @@ class EntryType(StrEnum):
 
     LOG_OPENED = "log.opened"
     LOG_WITNESSED = "log.witnessed"
+    LOG_CONTRADICTED = "log.contradicted"
     POLICY_LOADED = "policy.loaded"
     ROSTER_ACCEPTED = "roster.accepted"
     STUDY_OFFERED = "study.offered"
@@ -54,6 +55,7 @@ class EntryType(StrEnum):
     DECISION_PERMIT = "decision.permit"
     DECISION_REFUSE = "decision.refuse"
     BUDGET_RESERVED = "budget.reserved"
+    BUDGET_SETTLED = "budget.settled"
     LEDGER_DISPUTED = "ledger.disputed"
     RUN_JOINED = "run.joined"
     RUN_STOPPED = "run.stopped"

@@ -4,8 +4,10 @@ For: accepting a newer head of another log only if it continues the last one, an
 not. Not for: the other log's entries, or what to do about a fork: the caller stops the run.
 
 Order of calls: ``Witness(path)``; ``last(origin)`` says from which size the log's owner must prove;
-``check_and_persist(...)`` compares and stores in one transaction; only then may the caller cosign
-(``checkpoint.cosign``). ``misbehaviour()`` lists what was kept.
+``check_and_persist_all(...)`` compares and stores in one transaction, each head with this party's cosignature;
+``cosigned(origin)`` is the newest. ``misbehaviour()`` lists what was kept.
+
+A log is known by its origin and its key: whoever comes under a new key (a new roster says so) begins a new log.
 
 The first head of a log is taken on trust. A smaller head can also be an old one that somebody replays: it is
 kept and refused like a fork, but only two different roots of one size prove that the log's owner lied.
@@ -27,13 +29,16 @@ from pathlib import Path
 
 from ..errors import BadSignatureError, BrokenLogError
 from ..signing.keys import PublicKey
-from .checkpoint import Checkpoint, verify_checkpoint
+from .checkpoint import Checkpoint, verify_checkpoint, with_cosignature
 from .merkle import EMPTY_ROOT, verify_consistency
 
 LOCK_SECONDS = 5.0
 MAX_PROOF = 64    # a proof has at most two hashes a level of a tree that fits a disk
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS heads (origin TEXT PRIMARY KEY, size INTEGER NOT NULL, note TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS heads (
+    origin TEXT NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL, note TEXT NOT NULL,
+    cosignature TEXT NOT NULL, PRIMARY KEY (origin, key)
+);
 CREATE TABLE IF NOT EXISTS misbehaviour (
     origin TEXT NOT NULL, kind TEXT NOT NULL, seen TEXT NOT NULL, offered TEXT NOT NULL,
     PRIMARY KEY (origin, seen, offered)
@@ -67,6 +72,21 @@ class Misbehaviour:
     offered: str
 
 
+@dataclass(frozen=True)
+class Offered:
+    """A head that another party shows: its signed text, the proof from the last one seen, and the log's key.
+
+    ``proof`` is empty where no head was seen, or one of size 0. ``cosignature`` is this party's line over the head,
+    to be kept if the head is accepted; empty where it gives none.
+    """
+
+    origin: str
+    note: str
+    proof: Sequence[bytes]
+    key: PublicKey
+    cosignature: str = ""
+
+
 class Witness:
     """One party's memory of other logs' heads, in one SQLite file."""
 
@@ -90,9 +110,13 @@ class Witness:
     def check_and_persist(
         self, origin: str, checkpoint: str, proof: Sequence[bytes], key: PublicKey
     ) -> Checkpoint:
-        """Accept a head if it continues the last one seen; durable when it returns.
+        """As ``check_and_persist_all``, for one head; the head, when it is durable."""
+        return self.check_and_persist_all((Offered(origin, checkpoint, proof, key),))[0]
 
-        ``proof`` is the consistency proof from ``last(origin).size``, empty where there was no head or size 0.
+    def check_and_persist_all(self, offers: Sequence[Offered]) -> tuple[Checkpoint, ...]:
+        """Accept each head if it continues the last one seen of its log; durable when it returns.
+
+        Where one does not, the others are kept all the same, and the first that does not is raised.
 
         Raises:
             BadSignatureError: the codes of ``verify_checkpoint``; nothing is stored.
@@ -100,53 +124,73 @@ class Witness:
                 WITNESS_UNWRITABLE.
         """
         # 1. The log's own key signed it; else it is nobody's misbehaviour.
-        offered = verify_checkpoint(checkpoint, origin, key)
+        heads = tuple(verify_checkpoint(one.note, one.origin, one.key) for one in offers)
+        kinds: list[Kind | None] = []
         with self._lock, _sqlite():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 # 2. Compare with the last head and store the outcome, in the same transaction.
-                kind = self._compare_and_store(offered, checkpoint, proof)
+                kinds = [self._compare_and_store(head, one) for head, one in zip(heads, offers, strict=True)]
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
         # 3. Refuse only now that the evidence is durable.
-        if kind is not None:
-            raise _misbehaved(kind)
-        return offered
+        for kind in kinds:
+            if kind is not None:
+                raise _misbehaved(kind)
+        return heads
 
-    def _compare_and_store(self, offered: Checkpoint, note: str, proof: Sequence[bytes]) -> Kind | None:
-        row = self._connection.execute(
-            "SELECT note FROM heads WHERE origin = ?", (offered.origin,)
-        ).fetchone()
+    def _compare_and_store(self, offered: Checkpoint, one: Offered) -> Kind | None:
+        place = (offered.origin, one.key.key_id)
+        row = self._connection.execute("SELECT note FROM heads WHERE origin = ? AND key = ?", place).fetchone()
         if row is None:
-            self._connection.execute(
-                "INSERT INTO heads VALUES (?, ?, ?)", (offered.origin, offered.size, note)
-            )
+            fresh = (*place, offered.size, one.note, one.cosignature)
+            self._connection.execute("INSERT INTO heads VALUES (?, ?, ?, ?, ?)", fresh)
             return None
-        kind = _contradiction(_parse(row[0]), offered, proof)
-        if kind is None:
-            self._connection.execute(
-                "UPDATE heads SET size = ?, note = ? WHERE origin = ?", (offered.size, note, offered.origin)
-            )
-        else:
+        seen = _parse(row[0])
+        kind = contradiction(seen, offered, one.proof)
+        if kind is not None:
             self._connection.execute(
                 "INSERT OR IGNORE INTO misbehaviour VALUES (?, ?, ?, ?)",
-                (offered.origin, str(kind), row[0], note),
+                (offered.origin, str(kind), row[0], one.note),
+            )
+        elif offered.size > seen.size:  # of one that stands still, the first sight of it is kept
+            self._connection.execute(
+                "UPDATE heads SET size = ?, note = ?, cosignature = ? WHERE origin = ? AND key = ?",
+                (offered.size, one.note, one.cosignature, *place),
             )
         return kind
 
-    def last(self, origin: str) -> Checkpoint | None:
-        """The newest head seen of a log, verified when it was stored."""
-        note = self.last_note(origin)
+    def last(self, origin: str, key: PublicKey | None = None) -> Checkpoint | None:
+        """The newest head seen of a log, verified when it was stored; of the log under ``key``, where given."""
+        note = self.last_note(origin, key)
         return None if note is None else _parse(note)
 
-    def last_note(self, origin: str) -> str | None:
+    def last_note(self, origin: str, key: PublicKey | None = None) -> str | None:
         """The signed text of the newest head seen of a log."""
+        row = self._row(origin, key)
+        return None if row is None else row[0]
+
+    def cosigned(self, origin: str, key: PublicKey | None = None) -> str | None:
+        """As ``last_note``, with this party's cosignature line where it gave one."""
+        row = self._row(origin, key)
+        if row is None:
+            return None
+        return with_cosignature(row[0], row[1]) if row[1] else row[0]
+
+    def origins(self) -> tuple[str, ...]:
+        """The logs that were seen, in order of their names."""
         with self._lock, _sqlite():
-            row = self._connection.execute("SELECT note FROM heads WHERE origin = ?", (origin,)).fetchone()
-        return None if row is None else str(row[0])
+            rows = self._connection.execute("SELECT DISTINCT origin FROM heads ORDER BY origin").fetchall()
+        return tuple(str(origin) for (origin,) in rows)
+
+    def _row(self, origin: str, key: PublicKey | None) -> tuple[str, str] | None:
+        query = "SELECT note, cosignature FROM heads WHERE origin = ? AND ? IN ('', key) ORDER BY rowid DESC"
+        with self._lock, _sqlite():
+            row = self._connection.execute(query, (origin, "" if key is None else key.key_id)).fetchone()
+        return None if row is None else (str(row[0]), str(row[1]))
 
     def misbehaviour(self) -> tuple[Misbehaviour, ...]:
         """Every contradiction seen, oldest first."""
@@ -162,7 +206,8 @@ class Witness:
             self._connection.close()
 
 
-def _contradiction(seen: Checkpoint, offered: Checkpoint, proof: Sequence[bytes]) -> Kind | None:
+def contradiction(seen: Checkpoint, offered: Checkpoint, proof: Sequence[bytes]) -> Kind | None:
+    """How ``offered`` fails to continue ``seen``; None where it does. ``proof`` is from ``seen.size``."""
     if offered.size < seen.size:
         return Kind.ROLLBACK
     if offered.size == seen.size:

@@ -86,18 +86,25 @@ class StepPart(_Strict):
 class ValidationPart(_Strict):
     """One validation in a run, as all sites opened it: noised counts of held-out people, and what followed from them.
 
-    ``cells``: people judged rightly and wrongly by true class, as opened, rounded to whole people (noise can make them
-    negative); ``standard_error``: of each, in people. ``after_step``: the last step of the block that was judged, 0 for
-    the state at the start. ``accepted`` False: everything since the last accepted state was rolled back.
+    Two things are judged of each person: the label (the usual threshold) and the order (the middle of public texts).
+    ``cells``: ``<class>-both``, ``-one`` and ``-neither`` by how many of the two are right, as opened, rounded to whole
+    people (noise can make them negative); ``one_is``: by class, which of the two is right in ``-one``, as follows from
+    where the middle lay. ``standard_error``: of each cell, in people. ``after_step``: the last step of the block that
+    was judged, 0 for the state at the start. ``accepted`` False: everything since the last accepted state was rolled
+    back.
     """
 
     after_step: Annotated[int, Field(ge=0)]
     cohort: tuple[Name, ...]
     cells: Mapping[str, int]
+    one_is: Mapping[str, Literal["order", "label"]]
     standard_error: ExactNumber
-    right: ExactNumber              # share judged rightly, 0 to 1, with its 95 % bounds
+    right: ExactNumber              # share ordered rightly, 0 to 1, with its 95 % bounds
     low: ExactNumber
     high: ExactNumber
+    labels: ExactNumber             # share labelled rightly, likewise
+    labels_low: ExactNumber
+    labels_high: ExactNumber
     accepted: bool
     sum: Digest                     # of the encrypted sum, as the coordinator logged it
 
@@ -238,8 +245,10 @@ def training_run(
         "packing": packing.model_dump(),
         "sites": [site.model_dump() for site in sites],
         "steps": [{**step.model_dump(), "cohort": list(step.cohort)} for step in steps],
-        "validations": [{**one.model_dump(), "cohort": list(one.cohort), "cells": dict(one.cells)}
-                        for one in validations],
+        "validations": [
+            {**one.model_dump(), "cohort": list(one.cohort), "cells": dict(one.cells), "one_is": dict(one.one_is)}
+            for one in validations
+        ],
         "parameters": _plain(parameters.model_dump()),
         "approvals": {paper: sorted(approvals[paper]) for paper in sorted(approvals)},
         "software": {**software.model_dump(), "dependencies": dict(sorted(software.dependencies.items()))},

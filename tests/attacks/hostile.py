@@ -7,17 +7,20 @@ engine's own interface; sites, gate, ledger and log are the product's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 from unittest.mock import patch
 
 from sekisho.core.coordinator import coordinator
 from sekisho.core.coordinator.coordinator import RunResult
+from sekisho.core.coordinator.witnessing import CoordinatorWatch
 from sekisho.core.engines.embedded import EmbeddedChannel
 from sekisho.core.errors import CoreError, Refused
-from sekisho.core.messages import Body, SignedMessage, sign_message
+from sekisho.core.messages import Body, LogHead, SignedMessage, sign_message
 from sekisho.core.pilot.federation import Federation
+from sekisho.core.site.witnessing import SiteWatch
 from sekisho.governance.errors import GovernanceError
 from sekisho.governance.signing.keys import SigningKey, demo_key
 from sekisho.privacy.errors import PrivacyError
@@ -40,13 +43,18 @@ def resigned(
     body: Mapping[str, object] | Body | None = None,
     parts: Mapping[str, bytes | None] | None = None,
     key: SigningKey | None = None,
+    log: LogHead | Literal["as it was"] | None = "as it was",
     **header: str,
 ) -> bytes:
-    """``message`` with other fields, parts (None drops one) or header, signed by the coordinator's key or ``key``."""
+    """``message`` with other fields, parts (None drops one) or header, signed by the coordinator's key or ``key``.
+
+    It shows the sender's log as ``message`` does, or else ``log``.
+    """
     its_body = body if isinstance(body, Body) else message.body.model_copy(update=dict(body or {}))
     pieces = {name: data for name, data in {**parts_of(message), **(parts or {})}.items() if data is not None}
     names = {"study": message.header.study, "run": message.header.run, "sender": message.header.sender, **header}
-    return sign_message(its_body, **names, key=key or demo_key("coordinator"), parts=pieces).to_bytes()
+    log = message.header.log if log == "as it was" else log
+    return sign_message(its_body, **names, key=key or demo_key("coordinator"), parts=pieces, log=log).to_bytes()
 
 
 @dataclass(frozen=True)
@@ -128,9 +136,13 @@ class Attack:
 
 @contextmanager
 def attack(
-    study: Path, change: Change, *, run: str = "attacked", features: Features | None = None
+    study: Path, change: Change, *, run: str = "attacked", features: Features | None = None, witnessed: bool = True
 ) -> Iterator[Attack]:
-    """Run the study's method with ``change`` between coordinator and sites. Never raises what sites refuse."""
+    """Run the study's method with ``change`` between coordinator and sites. Never raises what sites refuse.
+
+    Not ``witnessed``: nobody looks at anybody's log, where most lies show first (test_coordinator_log.py). So what
+    stands behind that is shown to hold by itself.
+    """
     channels: list[Tampering] = []
 
     def rewrite(site: str, message: SignedMessage, data: bytes) -> bytes:
@@ -149,7 +161,10 @@ def attack(
     try:
         try:
             # its operator turned: it does not say that sites stand apart
-            with patch.object(coordinator, "apart", lambda said: ()):
+            with patch.object(coordinator, "apart", lambda said: ()), ExitStack() as asleep:
+                if not witnessed:
+                    for watch in (SiteWatch, CoordinatorWatch):
+                        asleep.enter_context(patch.object(watch, "hear", lambda watch, message: None))
                 ongoing.result = federation.run("probe", run=run)
         except Refused as refused:
             ongoing.refused = refused

@@ -337,8 +337,9 @@ def test_the_only_numbers_in_the_clear_are_places_lengths_and_ledger_entries(run
         for name, number in numbers(json.loads(message.header_bytes)):
             named.setdefault(name, set()).add(number)
     lengths = named.pop("length")
-    assert set(named) == {"version", "step", "entries"}
-    assert named["step"] == set(range(1, STEPS + 1)) and named["version"] == {1}
+    assert set(named) == {"version", "step", "entries", "number"}
+    assert named["step"] == set(range(1, STEPS + 1)) and named["version"] == {2}
+    assert named["number"] == set(range(1, STEPS + 3))  # a join, a kem and a ready a step show the site's log
     # one length for all frames of all sites, whatever they hold
     assert len(lengths) == 1
 

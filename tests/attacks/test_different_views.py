@@ -89,7 +89,7 @@ def test_an_outcome_told_abandoned_to_some_and_summed_to_others(study: Path, foo
             return resigned(message, body={"previous": "abandoned", "signers": ()}, parts=nothing)
         return None
 
-    with attack(study, change) as ongoing:
+    with attack(study, change, witnessed=False) as ongoing:
         stopped_before_step_2(ongoing)
         assert {ongoing.code_at(site) for site in SITES} == {"TRANSCRIPTS_DIFFER"}
 
@@ -100,7 +100,7 @@ def test_another_sum_for_one_site(study: Path) -> None:
             return resigned(message, parts={"sum": shifted(message, 1000)})
         return None
 
-    with attack(study, change) as ongoing:
+    with attack(study, change, witnessed=False) as ongoing:
         stopped_before_step_2(ongoing)
         # the victim opened it, for a sum shifted by a little is a sum; so its model is another, and that shows
         victim, other = (ongoing.federation.sites[site].folder.log.entries() for site in (VICTIM, "ame"))
@@ -115,7 +115,7 @@ def test_another_sum_for_one_site_at_the_very_end(study: Path) -> None:
             return resigned(message, parts={"sum": shifted(message, 1000)})
         return None
 
-    with attack(study, change) as ongoing:
+    with attack(study, change, witnessed=False) as ongoing:
         assert ongoing.fired and ongoing.result is not None
         assert not ongoing.result.state_macs_agree
         held = protections_held(ongoing.federation, ongoing.result)

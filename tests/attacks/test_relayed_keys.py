@@ -151,7 +151,7 @@ def answers(earlier_run: Earlier, tmp_path_factory: pytest.TempPathFactory) -> d
                     noted[name] = ongoing.aside(VICTIM, forged)
         return None
 
-    with attack(study, change, run="later") as ongoing:
+    with attack(study, change, witnessed=False, run="later") as ongoing:
         assert ongoing.result is not None and ongoing.result.state_macs_agree
     return noted
 
@@ -169,7 +169,7 @@ def test_a_run_without_agreed_keys_never_starts_and_costs_nothing(study: Path) -
             return resigned(message, parts={f"secret:{LOWEST}": forged})
         return None
 
-    with attack(study, change) as ongoing:
+    with attack(study, change, witnessed=False) as ongoing:
         assert ongoing.code_at(VICTIM) == "MESSAGE_FORGED"
         assert ongoing.refused is not None and ongoing.refused.code == "SITE_MISSING"
         assert not any(ongoing.started().values()) and ongoing.frames() == 0
@@ -185,7 +185,7 @@ def test_a_friend_that_shows_two_joins_splits_the_transcript_and_no_run_secret_o
             return resigned(message, parts={f"join:{FRIEND}": forged})
         return None
 
-    with attack(study, change) as ongoing:
+    with attack(study, change, witnessed=False) as ongoing:
         assert ongoing.fired == [(VICTIM, "cohort")]
         assert ongoing.code_at(VICTIM) == "RUN_SECRET_NOT_AUTHENTIC"
         assert ongoing.refused is not None and ongoing.refused.code == "SITE_MISSING"
@@ -206,7 +206,7 @@ def test_the_key_agreement_is_not_repeated_in_the_middle_of_a_run(study: Path, s
                     noted[f"{site}/{kind}"] = ongoing.aside(site, data)
         return None
 
-    with attack(study, change) as ongoing:
+    with attack(study, change, witnessed=False) as ongoing:
         assert set(noted.values()) == {Answer("MESSAGE_UNEXPECTED", None)} and len(noted) == 6
         assert ongoing.result is not None and ongoing.result.state_macs_agree
 
@@ -220,7 +220,7 @@ def test_a_step_before_the_keys_are_agreed(earlier: Earlier) -> None:
             noted.append(ongoing.aside(site, resigned(old, run=message.header.run)))
         return None
 
-    with attack(earlier.study, change, run="later") as ongoing:
+    with attack(earlier.study, change, witnessed=False, run="later") as ongoing:
         assert noted == [Answer("MESSAGE_UNEXPECTED", None)] * 6
         assert ongoing.result is not None and ongoing.result.state_macs_agree
 
@@ -265,7 +265,7 @@ class InTheMiddle:
 
 
 def test_a_coordinator_in_the_middle_does_not_seal_its_own_run_secret(study: Path) -> None:
-    with attack(study, InTheMiddle()) as ongoing:
+    with attack(study, InTheMiddle(), witnessed=False) as ongoing:
         assert ongoing.code_at(VICTIM) == "MESSAGE_FORGED"
         assert ongoing.fired == [(VICTIM, "cohort")]
         assert not any(ongoing.started().values()) and ongoing.frames() == 0
@@ -281,5 +281,5 @@ def test_control_where_joins_are_not_verified_it_does(study: Path, monkeypatch: 
             taken.append(state.secret().to_bytes())
         return middle(site, message, ongoing)
 
-    with attack(study, change):
+    with attack(study, change, witnessed=False):
         assert taken[0] == middle.secret.to_bytes()

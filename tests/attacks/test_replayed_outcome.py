@@ -216,7 +216,7 @@ def answers(signed_study: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
             noted.update((forged, ongoing.aside(VICTIM, forged(ongoing, message))) for forged in REFUSED_UNOPENED)
         return None
 
-    with attack(study, change) as ongoing:
+    with attack(study, change, witnessed=False) as ongoing:
         # the honest outcome was still accepted after all of them, and the run is whole
         assert ongoing.result is not None and ongoing.result.state_macs_agree
         assert ongoing.books() == {site: Spent(3, 3, "closed", 3) for site in SITES}
@@ -240,7 +240,7 @@ def test_a_sum_that_opens_as_noise_ends_the_run_there(study: Path, forged: Outco
             noted.append(ongoing.aside(VICTIM, forged(ongoing, message)))
         return None
 
-    with attack(study, change) as ongoing:
+    with attack(study, change, witnessed=False) as ongoing:
         assert [(answer.code, answer.kind) for answer in noted] == [("SUM_OUT_OF_BOUNDS", None), ("RUN_UNKNOWN", None)]
         assert ongoing.federation.sites[VICTIM].state is None
         assert ongoing.refused is not None and ongoing.refused.code == "SITE_DROPPED"
@@ -255,7 +255,7 @@ def test_one_site_that_got_a_forged_outcome_keeps_everybody_from_starting(study:
             return the_whole_outcome_of_the_step_before(ongoing, message)
         return None
 
-    with attack(study, change) as ongoing:
+    with attack(study, change, witnessed=False) as ongoing:
         assert ongoing.fired == [(VICTIM, "step")]
         assert ongoing.code_at(VICTIM) == "MANIFEST_REPLAYED"
         assert [message.body.step for message in ongoing.sent_by(VICTIM, "ready")] == [1, 2]
@@ -273,7 +273,7 @@ def test_an_outcome_of_a_step_that_this_site_did_not_seal(study: Path) -> None:
             noted.append(ongoing.aside(VICTIM, early))
         return None
 
-    with attack(study, change) as ongoing:
+    with attack(study, change, witnessed=False) as ongoing:
         assert noted == [Answer("NOT_A_SIGNER", None)]
         assert ongoing.result is not None and ongoing.result.state_macs_agree
 
@@ -294,7 +294,7 @@ def test_pieces_of_another_run(earlier: Earlier) -> None:
                 noted[part] = ongoing.aside(VICTIM, resigned(message, parts={part: old.part(part)}))
         return None
 
-    with attack(earlier.study, change, run="later") as ongoing:
+    with attack(earlier.study, change, witnessed=False, run="later") as ongoing:
         assert {name: (answer.code, answer.moved) for name, answer in noted.items()} == {
             "before the first step": ("OUTCOME_UNEXPECTED", ()),
             "header:yuki": ("MANIFEST_FOREIGN", ()),
@@ -315,7 +315,7 @@ def test_a_step_that_was_told_abandoned_is_never_opened_later(study: Path) -> No
             return resigned(message, body={"previous": "abandoned", "signers": ()}, parts=dict.fromkeys(kept))
         return resigned(message, parts=kept) if message.body.kind == "finish" else None
 
-    with attack(study, change) as ongoing:
+    with attack(study, change, witnessed=False) as ongoing:
         assert {ongoing.code_at(site) for site in SITES} == {"MANIFEST_REPLAYED"}
         assert ongoing.refused is not None
         # the abandoned step was started and stays charged; the coordinator can waste budget, and that is all
@@ -336,7 +336,7 @@ def test_readies_sent_again_get_the_same_bytes_again_and_cost_nothing(study: Pat
             assert ongoing.books()[VICTIM] == before
         return None
 
-    with attack(study, change) as ongoing:
+    with attack(study, change, witnessed=False) as ongoing:
         assert len(answers) == 3 and len(set(answers)) == 1
         assert ongoing.result is not None and ongoing.result.state_macs_agree
         # once settled, not even the same bytes

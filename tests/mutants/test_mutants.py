@@ -15,8 +15,10 @@ import pytest
 from .books import CHARGES, WITNESSES
 from .consents import CONSENT_MUTANTS
 from .counts import COUNT_MUTANTS
+from .evidence import EVIDENCE_MUTANTS
 from .figures import FIGURES
 from .intake import INTAKE_MUTANTS
+from .logs import LOG_MUTANTS
 from .mutant import Edit, Mutant, sources
 from .noise import NOISE
 from .provenance import PROVENANCE_MUTANTS
@@ -33,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 TABLES = (
     *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
     *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS, *VALIDATION_MUTANTS, *CONSENT_MUTANTS, *RELEASE_MUTANTS,
-    *PROVENANCE_MUTANTS,
+    *PROVENANCE_MUTANTS, *EVIDENCE_MUTANTS, *LOG_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
@@ -55,6 +57,7 @@ PROMISED = (
     "an objection outlived by a later grant",
     "edge verified without its signature", "changed adapter accepted",
     "consent commitment not under the site's key",
+    "synchronous=NORMAL", "acknowledge before commit", "entries and nodes in two transactions",
 )  # fmt: skip
 
 # For the workbench's own tests: a quick test, and an edit of what it looks at that changes nothing.

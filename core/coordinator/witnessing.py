@@ -1,0 +1,98 @@
+"""The coordinator shows its log in every message, and witnesses each site's wherever a site shows it.
+
+For: one run, at the coordinator. Not for: the rules (core/watching.py), or asking sites (collecting.py).
+
+Order of calls: ``witnessed`` around a run; ``record`` what is done, before the message that says so; ``show`` and
+``sent`` for each message; ``hear`` each answer, ``settle`` when a round of them is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from ...governance.log.auditlog import AuditLog
+from ...governance.log.entries import Entry, Value
+from ...governance.log.shown import Said
+from ...governance.log.witness import Witness
+from ...governance.signing.keys import SigningKey
+from ...governance.signing.roster import Roster
+from ..messages import Body, LogHead, SignedMessage
+from ..study import Study
+from ..watching import PROOFS, WITNESS_NAME, Others, OwnLog, Post, shows
+
+
+class CoordinatorWatch:
+    """What the coordinator shows and sees of logs in one run of ``study``; ``post`` is from where it witnesses."""
+
+    def __init__(self, post: Post, *, run: str, sites: Sequence[str], log: AuditLog) -> None:
+        self._post = post
+        self._run = run
+        self._sites = tuple(sites)
+        self._log = log
+        self._own = OwnLog(log, post.key.public)
+        self._others = Others(post)
+
+    def record(self, kind: str, refs: Mapping[str, str], data: Mapping[str, Value]) -> None:
+        """Log what was done, durably; the next message says so, and shows this entry."""
+        refs = {"run": self._run, **refs}
+        entry = Entry(type=kind, party=self._post.party, at=self._post.clock(), refs=refs, data=data)
+        self._own.did(self._log.append(entry))
+
+    def show(self, body: Body) -> LogHead | None:
+        """The coordinator's log for the message that ``body`` becomes. Raises ``Refused`` LOG_BEHIND."""
+        if not shows(body.kind):
+            return None
+        # every site's own head as it was seen last, so that a site which goes on from less convicts itself
+        seen = self._others.notes(self._sites) if body.kind == "cohort" else {}
+        return self._own.show(self._post.party, seen=seen, answers=None)
+
+    def sent(self, message: SignedMessage) -> None:
+        """What was signed: sites commit to the cohort when they answer it."""
+        if message.body.kind == "cohort":
+            self._others.cohort = message.detached()
+
+    def hear(self, message: SignedMessage) -> None:
+        """Witness a site's log in its verified answer. Raises ``Refused`` as ``Others.hear``."""
+        if not shows(message.body.kind):
+            return
+        shown = self._others.hear(Said.of(message.header_bytes, message.signature))
+        if shown is not None and self._post.party in shown.seen and message.body.kind == "join":
+            self._own.claim(shown.seen[self._post.party])
+
+    def settle(self) -> None:
+        """Keep what was heard. Raises ``BrokenLogError`` WITNESS_UNWRITABLE."""
+        self._others.settle()
+
+
+@contextmanager
+def witnessed(
+    run: str,
+    *,
+    study: Study,
+    roster: Roster,
+    key: SigningKey,
+    log: AuditLog,
+    clock: Callable[[], datetime],
+    state: Path,
+) -> Iterator[CoordinatorWatch]:
+    """The coordinator's watch over one run; what it keeps lies in ``state``. Raises ``BrokenLogError``."""
+    party = roster.coordinator.id
+
+    def record(kind: str, refs: dict[str, str], data: dict[str, str]) -> None:
+        log.append(Entry(type=kind, party=party, at=clock(), refs={"run": run, **refs}, data={**data}))
+
+    with closing(Witness(state / WITNESS_NAME)) as witness:
+        post = Post(
+            party=party,
+            study=study.id,
+            roster=roster,
+            key=key,
+            witness=witness,
+            folder=state / PROOFS,
+            clock=clock,
+            record=record,
+        )
+        yield CoordinatorWatch(post, run=run, sites=sorted(study.sites), log=log)
