@@ -28,6 +28,7 @@ from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
 from .training import TRAINING_MUTANTS
 from .validation import VALIDATION_MUTANTS
+from .views import VIEW_MUTANTS
 from .withdrawal import WITHDRAWAL_MUTANTS
 from .witness import WITNESS_MUTANTS
 from .workbench import Workbench
@@ -39,6 +40,7 @@ TABLES = (
     *PROVENANCE_MUTANTS, *LOG_MUTANTS,
     *WITNESS_MUTANTS,
     *EVIDENCE_MUTANTS,
+    *VIEW_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
