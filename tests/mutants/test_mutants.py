@@ -28,6 +28,7 @@ from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
 from .training import TRAINING_MUTANTS
 from .validation import VALIDATION_MUTANTS
+from .verifiers import VERIFIER_MUTANTS
 from .withdrawal import WITHDRAWAL_MUTANTS
 from .workbench import Workbench
 
@@ -35,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 TABLES = (
     *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
     *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS, *VALIDATION_MUTANTS, *CONSENT_MUTANTS, *RELEASE_MUTANTS,
-    *PROVENANCE_MUTANTS, *EVIDENCE_MUTANTS, *LOG_MUTANTS,
+    *PROVENANCE_MUTANTS, *EVIDENCE_MUTANTS, *LOG_MUTANTS, *VERIFIER_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
