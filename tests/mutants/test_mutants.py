@@ -29,6 +29,7 @@ from .sealing import SEALING
 from .training import TRAINING_MUTANTS
 from .validation import VALIDATION_MUTANTS
 from .views import VIEW_MUTANTS
+from .verifiers import VERIFIER_MUTANTS
 from .withdrawal import WITHDRAWAL_MUTANTS
 from .witness import WITNESS_MUTANTS
 from .workbench import Workbench
@@ -41,6 +42,7 @@ TABLES = (
     *WITNESS_MUTANTS,
     *EVIDENCE_MUTANTS,
     *VIEW_MUTANTS,
+    *VERIFIER_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
