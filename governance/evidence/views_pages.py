@@ -222,7 +222,7 @@ def _table_section(table: Table, language: Language) -> Section:
         return Section(empty=_say("none", language))
     columns = [{"title": column.title[language], "number": column.number} for column in table.columns]
     rows = [
-        {"cells": [{"lines": cell[language].split(LINE), "number": column.number}
+        {"cells": [{"lines": cell[language].split(LINE), "column": column}
                    for cell, column in zip(row.cells, table.columns, strict=True)],
          "pointers": _grouped(row.pointers)}
         for row in table.rows
