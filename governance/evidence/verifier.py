@@ -1065,7 +1065,8 @@ def hashes(value: Json) -> list[bytes]:
     return found
 
 
-NOTE_LINE = re.compile("\u2014 ([^ \n]+) ([A-Za-z0-9+/]+={0,2})")
+# Just as every party reads it: a head that one reader knows and another does not could be held against its owner.
+NOTE_LINE = re.compile("\u2014 ([!-*,-~]+) ([A-Za-z0-9+/]+={0,2})")
 MAX_NOTE, MAX_NOTE_LINES = 64 * 2**10, 128
 CHECKPOINT_KEY, COSIGNATURE_KEY = b"\x01", b"\x04"      # the kinds of signature in C2SP signed-note
 
