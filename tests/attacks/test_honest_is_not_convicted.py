@@ -1,4 +1,4 @@
-"""What a liar says of an honest party's log convicts nobody but the liar: no proof can be made of what was never read."""
+"""What a liar says of an honest party's log convicts nobody else: no proof can be made of what it never read."""
 
 from __future__ import annotations
 
