@@ -1295,7 +1295,7 @@ class Shown(NamedTuple):
 
 
 def _check_misbehaviour(members: Container, chain: list[Roster], details: list[str]) -> set[str]:
-    """Each proof convicts whom it accuses, by what that party signed itself; gives these parties."""
+    """Each proof convicts whom it accuses, by what that party signed itself; gives the logs with two histories."""
     owned: dict[str, set[bytes]] = {}        # a party that has another key by now did what it did
     for holder in (holder for one in chain for holder in one.keys.values() if holder.is_party):
         owned.setdefault(holder.name, set()).add(holder.raw)
@@ -1312,7 +1312,8 @@ def _check_misbehaviour(members: Container, chain: list[Roster], details: list[s
             changed(f"{name} is no proof against a party of the roster")
         if not any(convicts(proof["kind"], origin, raw, proof["evidence"]) for raw in owned[accused]):
             changed(f"{name} does not prove what it says: it convicts nobody")
-        convicted.add(accused)
+        if proof["kind"] != "withheld":      # who did not show its log had one history all the same
+            convicted.add(origin)
         details.append(f"misbehaviour: {name} convicts {accused} of {CHARGES[proof['kind']]} ({proof['kind']})")
     return convicted
 
@@ -1511,7 +1512,7 @@ def _check_witnessed(members: Container, scope: Scope, seen: list[Witnessed], lo
             continue
         proof = None if scope.whole else _proof_of(members[name])
         problem = _disagreement(one, here, logs, proof)
-        if problem and one.party not in convicted:
+        if problem and one.note.head.origin not in convicted:
             changed(f"{what}; {problem}")
         ending = f"{problem}; {one.party} is convicted above" if problem else "the log here begins with it"
         details.append(f"witness: {what}; {ending}")
