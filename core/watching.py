@@ -14,6 +14,7 @@ anybody's eyes it is stored first: the log says by which digest.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..governance.errors import BadSignatureError
+from ..governance.evidence import verifier
 from ..governance.log.auditlog import AuditLog
 from ..governance.log.checkpoint import Checkpoint, cosign, verify_checkpoint
 from ..governance.log.misbehaviour import CODES, Charge, Proof, convicts, store
@@ -258,7 +260,8 @@ class Others:
     def _convict(self, charge: Charge, party: str, *evidence: str | bytes) -> NoReturn:
         proof = Proof(charge, log_origin(self._post.study, party), evidence)
         said = f"the log of '{party}' contradicts what '{party}' has shown or says ({charge})"
-        if not convicts(proof, self._post.key_of(party)):
+        # By both readers: one that outsiders do not follow convicts nobody, and spoils the evidence that holds it.
+        if not convicts(proof, self._post.key_of(party)) or not _is_followed(proof, self._post.key_of(party)):
             self._refuse(CODES[charge], party, said)
         # Stored before anybody hears of it: the run that ends next may be the last thing this process does.
         store(self._post.folder, proof)
@@ -277,6 +280,12 @@ def shows(kind: str) -> bool:
 
 def _denies(earlier: Checkpoint, later: Shown) -> bool:
     return contradiction(earlier, later.head, later.proof_from(earlier.size)) is not None
+
+
+def _is_followed(proof: Proof, key: PublicKey) -> bool:
+    """Whether the stand-alone verifier finds the same."""
+    evidence = json.loads(proof.to_bytes())["evidence"]
+    return verifier.convicts(str(proof.charge), proof.origin, key.raw, evidence)
 
 
 def _texts(hashes: Iterable[bytes]) -> tuple[str, ...]:

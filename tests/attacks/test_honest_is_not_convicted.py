@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sekisho.core.messages import SignedMessage, sign_message
+from sekisho.core.messages import LogHead, SignedMessage, sign_message
+from sekisho.governance.canonical import canonical_bytes
 from sekisho.governance.errors import BadSignatureError
 from sekisho.governance.evidence import verifier
 from sekisho.governance.log.checkpoint import verify_checkpoint
 from sekisho.governance.log.misbehaviour import Charge, Proof, convicts
 from sekisho.governance.signing.keys import demo_key
 
-from ..governance.liars import GROWN, ORIGIN, SUMMED, WITNESS, cohort, join
+from ..federation.study_folder import SITES
+from ..governance.liars import GROWN, ORIGIN, SUMMED, WITNESS, Tree, cohort, join
 from .hostile import Attack, attack, resigned
+from .test_coordinator_log import lied, proofs, shown
 
 VICTIM, LIAR, COORDINATOR = "hana", "mori", "coordinator"
 Change = Callable[[str, SignedMessage, Attack], bytes | None]
@@ -95,3 +100,17 @@ def test_a_head_that_its_owner_cannot_read_is_not_held_against_it(line: str) -> 
     seen = join({COORDINATOR: note})
     proof = Proof(Charge.DISOWNED, ORIGIN, (cohort(GROWN, {WITNESS: seen}), seen))
     assert both_convict(proof, COORDINATOR) == (known, known)
+
+
+def test_no_proof_is_kept_that_would_spoil_the_evidence_of_who_keeps_it(study: Path) -> None:
+    """A message whose contradiction one reader sees and another does not: else nothing could be exported any more."""
+
+    def no_time(message: SignedMessage, log: LogHead, tree: Tree) -> LogHead:
+        last = json.loads(tree.bodies[-1])
+        body = canonical_bytes({**last, "at": "yesterday"})
+        return shown(replace(tree, bodies=[*tree.bodies[:-1], body]), log)
+
+    with attack(study, lied("step", 2, no_time)) as ongoing:
+        assert ongoing.refused is not None and ongoing.refused.clause == f"log/{COORDINATOR}"
+        kept = [proof for site in SITES for proof in proofs(study, site)]
+        assert all(both_convict(proof, COORDINATOR) == (True, True) for proof in kept)
