@@ -22,7 +22,7 @@ from sekisho.core.data.held_out import divide
 from sekisho.core.planning import DOMAIN, counts_plan_of
 from sekisho.core.site.opening import out_of_bounds
 from sekisho.core.site.site import PUBLIC_RECORDS
-from sekisho.core.training.counting import count_step, middle_of
+from sekisho.core.training.counting import count_step, is_above, middle_of
 from sekisho.core.training.evaluation import evaluate
 from sekisho.core.training.optimizer import Momentum, OptimizerState
 from sekisho.core.training.task import TextProbe
@@ -30,11 +30,12 @@ from sekisho.core.training.tasks import Tasks
 from sekisho.core.training.training import TrainingData, load_training_data, train_step
 from sekisho.privacy.accounting.plan import Plan
 from sekisho.privacy.accounting.subjects import SubjectKey
+from sekisho.privacy.mechanism.judged import JudgedCounts
 from sekisho.privacy.mechanism.mechanism import add_share
 from sekisho.privacy.mechanism.opened import OpenedCounts
 from sekisho.privacy.mechanism.randomness import SecretStream
 from sekisho.privacy.mechanism.verdict import verdict_on
-from sekisho.tests.federation.poisoner import Known, Lie
+from sekisho.tests.federation.poisoner import Known, Lie, bias_of
 
 Steps = Callable[[int], bool]
 
@@ -87,7 +88,7 @@ def simulate(
     state, kept = (OptimizerState.start(tasks.initial(settings)),) * 2
     numbers = iter(range(1, counts_plan.total_steps + 1))
 
-    def count(state: OptimizerState) -> OpenedCounts:
+    def count(state: OptimizerState) -> JudgedCounts:
         return _counts(held_out, state, counts_plan, next(numbers), secret, public)
 
     before = count(state) if judged else None
@@ -149,7 +150,7 @@ def _summed(
         )
         values = update.clipped.total
         if lies and hostile.lie is not None:
-            values = hostile.lie(Known(values, plan, state.vector))
+            values = hostile.lie(Known(values, plan, state.vector, bias_of(plan.dimension)))
         total += add_share(values, plan, cohort=len(sites), step=step, stream=own.derive(b"noise")).values
     return total
 
@@ -161,28 +162,29 @@ def _counts(
     number: int,
     secret: SecretStream,
     public: NDArray[np.float64],
-) -> OpenedCounts:
-    threshold = middle_of(sites[0].task.scores(public, state.vector))
+) -> JudgedCounts:
+    middle = middle_of(sites[0].task.scores(public, state.vector))
     total = np.zeros(plan.dimension, dtype=np.int64)
     for place, data in enumerate(sites):
         own = secret.derive(b"count/%d/%d" % (number, place))
         update = count_step(
             data, data.rows_of.keys(), state.vector, domain=DOMAIN, plan=plan, step=number,
-            stream=own.derive(b"counting"), threshold=threshold,
+            stream=own.derive(b"counting"), middle=middle,
         )  # fmt: skip
         total += add_share(
             update.clipped.total, plan, cohort=len(sites), step=number, stream=own.derive(b"noise")
         ).values
-    return OpenedCounts.read(total, DOMAIN, plan, len(sites))
+    return JudgedCounts(OpenedCounts.read(total, DOMAIN, plan, len(sites)), is_above(middle))
 
 
-def scenarios(place: int, every: int, steps: int, lie: Lie, other: Lie) -> Mapping[str, Hostile]:
-    """By name, as poisoning.py's own."""
+def scenarios(
+    place: int, every: int, steps: int, lies: Mapping[str, Lie], persistent: Lie
+) -> Mapping[str, Hostile]:
+    """By name, as poisoning.py's own: ``lies`` in the last block, ``persistent`` from the second block on."""
     last = range(steps - every + 1, steps + 1)
     return {
         "clean": NOBODY,
         "labels": Hostile(place, last.__contains__, flips=True),
-        "vector": Hostile(place, last.__contains__, lie=lie),
-        "any vector": Hostile(place, last.__contains__, lie=other),
-        "persistent": Hostile(place, lambda step: step > every, lie=lie),
+        **{name: Hostile(place, last.__contains__, lie=lie) for name, lie in lies.items()},
+        "persistent": Hostile(place, lambda step: step > every, lie=persistent),
     }

@@ -7,7 +7,11 @@ ledgers, gates, where the hostile maker is a real site with real keys that lies 
 (tests/federation/poisoner.py). It lies in the last block of the run, so that no later step repairs what it did:
 
     labels      it trains on its own reviews with every label the other way round
-    vector      it seals a vector of its choice, as long as all customers together could be, away from what was learnt
+    vector      it seals a vector of its choice, as long as all customers together could be, away from what was learnt:
+                scores shrink and shift, so that labels are lost rather than the order
+    any vector  as long, in some direction that has nothing to do with the data
+    shift down  as long, all scores alike: no order changes, and everybody is called dissatisfied
+    shift up    the same the other way: everybody is called satisfied, which two thirds of them are
     persistent  the same vector in every step from the second block on
 
 Each is run as the study is signed, and with the section ``validation`` taken out: then nobody is held out, and what the
@@ -45,11 +49,18 @@ from sekisho.core.training.evaluation import evaluate
 from sekisho.core.training.features import Features
 from sekisho.core.training.task import TextProbe
 from sekisho.core.training.tasks import Tasks
-from sekisho.tests.federation.poisoner import anywhere, backwards, flip_labels, turn
+from sekisho.tests.federation.poisoner import Lie, anywhere, backwards, flip_labels, shifted, turn
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "food-quality"
 HOSTILE = "shokuhin"  # the largest maker: 450 of 1,650 declared customers
 LONGEST = 0.9  # of what a sum may be, so that no bound shows it
+LIES: dict[str, Lie] = {
+    "vector": backwards(LONGEST),
+    "any vector": anywhere(LONGEST),
+    "shift down": shifted(LONGEST),
+    "shift up": shifted(-LONGEST),
+}
+PERSISTENT = backwards(LONGEST)
 
 
 class Remembered:
@@ -128,6 +139,7 @@ def _found(federation: Federation, test: TestSet) -> dict[str, Any]:
                 "right": part.right,
                 "low": part.low,
                 "high": part.high,
+                "labels": part.labels,
                 "accepted": part.accepted,
             }
             for part in state.validations
@@ -147,17 +159,16 @@ def rows(features: Remembered, first: int, last: int) -> Iterable[tuple[str, dic
     def labels(federation: Federation) -> None:
         flip_labels(federation, HOSTILE, block)
 
-    def vector(federation: Federation) -> None:
-        turn(federation, HOSTILE, backwards(LONGEST), block)
-
-    def any_vector(federation: Federation) -> None:
-        turn(federation, HOSTILE, anywhere(LONGEST), block)
-
-    def persistent(federation: Federation) -> None:
-        turn(federation, HOSTILE, backwards(LONGEST), range(every + 1, 10_000))
+    def lying(lie: Lie, steps: range) -> Callable[[Federation], None]:
+        return lambda federation: turn(federation, HOSTILE, lie, steps)
 
     yield "before", run(nobody, features, validation=False, allowance=5)
-    hostiles = {"clean": nobody, "labels": labels, "vector": vector, "any vector": any_vector, "persistent": persistent}
+    hostiles = {
+        "clean": nobody,
+        "labels": labels,
+        **{name: lying(lie, block) for name, lie in LIES.items()},
+        "persistent": lying(PERSISTENT, range(every + 1, 10_000)),
+    }
     for name, hostile in hostiles.items():
         yield f"{name}, judged", run(hostile, features, validation=True)
         yield f"{name}, not judged", run(hostile, features, validation=False)
@@ -186,9 +197,7 @@ def simulated(features: Remembered, first: int, last: int, seed: int) -> Iterabl
 
     allowance = reviews.study.methods["probe"].allowance
     yield "before", one(NOBODY, judged=False, allowance=5)
-    for name, hostile in scenarios(
-        place, last - first + 1, last, backwards(LONGEST), anywhere(LONGEST)
-    ).items():
+    for name, hostile in scenarios(place, last - first + 1, last, LIES, PERSISTENT).items():
         yield f"{name}, judged", one(hostile, judged=True, allowance=allowance)
         yield f"{name}, not judged", one(hostile, judged=False, allowance=allowance)
 
@@ -217,8 +226,8 @@ def main() -> None:
                 f"{found['rolled_back']:8}  {found['ended']} {counts}"
             )
             sys.stdout.flush()
-    if given.json:
-        given.json.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+            if given.json:  # after each row: real runs take long, and what was measured stays
+                given.json.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from ..privacy.accounting.accountant import ExpectedRun, build_plan, calibrate
 from ..privacy.accounting.plan import Plan
-from ..privacy.mechanism.counts import CountDomain, counts_plan, validation
+from ..privacy.mechanism.counts import ValidationDomain, counts_plan, validation
 from .conditions import ValidationSettings
 from .methods import Method
 from .study import Study
 
-DOMAIN: CountDomain = validation("negative", "positive")  # the second label of a study is the positive class
+DOMAIN: ValidationDomain = validation("negative", "positive")  # the second label of a study is the positive class
 SPARE_COUNTS = 1  # a count that is lost with a site can be made once more; what is lost twice is a run to look into
 
 

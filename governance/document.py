@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -45,6 +47,7 @@ __all__ = [
     "validate_model",
 ]  # fmt: skip
 
+PAPERS = 64  # parsed documents that are remembered: those of a study with some twenty sites
 MAX_BYTES = 256 * 1024  # a long policy in two languages has 20 KiB
 MAX_DEPTH = 20  # our documents need 6
 MAX_VALUES = 20_000  # a large roster has 1,000; bounds the time to read a hostile file
@@ -96,6 +99,13 @@ class Document:
 
 def read_document(data: bytes, *, name: str) -> Document:
     """Parse one YAML 1.2 document; BadDocumentError with line and column for anything it may not contain."""
+    read = _read(data, name)
+    return replace(read, value=deepcopy(read.value))
+
+
+# Every decision reads its papers from the disk again, so that a change is seen; the same bytes are parsed once.
+@lru_cache(maxsize=PAPERS)
+def _read(data: bytes, name: str) -> Document:
     return _Reader(name).read(data)
 
 
@@ -122,11 +132,9 @@ class _Reader:
             self.refuse(words.code, words.sentence, words.hint, place)
         except (YAMLError, ValueError, OverflowError, RecursionError) as error:
             self.refuse(
-                "YAML_SYNTAX",
-                "the file cannot be read",
+                "YAML_SYNTAX", "the file cannot be read",
                 "remove backslashes between quotation marks, and see that the marks come in pairs",
-                (1, 1),
-                error,
+                (1, 1), error,
             )
         return Document(self.name, data, value, self.values, self.keys)
 
@@ -265,11 +273,9 @@ class _Reader:
             )
         if not isinstance(event, ScalarEvent) or not _KEY.fullmatch(event.value):
             self.refuse(
-                "BAD_KEY",
-                "the name of a field is not plain half-width text",
+                "BAD_KEY", "the name of a field is not plain half-width text",
                 "use half-width letters, digits and . _ : / - in names, and half-width spaces to indent; "
-                "a file of another tool is written anew",
-                place,
+                "a file of another tool is written anew", place,
             )
         return event.value, place
 
@@ -289,12 +295,7 @@ class _Reader:
         if _WHOLE.fullmatch(text) and abs(int(text)) <= MAX_WHOLE_NUMBER:
             return int(text)
         if _LIKE_NUMBER.fullmatch(text):
-            self.refuse(
-                "UNQUOTED_NUMBER",
-                f"the number {text[:40]} is not in quotes",
-                unquoted(text),
-                place,
-            )
+            self.refuse("UNQUOTED_NUMBER", f"the number {text[:40]} is not in quotes", unquoted(text), place)
         return text
 
 

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from string import Formatter
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -61,14 +63,8 @@ class Catalogue:
 
     @classmethod
     def load(cls, package: str, folder: str) -> Catalogue:
-        """Read every ``*.toml`` of ``folder`` inside an installed package."""
-        texts: dict[str, Text] = {}
-        entries = sorted(files(package).joinpath(folder).iterdir(), key=lambda entry: entry.name)
-        for entry in entries:
-            if entry.name.endswith(".toml"):
-                table = tomllib.loads(entry.read_text(encoding="utf-8"))
-                _collect(table, entry.name.removesuffix(".toml"), texts)
-        return cls(texts)
+        """Every ``*.toml`` of ``folder`` inside an installed package; read once, since a package stays as it is."""
+        return cls(_read(package, folder))
 
     @classmethod
     def parse(cls, source: str, *, name: str) -> Catalogue:
@@ -101,6 +97,16 @@ class Catalogue:
             raise BadDocumentError(
                 "TEXT_VALUE_MISSING", f"the text {key} needs a value for {error.args[0]}", "pass it to render"
             ) from None
+
+
+@cache
+def _read(package: str, folder: str) -> Mapping[str, Text]:
+    texts: dict[str, Text] = {}
+    for entry in sorted(files(package).joinpath(folder).iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".toml"):
+            table = tomllib.loads(entry.read_text(encoding="utf-8"))
+            _collect(table, entry.name.removesuffix(".toml"), texts)
+    return MappingProxyType(texts)
 
 
 def _collect(table: Mapping[str, Any], key: str, into: dict[str, Text]) -> None:

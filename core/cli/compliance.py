@@ -6,12 +6,19 @@ Python and the package ``cryptography``.
 
 from __future__ import annotations
 
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
 
+from ...governance.evidence.selection import EVERYTHING, Scope, ScopeKind
+from ..errors import BadInputError
+from ..site.papers import read_file
 from .console import DEFAULT_OUT, DEFAULT_STUDY, Terminal, guarded
 from .provenance import provenance
+from .proving import fsck, proof
+from .viewing import views
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -22,6 +29,9 @@ def compliance_commands() -> None:
 
 
 app.command("provenance", short_help="Where an adapter came from, link by link.")(provenance)
+app.command("proof", short_help="One entry of a party's log, with its proof.")(proof)
+app.command("fsck", short_help="Recompute a party's log from its entries.")(fsck)
+app.command("views", short_help="What people read of a bundle: pages, tables, events.")(views)
 
 
 @app.command()
@@ -32,17 +42,54 @@ def export(
     provenance: Path = typer.Option(
         DEFAULT_OUT / "adapter", "--provenance", help="A released adapter's statement, or a folder of adapters."
     ),
+    run: str = typer.Option("", "--run", help="Only this run, and what it rests on."),
+    since: str = typer.Option("", "--from", help="Only from this day or time on (UTC where no zone is given)."),
+    until: str = typer.Option("", "--until", help="Only until this day or time, which is not included."),
+    model: str = typer.Option("", "--model", help="Only this model: its digest, or the folder of a released adapter."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """Write one canonical bundle: papers, logs, signed heads, provenance, and the verifier itself."""
+    """Write one canonical bundle: papers, logs, signed heads, provenance, and the verifier itself.
+
+    Everything, unless one of --run, --from with --until, or --model says what; the bundle then says that it is a
+    selection. What one person asks for, a site answers: sekisho site subject-request.
+    """
     from ..pilot.evidence import export_evidence, statements_at
 
     terminal = Terminal(as_json=as_json)
-    written = export_evidence(study, out, provenance=statements_at(provenance))
+    scope = _scope(run, since, until, model)
+    paths = statements_at(provenance) + (statements_at(Path(model)) if model and Path(model).is_dir() else [])
+    written = export_evidence(study, out, provenance=paths, scope=scope)
     terminal.say(f"{out} written ({written.size} bytes; provenance statements: {len(written.provenance)})")
+    if not scope.whole:
+        terminal.say(f"it is a selection ({scope.kind}): what was left out cannot be seen in it")
     terminal.say(f"verify it with: sekisho compliance verify {out} --root {written.root}")
     terminal.result({"evidence": str(out), "root": written.root, "bytes": written.size,
-                     "provenance": list(written.provenance)})
+                     "provenance": list(written.provenance), "scope": scope.written()})
+
+
+def _scope(run: str, since: str, until: str, model: str) -> Scope:
+    """The one scope that the options name. Raises ``BadInputError`` SCOPE_TWICE, SCOPE_PERIOD."""
+    from ..pilot.evidence import adapter_digest
+
+    if sum(map(bool, (run, since or until, model))) > 1:
+        raise BadInputError("SCOPE_TWICE", "a bundle has one scope", "give one of --run, --from with --until, --model")
+    if run:
+        return Scope(ScopeKind.RUN, run)
+    if model:
+        return Scope(ScopeKind.MODEL, adapter_digest(model))
+    if since or until:
+        return Scope(ScopeKind.PERIOD, since=_moment(since), until=_moment(until))
+    return EVERYTHING
+
+
+def _moment(written: str) -> datetime:
+    """A day or a time; UTC where it names no zone."""
+    try:
+        moment = datetime.fromisoformat(written)
+    except ValueError:
+        raise BadInputError("SCOPE_PERIOD", "a period needs two ends, each a day or a time",
+                            "for instance --from 2026-11-01 --until 2026-12-01") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 @app.command()
@@ -54,10 +101,11 @@ def verify(
 ) -> None:
     """Verify a bundle. Without --root the answer is "consistent, signer unknown", never "verified"."""
     from ...governance.evidence import verifier
-    from ..site.papers import read_file
 
     terminal = Terminal(as_json=as_json)
-    verdict = verifier.verify(read_file(bundle), root or None)
+    if not bundle.is_file():
+        read_file(bundle)  # which says what is wrong with it
+    verdict = verifier.verify_file(bundle, root or None, lambda line: print(line, file=sys.stderr, flush=True))
     terminal.say(f"{verdict.name}: {verdict.sentence}")
     for line in verdict.details:
         terminal.say(f"  {line}")

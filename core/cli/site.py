@@ -13,7 +13,7 @@ from .consent import consent, known_site
 from .console import DEFAULT_STUDY, Terminal, guarded
 from .signing import sign_roster
 from .using import release, use
-from .withdrawing import erase, remedies, withdraw
+from .withdrawing import erase, remedies, subject_request, withdraw
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -27,6 +27,7 @@ app.command("sign-roster")(sign_roster)
 app.command("consent")(consent)
 app.command("withdraw")(withdraw)
 app.command("erase")(erase)
+app.command("subject-request", short_help="What a person asks for about themselves.")(subject_request)
 app.command("remedies")(remedies)
 app.command("release", short_help="Hand over a candidate that people have approved.")(release)
 app.command("use", short_help="Whether a released adapter may be used here, now.")(use)

@@ -2,6 +2,7 @@
 
     sekisho site withdraw SITE SUBJECT    nothing of theirs is used from the next step on; what was reached
     sekisho site erase SITE SUBJECT       and nothing of them is left here but a fingerprint of what was spent
+    sekisho site subject-request SITE SUBJECT    what the site holds and did of them, in a bundle that can be verified
     sekisho site remedies SITE            which adapters wait for a remedy, and which had theirs
 
 Remedies themselves are carried out by ``sekisho remedy`` (remedying.py). The subject's pseudonym is never printed.
@@ -82,6 +83,30 @@ def erase(
     else:
         terminal.say(say("erased-again", language, site=site))
     terminal.result({"site": site, "finished": True, **counts})
+
+
+@guarded()
+def subject_request(
+    site: str = SITE,
+    subject: str = SUBJECT,
+    study: Path = FOLDER,
+    out: Path = typer.Option(Path("subject-request.zip"), "--out", help="The bundle to write, for that person alone."),
+    language: Language = LANGUAGE,
+    as_json: bool = JSON,
+) -> None:
+    """Answer a request for access: consents, runs that reached the person, and the log entries of these, signed."""
+    from ..site.subject_request import answer_request
+
+    terminal = Terminal(as_json=as_json)
+    answer = answer_request(study, known_site(study, site), subject, out)
+    terminal.say(
+        say("request", language, path=out, consent=answer.consent, runs=answer.runs, withdrawals=answer.withdrawals)
+    )
+    terminal.say(say("request-verify", language, path=out, root=answer.root))
+    terminal.result(
+        {"site": site, "evidence": str(out), "root": answer.root, "bytes": answer.size, "consent": answer.consent,
+         "runs": answer.runs, "withdrawals": answer.withdrawals}
+    )  # fmt: skip
 
 
 @guarded()

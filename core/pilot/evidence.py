@@ -1,25 +1,39 @@
 """Everything a third party needs, gathered from the parties' folders into one canonical bundle.
 
-Reads papers, logs and the provenance statement of each released adapter; not records, not the consent vault, not the
-ledger, no key but the coordinator's signing key for the manifest. The bundle verifies with the ``verify.py`` that
-travels in it.
+Reads papers, logs, what parties saw of each other's logs, and the provenance statement of each released adapter; not
+records, not the consent vault, not the ledger, and of keys only those that sign heads and the manifest. The bundle
+verifies with the ``verify.py`` that travels in it.
 
-Used by the pilot at its end and by ``sekisho compliance export`` at any time after.
+Used by the pilot at its end and by ``sekisho compliance export`` at any time after. A person's own request is answered
+at a site (site/subject_request.py), which alone can open the vault.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...governance.evidence.bundle import provenance_member, write_bundle
-from ...governance.log.auditlog import AuditLog
-from ...governance.signing.keys import SigningKey
+from ...governance.errors import BadDocumentError
+from ...governance.evidence import verifier
+from ...governance.evidence.bundle import Member, provenance_member, write_bundle
+from ...governance.evidence.selection import EVERYTHING, Scope, survey, wanted
+from ...governance.signing.envelope import Statement, read_envelopes
 from ...governance.signing.roster import Roster
 from ..errors import BadInputError
-from ..parties import LOG_NAME, load_key, log_origin, state_folder
-from ..site.papers import ROSTERS, SIGNATURES, earlier_rosters, read_file, read_study
+from ..parties import load_key
+from ..site.exporting import (
+    keys_lie_together,
+    merged,
+    misbehaviour_of,
+    open_logs,
+    papers_of,
+    selected_log,
+    whole_log,
+    witnessed_heads,
+)
+from ..site.papers import read_file, read_study
 
 PROVENANCE = "provenance.dsse.json"  # beside each released adapter
 
@@ -34,20 +48,74 @@ class Written:
     provenance: tuple[str, ...]
 
 
-def export_evidence(study_folder: Path, out: Path, *, provenance: Sequence[Path] = ()) -> Written:
-    """Write ``out``, with the statements in the files ``provenance``, one a run.
+def export_evidence(
+    study_folder: Path, out: Path, *, provenance: Sequence[Path] = (), scope: Scope = EVERYTHING
+) -> Written:
+    """Write ``out``: everything, or what ``scope`` selects, with the statements in the files ``provenance``.
 
     Raises ``BadInputError`` when the study has no logs yet or a run would have two statements, ``BrokenLogError`` for a
-    damaged log, ``BadDocumentError`` for a statement that is not one of this study.
+    damaged log, ``BadDocumentError`` for a statement that is not one of this study, for a run or model that no log
+    knows (EVIDENCE_NOTHING), and for evidence that would not verify.
     """
     roster = Roster.parse(read_file(study_folder / "roster.yaml"), "roster.yaml")
-    members = papers_of(study_folder)
-    members.update(logs_of(study_folder, roster))
+    sites = read_study(study_folder).sites
+    parties = (*sites, roster.coordinator.id)
+    members: dict[str, Member] = dict(papers_of(study_folder, sites))
     statements = provenance_of(provenance, roster)
-    members.update(statements)
-    key = load_key(study_folder, roster.coordinator.id, demo=roster.demo)
-    digest = write_bundle(out, members=members, key=key)
+    with _work_folder(out) as folder:
+        logs, runs = _logs_of(study_folder, roster, parties, scope, Path(folder))
+        statements = {name: data for name, data in statements.items() if runs is None or _run_of(name) in runs}
+        members |= {**logs, **statements}
+        key = load_key(study_folder, roster.coordinator.id, demo=roster.demo)
+        together = keys_lie_together(study_folder, roster, parties)
+        digest = write_bundle(out, members=members, key=key, scope=scope, together=together)
     return Written(out.stat().st_size, digest, roster.fingerprint, tuple(sorted(statements)))
+
+
+def _work_folder(out: Path) -> tempfile.TemporaryDirectory[str]:
+    """Where logs are laid down until the bundle is written: beside it, where there must be room for them anyway."""
+    try:
+        return tempfile.TemporaryDirectory(prefix=".evidence-", dir=out.parent)
+    except OSError as error:
+        raise BadDocumentError("EVIDENCE_UNWRITABLE", f"the evidence cannot be written ({error.strerror})",
+                               "choose a folder that you may write to and that has room", file=out.name) from None
+
+
+def _logs_of(
+    study_folder: Path, roster: Roster, parties: Sequence[str], scope: Scope, folder: Path
+) -> tuple[dict[str, Member], frozenset[str] | None]:
+    """What of the logs belongs to the scope, and which runs; None where it is all of them."""
+    with open_logs(study_folder, read_study(study_folder).id, roster, parties) as logs:
+        beside = {**witnessed_heads(logs, whole=scope.whole), **misbehaviour_of(logs)}
+        if scope.whole:
+            return {**merged(whole_log(one, folder) for one in logs), **beside}, None
+        surveys = [survey(one.rows(), scope) for one in logs]
+        want = wanted(surveys, scope)
+        parts = [selected_log(one, found, want, folder) for one, found in zip(logs, surveys, strict=True)]
+        return {**merged(parts), **beside}, want.runs
+
+
+def _run_of(member: str) -> str:
+    match = verifier.PROVENANCE.fullmatch(member)
+    return match[1] if match else ""
+
+
+def adapter_digest(named: str) -> str:
+    """The digest of an adapter, given as such, or as the folder of a released one.
+
+    Raises:
+        BadInputError: MODEL_UNKNOWN.
+    """
+    if verifier.DIGEST.fullmatch(named):
+        return named
+    path = Path(named) / PROVENANCE
+    if path.is_file():
+        for envelope in read_envelopes(read_file(path), name=path.name):
+            for subject in Statement.from_bytes(envelope.payload).subjects:
+                if subject.name == verifier.ADAPTER:
+                    return subject.digest
+    raise BadInputError("MODEL_UNKNOWN", "this names no model: neither a digest nor the folder of a released adapter",
+                        hint=f"give sha256:… or a folder that holds {PROVENANCE}")
 
 
 def statements_at(path: Path) -> list[Path]:
@@ -69,39 +137,4 @@ def provenance_of(paths: Sequence[Path], roster: Roster) -> dict[str, bytes]:
                 f"{path.parent.name}/{path.name} is a second, different statement of a run that has one already",
                 hint="give --provenance only the adapters that were released",
             )
-    return members
-
-
-def papers_of(study_folder: Path) -> dict[str, bytes]:
-    """Roster and those before it, study, base-model record and every site's policy, each with its signatures."""
-    study = read_study(study_folder)
-    paths: Mapping[str, Path] = {
-        **{name: study_folder / name for name in ("roster.yaml", "study.yaml", "base-model.yaml")},
-        **{f"policies/{site}.yaml": study_folder / "sites" / site / "policy.yaml" for site in study.sites},
-    }
-    roster = Roster.parse(read_file(paths["roster.yaml"]), "roster.yaml")
-    earlier = [f"{ROSTERS}/{one.roster.version}.yaml" for one in earlier_rosters(study_folder, roster)]
-    members: dict[str, bytes] = {}
-    for name, path in (*paths.items(), *((name, study_folder / name) for name in earlier)):
-        members[name] = read_file(path)
-        members[name + SIGNATURES] = read_file(path.with_name(path.name + SIGNATURES))
-    return members
-
-
-def logs_of(study_folder: Path, roster: Roster) -> dict[str, bytes]:
-    """Each party's entries, one canonical line each, and its signed head."""
-    study = read_study(study_folder)
-    members: dict[str, bytes] = {}
-    for party in (*study.sites, roster.coordinator.id):
-        path = state_folder(study_folder, party, coordinator=party == roster.coordinator.id) / LOG_NAME
-        if not path.exists():
-            raise BadInputError(
-                "NO_LOG",
-                f"'{party}' has no log beside this study yet",
-                hint="evidence exists once a run was asked for: run the pilot first",
-            )
-        key: SigningKey = load_key(study_folder, party, demo=roster.demo)
-        with AuditLog.open(path, origin=log_origin(study.id, party), key=key) as log:
-            members[f"logs/{party}.jsonl"] = b"".join(line + b"\n" for line in log.entries())
-            members[f"logs/{party}.checkpoint"] = log.checkpoint().encode("utf-8")
     return members

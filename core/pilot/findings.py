@@ -168,12 +168,18 @@ class StepRecord(Strict):
 
 
 class ValidationFacts(Strict):
-    """One count of held-out people: the share judged rightly with 95 % bounds, as opened; whether the block stayed."""
+    """One count of held-out people, as opened, with 95 % bounds; whether the block stayed.
+
+    ``right``: the share on the right side of the middle of public texts. ``labels``: the share labelled rightly.
+    """
 
     after_step: Count
     right: Share
     low: Share
     high: Share
+    labels: Share
+    labels_low: Share
+    labels_high: Share
     accepted: bool
 
 
@@ -204,6 +210,7 @@ class RunRecord(Strict):
     validations: tuple[ValidationFacts, ...] = ()                   # empty where the study has none
     membership: MembershipFacts | NotTried                          # where the data are public
     failure: str | None = None                                      # the code that the run ended with
+    withheld: str | None = None                                     # the code by which the adapter was not released
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

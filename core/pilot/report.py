@@ -18,6 +18,7 @@ from typing import Any
 from ...governance.evidence.charts import Bar, Interval, Svg, bars, intervals
 from ...governance.evidence.page import Page, Words
 from ...governance.language import Catalogue
+from ...governance.provenance.refusing import words
 from .accuracy import accuracy_rows, data_curve, group_rows
 from .figures import (
     SIGNS,
@@ -91,7 +92,9 @@ def _view(facts: SummaryInput, summary: Summary, t: Words) -> dict[str, Any]:
         "stages": _stages(facts, t),
         "bytes": [_bytes(run, t) for run in summary.runs],
         "seconds_chart": _seconds_chart(summary, t),
-        "adapters": [(known(t, "method-short", run.method), run.adapter, run.run) for run in summary.runs],
+        "adapters": [
+            (known(t, "method-short", run.method), run.adapter, run.run, _withheld(run, t)) for run in summary.runs
+        ],
         "disclaimer": t.say(facts.disclaimer) if facts.disclaimer else t("disclaimer.default") if facts.demo else "",
     }
 
@@ -240,6 +243,14 @@ def _cohorts(summary: Summary, names: Mapping[str, str], t: Words) -> list[tuple
         )
         for run in summary.runs
     ]
+
+
+def _withheld(run: RunSummary, t: Words) -> str:
+    """Why an adapter stays at the sites; empty where it was released."""
+    if run.withheld is None:
+        return ""
+    reason, _ = words(run.withheld, t.language)
+    return t("model.withheld", why=reason.rstrip(":： "), code=run.withheld)  # the condition itself is in the candidate
 
 
 def _bytes(run: RunSummary, t: Words) -> str:

@@ -89,6 +89,7 @@ def run_facts(
         groups=evaluated.groups,
         validations=validation_facts(federation, result.run),
         membership=evaluated.membership,
+        withheld=published.withheld or None,
     )
 
 

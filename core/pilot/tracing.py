@@ -130,7 +130,8 @@ def _from_bundle(bundle: Path) -> tuple[dict[str, bytes], dict[str, LogCopy]]:
             members.get(name.removesuffix("jsonl") + "checkpoint", b"").decode("utf-8", "replace"),
         )
         for name, data in members.items()
-        if name.startswith("logs/") and name.endswith(".jsonl")
+        # of a selection a log is not at hand: what it does not show may stand in it
+        if name.startswith("logs/") and name.endswith(".jsonl") and not name.endswith(".selected.jsonl")
     }
     return {name: data for name, data in members.items() if not name.startswith("logs/")}, logs
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...governance.log.auditlog import AuditLog
-from ...governance.log.entries import Entry
+from ...governance.log.entries import Entry, Value
 from ...governance.policy.policy import Policy
 from ...privacy.accounting.accountant import filter_cap, filter_epsilon, filter_order
 from ...privacy.accounting.ledger import Ledger
@@ -110,19 +110,28 @@ def begun(log: AuditLog, ledger: Ledger, *, study: str, stage: str) -> frozenset
 
 def view_of(site: str, balance: Balance, budget: Budget) -> BudgetView:
     """A balance in the words of the policy's budget."""
-    exact = Decimal(repr(filter_epsilon(balance.spent_by_all_runs, balance.order, budget.delta)))
-    spent = exact.quantize(Decimal("0.0001"), rounding=ROUND_CEILING)  # as reports have it: never less than was spent
     return BudgetView(
         site=site,
         unit=str(budget.unit),
         adjacency=str(budget.adjacency),
         epsilon_lifetime=str(budget.epsilon),
-        epsilon_spent=str(spent),
+        epsilon_spent=_spent_text(balance, budget),
         delta=str(budget.delta),
         order=balance.order,
         subjects=balance.subjects,
         runs=tuple(RunView(row.run, row.steps, row.started, row.disclosed, row.state) for row in balance.runs),
     )
+
+
+def lifetime_figures(balance: Balance, budget: Budget) -> dict[str, Value]:
+    """For a log entry: what the runs have spent together, of how much. It depends on no person (``Balance``)."""
+    spent = _spent_text(balance, budget)
+    return {"spent": spent, "lifetime": f"{budget.epsilon:f}", "lifetime_delta": f"{budget.delta:f}"}
+
+
+def _spent_text(balance: Balance, budget: Budget) -> str:
+    exact = Decimal(repr(filter_epsilon(balance.spent_by_all_runs, balance.order, budget.delta)))
+    return str(exact.quantize(Decimal("0.0001"), rounding=ROUND_CEILING))  # as reports have it: never below what it is
 
 
 def budget_lines(view: BudgetView) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from ...governance.canonical import digest_bytes
 from ...governance.consent.consent import ConsentRegister
 from ...governance.log.auditlog import AuditLog
-from ...governance.log.entries import Entry, Value
+from ...governance.log.entries import Entry, EntryType, Value
 from ...governance.log.witness import Witness
 from ...governance.policy.policy import Policy
 from ...governance.policy.request import Request
@@ -40,7 +40,7 @@ from ..messages import Offer
 from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_folder, state_folder
 from ..study import Study
 from ..watching import WITNESS_NAME
-from .budget import begun, open_ledger, policy_budget
+from .budget import begun, lifetime_figures, open_ledger, policy_budget
 from .consents import IMPORTED_FILE, REGISTER, import_consents, snapshot
 from .heads import SeenHeads
 from .memory import accept_policy, accept_roster, stops_now
@@ -137,6 +137,7 @@ class SiteFolder:
         folder.record("consent.imported", refs={"snapshot": told})
         # 10. runs that a crash left open: what was started stays spent
         for run in sorted({run_of(charge) for charge in ledger.close_orphans()}):
+            folder._record_settled(run)
             folder.record("run.stopped", refs={"run": run}, data={"code": "ORPHAN_CLOSED"})
         # 11. withdrawals that came while no process held the log
         folder.reach.take_entries(log.append)
@@ -267,9 +268,15 @@ class SiteFolder:
 
     def close_charges(self, run: str) -> None:
         """Give back whatever of ``run`` was reserved and never started: of its steps, and of its counts."""
-        for row in self.ledger.balance().runs:
-            if run_of(row.run) == run and row.state == "open":
-                self.ledger.close(row.run)
+        charges = [row.run for row in self.ledger.balance().runs if run_of(row.run) == run and row.state == "open"]
+        for charge in charges:
+            self.ledger.close(charge)
+        if charges:
+            self._record_settled(run)
+
+    def _record_settled(self, run: str) -> None:
+        figures = lifetime_figures(self.ledger.balance(), self.budget)
+        self.record(str(EntryType.BUDGET_SETTLED), refs={"run": run}, data=figures)
 
     def runs_of_stage(self, *, besides: str = "") -> int:
         """How many runs of this study, in its present stage, have begun here; not counting ``besides``."""

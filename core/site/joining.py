@@ -27,6 +27,7 @@ from ..gate.gate import Gate
 from ..gate.sealed import Sealed
 from ..messages import Body, Join, Kem, Keyed, LedgerHeadSeen, Secret, SignedMessage
 from ..training.optimizer import OptimizerState
+from .budget import lifetime_figures
 from .considering import Considered
 from .folder import SiteFolder
 from .heads import Claim, answers, claims_about, judge_own, judge_peer
@@ -53,17 +54,14 @@ def join(
     run, counted = message.header.run, considered.counted
     # 1. reserve before data are touched; the budget of all runs has room (``consider``), so everybody can pay
     admitted = _reserve(folder, run, considered.plan, considered.step_cost, considered.subjects, counted is not None)
-    reserved = [run]
     held_out: tuple[str, ...] = ()
     try:
         if counted is not None:
             charge = charge_of(run, counted.plan)
             held_out = _reserve(folder, charge, counted.plan, counted.step_cost, counted.subjects, True)
-            reserved.append(charge)
         sealed, state = _tell_join(folder, message, considered, gate, initial)
     except BaseException:
-        for name in reserved:  # no step was started, so nothing of the reservations stays
-            folder.ledger.close(name)
+        folder.close_charges(run)  # no step was started, so nothing of the reservations stays
         raise
     return sealed, state, Admitted(admitted, held_out)
 
@@ -95,6 +93,9 @@ def _tell_join(
     if counted is not None:
         refs["counts"] = counted.plan.digest()
         data |= {"counts": counted.plan.total_steps, "count_cost": counted.step_cost}
+    # what the run is certified to cost, and what the life has spent should all of it be used: for whoever reads the log
+    data |= {"epsilon": epsilon_text(considered.run_epsilon), "delta": f"{plan.delta:f}"}
+    data |= lifetime_figures(folder.ledger.balance(), folder.budget)
     folder.record("budget.reserved", refs=refs, data=data)
     # 2. fresh keys of this run
     keys = JoinKeys.generate()

@@ -187,6 +187,13 @@ class Reach:
         with _usable():
             return tuple(name for (name,) in self._connection.execute(query, (self._mark(subject),)))
 
+    def case_keys(self, subject: str) -> tuple[tuple[str, bytes], ...]:
+        """Each case of the subject by its drawn name, and the key of what the log says of it."""
+        query = "SELECT name, key FROM case_file WHERE subject = ? ORDER BY name"
+        with _usable():
+            rows = self._connection.execute(query, (self._mark(subject),)).fetchall()
+        return tuple((Path(name).stem, bytes(key)) for name, key in rows)
+
     def erase(self, subject: str) -> int:
         """Forget a person: rows, cases and the keys of what the log says of them; how many rows went.
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from ...governance.canonical import canonical_bytes
 from ...governance.provenance.provenance import ConsentPart, SitePart, StepPart, ValidationPart
 from ...privacy.keys.runkeys import JoinKeys, RunSecret
-from ...privacy.mechanism.opened import OpenedCounts
+from ...privacy.mechanism.judged import JudgedCounts
 from ..errors import ProtocolError
 from ..messages import Join
 from ..parties import make_private_folder, replace_file
@@ -123,12 +123,15 @@ class Accepted:
     step: int
     completed: int
     moves: int
-    counts: OpenedCounts
+    counts: JudgedCounts
 
 
 @dataclass
 class CountRound:
-    """Where one count stands at this site: ``number``, the transcript and cohort it is made at, and what was done."""
+    """Where one count stands at this site: ``number``, the transcript and cohort it is made at, and what was done.
+
+    ``middle_above``: where the middle lay as this site counted (``counts.ValidationDomain.one_is``).
+    """
 
     number: int
     transcript: bytes
@@ -136,6 +139,7 @@ class CountRound:
     started: bool = False
     sealed: bool = False
     opened: bool = False
+    middle_above: bool = False
 
 
 @dataclass
@@ -177,7 +181,7 @@ class RunState:
         """Counts every move of the state, back ones too; so no two states of a run have one number."""
         return self.optimizer.updates + self.undone
 
-    def accept(self, counts: OpenedCounts) -> None:
+    def accept(self, counts: JudgedCounts) -> None:
         """Keep where the state stands now as the one to go back to."""
         self.accepted = Accepted(self.optimizer, self.step, self.completed, self.moves, counts)
         self.spoilt = False

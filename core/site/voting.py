@@ -17,6 +17,7 @@ from decimal import ROUND_CEILING, Decimal
 from ...governance.policy.request import Request
 from ...governance.provenance.provenance import ValidationPart
 from ...governance.signing.lifecycle import Act
+from ...privacy.mechanism.judged import JudgedCounts
 from ...privacy.mechanism.opened import OpenedCounts
 from ...privacy.mechanism.randomness import SecretStream
 from ...privacy.mechanism.verdict import Verdict, verdict_on
@@ -27,7 +28,7 @@ from ..gate.gate import StepContext
 from ..gate.sealed import Sealed
 from ..messages import Count, Judge, Judged, Readies, Ready, SignedMessage
 from ..planning import DOMAIN
-from ..training.counting import count_step, middle_of
+from ..training.counting import count_step, is_above, middle_of
 from ..training.task import Rows
 from ..training.training import TrainingData
 from .blocks import count_is_due
@@ -82,7 +83,7 @@ def take(
 ) -> Sealed:
     """All sites stand at one transcript: start, ``load`` the data of those held out, count, disclose.
 
-    ``public``: rows of public records as the task takes them; the middle of their scores divides the classes.
+    ``public``: rows of public records as the task takes them; the middle of their scores orders them.
     """
     body, count = message.body, _open_count(state)
     if not isinstance(body, Readies) or body.step != count.number or body.cohort != count.cohort:
@@ -111,6 +112,8 @@ def take(
     subjects = tools.usable(state.run, place, tools.held_out)
     stream = SecretStream()
     data = load()
+    middle = middle_of(data.task.scores(public(), state.optimizer.vector))
+    count.middle_above = is_above(middle)
     update = count_step(
         data,
         subjects,
@@ -119,7 +122,7 @@ def take(
         plan=counted.plan,
         step=count.number,
         stream=stream.derive(b"counting"),
-        threshold=middle_of(data.task.scores(public(), state.optimizer.vector)),
+        middle=middle,
     )
     # 6. the gate
     sealed = tools.gate.disclose(
@@ -173,7 +176,7 @@ def judge(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
 
 def _opened_counts(
     message: SignedMessage, body: Judge, count: CountRound, state: RunState, tools: StepTools
-) -> tuple[SumRead | None, OpenedCounts | None]:
+) -> tuple[SumRead | None, JudgedCounts | None]:
     """The counts, under the rules of every sum; nothing where the sum is larger than any count."""
     folder, (_, counted) = tools.folder, _validation(tools)
     place = Place(count.number, count.transcript, count.cohort, count.sealed)
@@ -187,10 +190,11 @@ def _opened_counts(
     values = opened(read, place, state, counted.plan)
     if out_of_bounds(values, counted.plan, len(count.cohort)):
         return read, None
-    return read, OpenedCounts.read(values, DOMAIN, counted.plan, len(count.cohort))
+    counts = OpenedCounts.read(values, DOMAIN, counted.plan, len(count.cohort))
+    return read, JudgedCounts(counts, count.middle_above)
 
 
-def _verdict(counts: OpenedCounts, state: RunState, settings: ValidationSettings) -> Verdict:
+def _verdict(counts: JudgedCounts, state: RunState, settings: ValidationSettings) -> Verdict:
     kept = state.accepted
     if kept is None:
         return Verdict(())  # the start is what every site begins with: there is nothing to go back to
@@ -200,19 +204,23 @@ def _verdict(counts: OpenedCounts, state: RunState, settings: ValidationSettings
 
 
 def _note(
-    read: SumRead, counts: OpenedCounts, found: Verdict, count: CountRound, state: RunState, tools: StepTools
+    read: SumRead, judged: JudgedCounts, found: Verdict, count: CountRound, state: RunState, tools: StepTools
 ) -> None:
-    right = counts.right()
+    counts, order, labels = judged.counts, judged.right("order"), judged.right("label")
     people = [round(value) for value in counts.values]
     state.validations.append(
         ValidationPart(
             after_step=state.step,
             cohort=count.cohort,
             cells=dict(zip(counts.domain.cells, people, strict=True)),
+            one_is=dict(judged.one_is),
             standard_error=_text(counts.standard_error),
-            right=_text(right.value),
-            low=_text(right.low),
-            high=_text(right.high),
+            right=_text(order.value),
+            low=_text(order.low),
+            high=_text(order.high),
+            labels=_text(labels.value),
+            labels_low=_text(labels.low),
+            labels_high=_text(labels.high),
             accepted=found.accept,
             sum=read.total,
         )
@@ -224,13 +232,14 @@ def _note(
             "count": count.number,
             "step": state.step,
             "cells": [*people],
+            "middle_above": judged.middle_above,
             "accepted": found.accept,
             "reasons": [*found.reasons],
         },
     )
 
 
-def _move(counts: OpenedCounts, found: Verdict, state: RunState, tools: StepTools) -> None:
+def _move(counts: JudgedCounts, found: Verdict, state: RunState, tools: StepTools) -> None:
     if found.accept:
         state.accept(counts)
         return

@@ -2,17 +2,14 @@
 
 What it is for: turning members that the caller gathered into bytes that are the same every time, signing their digests,
 and refusing to write anything that the stand-alone verifier would not accept. What it is NOT for: gathering (that reads
-folders and logs and lies in core), views for people, or verifying (verifier.py, which travels in the bundle).
+folders and logs and lies in core), choosing entries (selection.py), views for people (views.py), or verifying
+(verifier.py, which travels in the bundle). docs/formats/evidence.md has the layout.
 
-Order of calls: gather `{name: bytes}` by the layout below (`log_members`, `provenance_member`)
--> `write_bundle(path, members=..., key=...)` -> its digest.
+Order of calls: gather `{name: member}` (`log_members`, `selected_line`, `provenance_member`)
+-> `write_bundle(path, members=..., key=..., scope=...)` -> its digest.
 
-    rosters/<version>.yaml   the earlier rosters, back to one that every site signed
-    roster.yaml            study.yaml            base-model.yaml            policies/<site>.yaml
-    each with its signatures beside it: <name>.dsse.json, one DSSE envelope a line
-    logs/<party>.jsonl     entries exactly as logged, one a line      logs/<party>.checkpoint   C2SP signed note
-    provenance/<run>.dsse.json   the statement of each run that released an adapter, as signed and logged
-    added here: README.txt, verify.py, manifest.json, manifest.json.dsse.json
+A member is its bytes, or the path of a file that holds them, which nobody changes meanwhile: a log need not fit memory.
+Added here are README.txt, verify.py, the views, manifest.json and manifest.json.dsse.json.
 
 Time is nowhere in it but in the signed things themselves: Ed25519 is deterministic, so the same members under the same
 key give the same file.
@@ -20,74 +17,194 @@ key give the same file.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import os
 import re
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from ..canonical import canonical_bytes, digest_bytes
-from ..errors import BadDocumentError, BadSignatureError
+from ..errors import BadDocumentError, BadSignatureError, GovernanceError
+from ..language import LANGUAGES, Catalogue
 from ..signing.envelope import PREDICATES, Statement, Subject, read_envelopes, sign_statement, verify_envelope
 from ..signing.keys import SigningKey
 from ..signing.roster import Roster
 from . import verifier
+from .selection import EVERYTHING, Scope
+from .views import FOLDER as VIEWS
+from .views import view_members
 
-README, VERIFIER = "README.txt", "verify.py"
+Member = bytes | Path
+README, VERIFIER = verifier.README, verifier.VERIFIER
 ADDED = frozenset({README, VERIFIER, verifier.MANIFEST, verifier.MANIFEST_SIGNATURE})
+READABLE = 0o644
+HOUSE = __name__.removesuffix(".evidence.bundle")
 README_SOURCE = Path(__file__).parent.parent / "templates" / "evidence_readme.txt"
 
 
-def write_bundle(path: Path, *, members: Mapping[str, bytes], key: SigningKey) -> str:
+class Reading(Mapping[str, bytes]):
+    """Members as their bytes, each read when it is asked for."""
+
+    def __init__(self, members: Mapping[str, Member]) -> None:
+        self._members = members
+
+    def __getitem__(self, name: str) -> bytes:
+        member = self._members[name]
+        return member if isinstance(member, bytes) else member.read_bytes()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+
+class Measured(NamedTuple):
+    """What the archive and the manifest say of a member: size, CRC-32 and digest."""
+
+    size: int
+    crc: int
+    digest: str
+
+
+def write_bundle(path: Path, *, members: Mapping[str, Member], key: SigningKey, scope: Scope = EVERYTHING,
+                 together: bool = False, mode: int = READABLE) -> str:
     """Write the bundle to ``path`` whole or not at all; gives the "sha256:" digest of the file.
+
+    ``together``: all keys lay on this machine, which README.txt then says. ``mode``: who may read the file.
 
     Raises:
         BadDocumentError: EVIDENCE_MEMBER (a name that cannot be one), EVIDENCE_ROSTER (the verifier would read another
             roster than we do), EVIDENCE_INCONSISTENT (the verifier finds something), EVIDENCE_UNWRITABLE.
     """
-    data = bundle_bytes(members, key)
     partial = path.with_name(path.name + ".part")
     try:
         # always a new file: a link that lies at the draft's place must not lead to another one
         partial.unlink(missing_ok=True)
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "wb") as file:
-            file.write(data)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with open(os.open(partial, flags, mode), "w+b") as file:
+            _write(file, members, key, scope, together=together)
             file.flush()
             os.fsync(file.fileno())
+            _check(file)
+            digest = _measured(partial).digest
         os.replace(partial, path)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise BadDocumentError("EVIDENCE_UNWRITABLE", f"the evidence cannot be written ({error.strerror})",
                                "choose a folder that you may write to and that has room", file=path.name) from None
-    return digest_bytes(data)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return digest
 
 
-def bundle_bytes(members: Mapping[str, bytes], key: SigningKey) -> bytes:
+def bundle_bytes(members: Mapping[str, Member], key: SigningKey, scope: Scope = EVERYTHING) -> bytes:
     """The bytes of the bundle, as the verifier accepts them. Raises as `write_bundle` does, but for writing."""
+    file = io.BytesIO()
+    _write(file, members, key, scope, together=False)
+    _check(file)
+    return file.getvalue()
+
+
+def _write(file: BinaryIO, members: Mapping[str, Member], key: SigningKey, scope: Scope, *, together: bool) -> None:
     # 1. Every name can stand in the archive, and none is one of those added here.
     for name in members:
-        if not verifier.NAME.fullmatch(name) or name in ADDED:
+        if not verifier.NAME.fullmatch(name) or name in ADDED or name.startswith(VIEWS):
             raise BadDocumentError("EVIDENCE_MEMBER", "a member of the evidence has a name that is taken or not plain",
                                    "use letters, digits, dots, hyphens and slashes", file=name)
     # 2. Both readers of the roster see the same keys.
-    _check_roster(members)
-    # 3. The manifest, and its signature.
-    whole = {**members, README: README_SOURCE.read_bytes(), VERIFIER: Path(verifier.__file__).read_bytes()}
-    manifest = canonical_bytes({
-        "schema": verifier.SCHEMA,
-        "members": {name: digest_bytes(data) for name, data in whole.items()},
-    })
+    _check_roster(Reading(members))
+    # 3. What is added: how to check it, the verifier, and what people read.
+    whole: dict[str, Member] = {
+        **members,
+        README: readme(scope, together=together or _is_demo(Reading(members))),
+        VERIFIER: Path(verifier.__file__).read_bytes(),
+    }
+    try:
+        views = view_members(Reading(members), scope)
+    except (GovernanceError, *verifier.MALFORMED):
+        # what cannot be shown may be what does not verify; that is the better answer
+        draft = io.BytesIO()
+        _pack(draft, whole, key, scope)
+        _check(draft)
+        raise
+    # 4. The rest.
+    _pack(file, {**whole, **views}, key, scope)
+
+
+def _manifest(measured: Mapping[str, Measured], scope: Scope) -> bytes:
+    members = {name: one.digest for name, one in measured.items()}
+    return canonical_bytes({"schema": verifier.SCHEMA, "scope": scope.written(), "members": members})
+
+
+def _pack(file: BinaryIO, members: Mapping[str, Member], key: SigningKey, scope: Scope) -> None:
+    # 1. The manifest, and its signature.
+    measured = {name: _measured(member) for name, member in members.items()}
+    manifest = _manifest(measured, scope)
     subject = Subject(verifier.MANIFEST, digest_bytes(manifest))
     envelope = sign_statement(Statement((subject,), PREDICATES["evidence"], {}), [key])
-    whole[verifier.MANIFEST], whole[verifier.MANIFEST_SIGNATURE] = manifest, envelope.to_bytes()
-    data = verifier.write_container(whole)
-    # 4. What we write is what a stranger will accept: the same file judges it now.
-    verdict = verifier.verify(data)
+    whole = {**members, verifier.MANIFEST: manifest, verifier.MANIFEST_SIGNATURE: envelope.to_bytes()}
+    # 2. One after the other, then the directory.
+    directory, at = bytearray(), 0
+    for name in sorted(whole):
+        member = whole[name]
+        size, crc, _ = measured.get(name) or _measured(member)
+        header = verifier.local_header(name, size, crc)
+        directory += verifier.directory_record(name, size, crc, at)
+        file.write(header)
+        for chunk in _chunks(member):
+            file.write(chunk)
+        at += len(header) + size
+        if at > verifier.CONTAINER_LIMIT:
+            raise BadDocumentError("EVIDENCE_TOO_LARGE", "the evidence is larger than one archive can be (4 GiB)",
+                                   "export one run or one period at a time")
+    file.write(directory + verifier.end_record(len(whole), len(directory), at))
+
+
+def _check(file: BinaryIO) -> None:
+    """What we write is what a stranger will accept: the same file judges it now."""
+    verdict = verifier.judge(file, None)
     if verdict.name != "consistent":
         raise BadDocumentError("EVIDENCE_INCONSISTENT", f"the evidence would not verify: {verdict.details[-1]}",
                                "bring the papers and logs in order first; nothing was written")
-    return data
+
+
+def readme(scope: Scope, *, together: bool) -> bytes:
+    """README.txt, English and Japanese: how to check the bundle, what it is of, and what it does not show."""
+    texts, data = Catalogue.load(HOUSE, "texts"), README_SOURCE.read_text("utf-8")
+    said = scope.written()
+    for language in LANGUAGES:
+        what = texts.render(f"evidence_readme.scope-{scope.kind}", language, of=scope.of, since=said.get("from", ""),
+                            until=said.get("until", ""))
+        apart = texts.render("evidence_readme.together" if together else "evidence_readme.apart", language)
+        data = data.replace(f"[scope.{language}]", what).replace(f"[apart.{language}]", apart)
+    return data.encode("utf-8")
+
+
+def _is_demo(members: Mapping[str, bytes]) -> bool:
+    return Roster.parse(members[verifier.ROSTER], verifier.ROSTER).demo
+
+
+def _chunks(member: Member) -> Iterator[bytes]:
+    if isinstance(member, bytes):
+        yield member
+        return
+    with member.open("rb") as file:
+        while chunk := file.read(verifier.CHUNK):
+            yield chunk
+
+
+def _measured(member: Member) -> Measured:
+    size, crc, sha256 = 0, 0, hashlib.sha256()
+    for chunk in _chunks(member):
+        size, crc = size + len(chunk), zlib.crc32(chunk, crc)
+        sha256.update(chunk)
+    return Measured(size, crc, "sha256:" + sha256.hexdigest())
 
 
 def log_members(party: str, entries: Iterable[bytes], checkpoint: str) -> dict[str, bytes]:
@@ -96,6 +213,23 @@ def log_members(party: str, entries: Iterable[bytes], checkpoint: str) -> dict[s
         f"logs/{party}.jsonl": b"".join(entry + b"\n" for entry in entries),
         f"logs/{party}.checkpoint": checkpoint.encode("utf-8"),
     }
+
+
+def selected_line(index: int, entry: bytes, proof: Sequence[bytes]) -> bytes:
+    """One line of ``logs/<party>.selected.jsonl``: an entry, its number, and the proof that it is in the log."""
+    rest = canonical_bytes({"index": index, "proof": hashes_text(proof)})
+    # an entry's bytes are canonical themselves, and of the three "entry" comes first
+    return b'{"entry":' + entry + b"," + rest[1:] + b"\n"
+
+
+def consistency_member(proof: Sequence[bytes]) -> bytes:
+    """``witnessed/<witness>/<party>.consistency``: that the log goes on from what the witness saw."""
+    return canonical_bytes(hashes_text(proof)) + b"\n"
+
+
+def hashes_text(proof: Sequence[bytes]) -> list[str]:
+    """A proof's hashes in base64."""
+    return [base64.b64encode(one).decode("ascii") for one in proof]
 
 
 def provenance_member(data: bytes, roster: Roster, *, file: str) -> str:

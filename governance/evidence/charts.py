@@ -6,8 +6,8 @@ colour that carries meaning alone. What it is NOT for: words (the caller passes 
 Every chart is 360 units wide and meant to be shown at 20 to 27 rem, so that its 13-unit text stays near the size of
 the text around it on a phone as on paper. Labels stand above their row: Japanese company names fit.
 
-Order of calls: build `Bar`, `Interval` or `Series` values, call one of `bars`, `intervals`, `lines`, and put the `Svg`
-into a template as it is (it declares itself safe; everything inside it was escaped here).
+Order of calls: build `Bar`, `Interval`, `Track` or `Series` values, call one of `bars`, `intervals`, `lines`,
+`timeline`, and put the `Svg` into a template as it is (it declares itself safe; everything inside it was escaped here).
 """
 
 from __future__ import annotations
@@ -57,6 +57,14 @@ class Interval:
     high: float
     text: str
     target: float | None = None
+
+
+@dataclass(frozen=True)
+class Track:
+    """What happened to one thing: (place from 0 to 1 along the axis, which of the kinds it was, from 0 to 3)."""
+
+    label: str
+    marks: tuple[tuple[float, int], ...]
 
 
 @dataclass(frozen=True)
@@ -179,6 +187,31 @@ def lines(
         f"{line.label}: " + ", ".join(f"{y:.3g}" for _, y in line.points) for line in series if line.points
     )
     return _svg(title, spoken, height + MARGIN, body)
+
+
+def timeline(title: str, rows: Sequence[Track], *, kinds: Sequence[str], ends: tuple[str, str]) -> Svg:
+    """A row of marks for each track along one axis of time; up to four ``kinds``, each with a shape of its own.
+
+    ``ends`` are the words at both ends of the axis; the legend stands under it.
+    """
+    _finite(place for row in rows for place, _ in row.marks)
+    body = []
+    for index, row in enumerate(rows):
+        y = MARGIN + index * ROW
+        body.append(_squeezed(0, y + 14, row.label, float(WIDTH)))
+        body.append(f'<line class="hair" x1="{MARGIN}" y1="{y + 29}" x2="{WIDTH - MARGIN}" y2="{y + 29}"/>')
+        for place, kind in row.marks:
+            x = MARGIN + min(max(place, 0.0), 1.0) * (WIDTH - 2 * MARGIN)
+            body.append(_mark(LINE_STYLES[kind], x, y + 29.0))
+    base = MARGIN + len(rows) * ROW
+    body.append(_text(0, base + 12, ends[0], "small", "start"))
+    body.append(_text(WIDTH, base + 12, ends[1], "small", "end"))
+    height = base + AXIS
+    for style, words in zip(LINE_STYLES, kinds, strict=False):
+        body.append(_mark(style, MARGIN, height + 8.0) + _text(MARGIN + 14, height + 12, words, "small", "start"))
+        height += LEGEND_ROW
+    spoken = "; ".join(f"{row.label}: {len(row.marks)}" for row in rows)
+    return _svg(title, spoken, height, body)
 
 
 def _mark(style: str, x: float, y: float) -> str:

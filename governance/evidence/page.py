@@ -68,3 +68,8 @@ class Page:
         return self._environment.get_template(template).render(
             languages=per_language, title=title, first=first, **values
         )
+
+    def render_in(self, language: Language, template: str, **values: object) -> str:
+        """A page in one language alone, whose template has the values, ``t`` and ``language``."""
+        words = next(words for words in self.words if words.language == language)
+        return self._environment.get_template(template).render(t=words, language=language, **values)

@@ -8,73 +8,54 @@ Order of calls: ``AuditLog.open(...)`` verifies the right edge of the tree and t
 ``append(entry)`` returns when the entry is durable; ``checkpoint()`` signs the head; ``inclusion`` and
 ``consistency`` prove; ``fsck()`` recomputes everything from the entries.
 
+Threads that append at the same time share a commit: whoever comes to the file first writes for all who wait, and
+each returns when that commit has reached the disk. So many threads cost few flushes, and one thread waits for nobody.
+
 One writer: a second one is noticed inside the transaction, before it could fork the tree. Restoring an old
 copy of the whole file cannot be seen from inside; that is what witnesses are for.
 
-Sources: RFC 6962, C2SP tlog-checkpoint; SQLite WAL with synchronous=FULL, under which a commit survives power
-loss on hardware that keeps its flush promises.
+Sources: RFC 6962, C2SP tlog-checkpoint; SQLite as ``logfile`` sets it up.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ..errors import BadSignatureError, BrokenLogError
+from ..errors import BrokenLogError
 from ..signing.keys import SigningKey
-from .checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
+from . import fsck
+from .checkpoint import Checkpoint, sign_checkpoint
 from .entries import Entry
-from .merkle import (
-    EMPTY_ROOT,
-    MAX_LEVELS,
-    Frontier,
-    Node,
-    checked_frontier,
-    consistency_proof,
-    damaged,
-    inclusion_proof,
-    leaf_hash,
-    range_hash,
+from .logfile import (
+    append_rows,
+    check_head,
+    claim,
+    connect,
+    reading,
+    settle,
+    stored_frontier,
+    stored_node,
+    unwritable,
+    writing,
 )
-from .milestones import INDEX
+from .merkle import Frontier, consistency_proof, damaged, inclusion_proof, leaf_hash, range_hash
 
-SCHEMA_VERSION = "1"
 READ_CHUNK = 1000            # entries a read transaction holds: long reads would keep the WAL from shrinking
-LOCK_SECONDS = 5.0           # how long to wait for another process that is writing
-# FULL: a commit waits for the disk; fullfsync: on macOS fsync alone does not reach it.
-_SETTINGS = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA fullfsync=ON")
-_TABLES = ("entries", "nodes", "heads", "about")
-_SCHEMA = "".join(
-    (
-        "CREATE TABLE IF NOT EXISTS entries (i INTEGER PRIMARY KEY, body BLOB NOT NULL);",
-        "CREATE TABLE IF NOT EXISTS nodes (k INTEGER PRIMARY KEY, hash BLOB NOT NULL);",
-        "CREATE TABLE IF NOT EXISTS heads (size INTEGER PRIMARY KEY, note TEXT NOT NULL);",
-        "CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);",
-        INDEX,
-        *(
-            f"CREATE TRIGGER IF NOT EXISTS {table}_{act.lower()} BEFORE {act} ON {table} "
-            "BEGIN SELECT RAISE(ABORT, 'append only'); END;"
-            for table in _TABLES
-            for act in ("DELETE", "UPDATE")
-        ),
-    )
-)
 
 
-@dataclass(frozen=True)
-class FsckReport:
-    """What ``fsck`` recomputed and found in order."""
+class _Waiting:
+    """What one caller wants appended; ``first`` is its number once it is durable."""
 
-    entries: int
-    nodes: int
-    heads: int
-    root: bytes
+    __slots__ = ("bodies", "first", "taken")
+
+    def __init__(self, bodies: Sequence[bytes]) -> None:
+        self.bodies = bodies
+        self.first: int | None = None
+        self.taken = False
 
 
 class AuditLog:
@@ -88,6 +69,7 @@ class AuditLog:
         self._key = key
         self._frontier = frontier
         self._lock = threading.RLock()
+        self._waiting: deque[_Waiting] = deque()  # append and popleft are atomic
         self._failed = False
         self.origin = origin
 
@@ -99,17 +81,12 @@ class AuditLog:
             BrokenLogError: LOG_UNWRITABLE, LOG_DAMAGED (tree, entries and last head disagree), LOG_OF_ANOTHER
                 (another origin or key).
         """
-        with _writing():
-            _create(path)
-            connection = sqlite3.connect(path, LOCK_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = connect(path)
         try:
-            with _writing():
-                for setting in _SETTINGS:
-                    connection.execute(setting)
-                connection.executescript(_SCHEMA)
-                _claim(connection, origin, key.public.key_id)
-            with _reading():
-                frontier = _frontier(connection)
+            with writing():
+                claim(connection, origin, key.public.key_id)
+            with reading():
+                frontier = stored_frontier(connection)
             log = cls(connection, origin, key, frontier)
             log._check_last_head()
         except BaseException:
@@ -133,40 +110,35 @@ class AuditLog:
             BrokenLogError: LOG_UNWRITABLE; the log then refuses to write until it is opened again, because
                 nobody knows whether the last commit reached the disk.
         """
-        bodies = [entry.to_bytes() for entry in entries]
+        wanted = _Waiting([entry.to_bytes() for entry in entries])
+        self._waiting.append(wanted)
         with self._lock:
-            self._check_usable()
-            first = self.size
-            frontier = self._frontier.copy()
-            created = [node for body in bodies for node in frontier.add(leaf_hash(body))]
-            self._failed = True  # until the commit has returned
-            with _writing():
-                self._write(first, bodies, created)
-            self._frontier, self._failed = frontier, False
-            return first
+            if not wanted.taken:  # else somebody who had the lock before has committed it, or failed to
+                self._commit_waiting()
+        if wanted.first is None:
+            raise unwritable()
+        return wanted.first
 
-    def _write(self, first: int, bodies: Sequence[bytes], created: Sequence[Node]) -> None:
-        execute = self._connection.execute
-        execute("BEGIN IMMEDIATE")
-        try:
-            # 1. Nobody else has written since this log was opened: the frontier in memory is the tree's.
-            if execute("SELECT COALESCE(MAX(i) + 1, 0) FROM entries").fetchone()[0] != first:
-                sentence = "another process has written to this log"
-                raise BrokenLogError("LOG_UNWRITABLE", sentence, "one process at a time may")
-            # 2. Entries and nodes together, so that no crash leaves one without the other.
-            nodes = ((_node_key(node.level, node.index), node.hash) for node in created)
-            self._connection.executemany("INSERT INTO entries VALUES (?, ?)", enumerate(bodies, start=first))
-            self._connection.executemany("INSERT INTO nodes VALUES (?, ?)", nodes)
-            # 3. FULL: the commit returns after the write-ahead log has been flushed.
-            execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                execute("ROLLBACK")
-            raise
+    def _commit_waiting(self) -> None:
+        """Append for all who wait, in the order in which they came, in one transaction."""
+        # 1. Taken first: whatever happens now, nobody's entry is tried twice.
+        taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        for one in taken:
+            one.taken = True
+        self._check_usable()
+        # 2. The tree that they give, beside the one that is.
+        frontier, bodies = self._frontier.copy(), [body for one in taken for body in one.bodies]
+        created = [node for body in bodies for node in frontier.add(leaf_hash(body))]
+        # 3. Nothing is acknowledged, and nothing else may be written, until the commit has returned.
+        self._failed, first = True, self.size
+        append_rows(self._connection, first, bodies, created)
+        self._frontier, self._failed = frontier, False
+        for one in taken:
+            one.first, first = first, first + len(one.bodies)
 
     def root(self, size: int | None = None) -> bytes:
         """The root hash (32 bytes) of the first ``size`` entries, of all where not given."""
-        with self._lock, _reading():
+        with self._lock, reading():
             return range_hash(0, self._checked_size(size), self._node)
 
     def checkpoint(self) -> str:
@@ -175,25 +147,28 @@ class AuditLog:
             self._check_usable()
             head = Checkpoint(self.origin, self.size, self._frontier.root())
             note = sign_checkpoint(head, self._key)
-            with _writing():
+            self._failed = True  # as with an entry: a head that may be on the disk or not is no ground to go on
+            with writing():
                 self._connection.execute("INSERT OR IGNORE INTO heads VALUES (?, ?)", (head.size, note))
+                settle(self._connection)
+            self._failed = False
             return note
 
     def inclusion(self, index: int, size: int | None = None) -> tuple[bytes, ...]:
         """The proof that entry ``index`` is in the tree of ``size`` (of now, where not given)."""
-        with self._lock, _reading():
+        with self._lock, reading():
             return inclusion_proof(index, self._checked_size(size), self._node)
 
     def consistency(self, old: int, size: int | None = None) -> tuple[bytes, ...]:
         """The proof that the tree of ``size`` (of now, where not given) continues the tree of ``old``."""
-        with self._lock, _reading():
+        with self._lock, reading():
             return consistency_proof(old, self._checked_size(size), self._node)
 
     def entries(self, start: int = 0) -> Iterator[bytes]:
         """The entries' bytes in order, from number ``start``; those that were there when the call began."""
         end = self.size
         while start < end:
-            with self._lock, _reading():
+            with self._lock, reading():
                 query = "SELECT body FROM entries WHERE i >= ? AND i < ? ORDER BY i"
                 rows = self._connection.execute(query, (start, min(end, start + READ_CHUNK))).fetchall()
             if not rows:
@@ -201,42 +176,16 @@ class AuditLog:
             yield from (bytes(body) for (body,) in rows)
             start += len(rows)
 
-    def fsck(self) -> FsckReport:
-        """Recompute every hash from the entries and every head from the hashes; raises LOG_DAMAGED or
-        ENTRY_MALFORMED."""
-        with self._lock, _reading():
-            self._connection.execute("BEGIN")  # one view of the file, whatever another process appends
-            try:
-                return self._recomputed()
-            finally:
-                self._connection.execute("COMMIT")
+    def fsck(self, progress: Callable[[int, int], None] | None = None) -> fsck.FsckReport:
+        """Recompute every hash from the entries and every head from the hashes; ``progress(done, total)`` entries.
 
-    def _recomputed(self) -> FsckReport:
-        execute = self._connection.execute
-        # 1. The file is a sound database.
-        if execute("PRAGMA integrity_check").fetchone() != ("ok",):
-            raise damaged("a log's database file is damaged")
-        heads = dict(execute("SELECT size, note FROM heads").fetchall())
-        # 2. Every entry is one, in its place, and every stored node is what the entries give.
-        frontier, created, roots = Frontier(), 0, {0: EMPTY_ROOT}
-        for index, body in execute("SELECT i, body FROM entries ORDER BY i"):
-            if index != frontier.size:
-                raise damaged("a log's entries are not numbered without gaps")
-            Entry.from_bytes(body)
-            for node in frontier.add(leaf_hash(body)):
-                created += 1
-                if self._node(node.level, node.index) != node.hash:
-                    raise damaged("a log's stored tree does not fit its entries")
-            if frontier.size in heads:
-                roots[frontier.size] = frontier.root()
-        # 3. Every signed head is of a root that was there.
-        for size, note in heads.items():
-            self._check_head(note, size, roots.get(size, b""))
-        # 4. Nothing is left over, and nothing acknowledged is gone.
-        nodes = execute("SELECT COUNT(*) FROM nodes").fetchone()[0]
-        if frontier.size < self.size or created != nodes:
-            raise damaged("a log holds nodes that no entry explains, or lost entries")
-        return FsckReport(frontier.size, nodes, len(heads), frontier.root())
+        Raises:
+            BrokenLogError: LOG_DAMAGED, ENTRY_MALFORMED.
+        """
+        with self._lock:
+            return fsck.recompute(
+                self._connection, self.origin, self._key.public, at_least=self.size, progress=progress
+            )
 
     def close(self) -> None:
         """Close the file; the log can be opened again."""
@@ -251,11 +200,11 @@ class AuditLog:
         self.close()
 
     def _node(self, level: int, index: int) -> bytes:
-        return _stored_node(self._connection, level, index)
+        return stored_node(self._connection, level, index)
 
     def _check_usable(self) -> None:
         if self._failed:
-            raise _unwritable()
+            raise unwritable()
 
     def _checked_size(self, size: int | None) -> int:
         if size is None:
@@ -265,86 +214,10 @@ class AuditLog:
         return size
 
     def _check_last_head(self) -> None:
-        with _reading():
+        with reading():
             row = self._connection.execute("SELECT size, note FROM heads ORDER BY size DESC").fetchone()
         if row is None:
             return
         if row[0] > self.size:
             raise damaged("a log has fewer entries than its last signed head says")
-        self._check_head(row[1], row[0], self.root(row[0]))
-
-    def _check_head(self, note: str, size: int, root: bytes) -> None:
-        try:
-            head = verify_checkpoint(note, self.origin, self._key.public)
-        except BadSignatureError as error:
-            raise damaged("a log's stored head is not signed by its key") from error
-        if (head.size, head.root) != (size, root):
-            raise damaged("a log's entries do not give the root that it signed")
-
-
-@contextmanager
-def _writing() -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise _unwritable() from error
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise damaged("a log cannot be read") from error
-
-
-def _create(path: Path) -> None:
-    """The file itself, mode 0600 from its first moment on; SQLite gives its side files the same mode."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # a name that power loss can take away would take the whole log with it
-    finally:
-        os.close(folder)
-
-
-def _claim(connection: sqlite3.Connection, origin: str, key_id: str) -> None:
-    """Write down whose log this is, or check that it is."""
-    about = {"schema": SCHEMA_VERSION, "origin": origin, "key": key_id}
-    connection.execute("BEGIN IMMEDIATE")
-    connection.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", sorted(about.items()))
-    connection.execute("COMMIT")
-    if dict(connection.execute("SELECT name, value FROM about").fetchall()) != about:
-        hint = "change the study's id back; after a new key, see ADR 0011: an empty log forgets rosters, stops and runs"
-        raise BrokenLogError("LOG_OF_ANOTHER", "a log file belongs to another study, party or key", hint)
-
-
-def _frontier(connection: sqlite3.Connection) -> Frontier:
-    """The right edge of the stored tree, checked against itself and the entries there."""
-
-    def leaf(index: int) -> bytes:
-        row = connection.execute("SELECT body FROM entries WHERE i = ?", (index,)).fetchone()
-        return leaf_hash(row[0]) if row else b""
-
-    count, size = connection.execute("SELECT COUNT(*), COALESCE(MAX(i) + 1, 0) FROM entries").fetchone()
-    if count != size:
-        raise damaged("a log's entries are not numbered without gaps")
-    if connection.execute("SELECT 1 FROM nodes WHERE k = ?", (_node_key(0, size),)).fetchone():
-        raise damaged("a log has fewer entries than its tree has leaves")
-    return checked_frontier(size, partial(_stored_node, connection), leaf)
-
-
-def _stored_node(connection: sqlite3.Connection, level: int, index: int) -> bytes:
-    row = connection.execute("SELECT hash FROM nodes WHERE k = ?", (_node_key(level, index),)).fetchone()
-    if row is None:
-        raise damaged("a log's stored tree has a hole")
-    return bytes(row[0])
-
-
-def _node_key(level: int, index: int) -> int:
-    return (level << MAX_LEVELS) | index
-
-
-def _unwritable() -> BrokenLogError:
-    sentence = "the audit log cannot be written, so nothing may happen"
-    return BrokenLogError("LOG_UNWRITABLE", sentence, "check disk space and permissions, then start again")
+        check_head(row[1], self.origin, self._key.public, row[0], self.root(row[0]))

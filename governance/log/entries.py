@@ -55,6 +55,7 @@ class EntryType(StrEnum):
     DECISION_PERMIT = "decision.permit"
     DECISION_REFUSE = "decision.refuse"
     BUDGET_RESERVED = "budget.reserved"
+    BUDGET_SETTLED = "budget.settled"
     LEDGER_DISPUTED = "ledger.disputed"
     RUN_JOINED = "run.joined"
     RUN_STOPPED = "run.stopped"

@@ -86,18 +86,21 @@ class StepPart(_Strict):
 class ValidationPart(_Strict):
     """One validation in a run, as all sites opened it: noised counts of held-out people, and what followed from them.
 
-    ``cells``: people judged rightly and wrongly by true class, as opened, rounded to whole people (noise can make them
-    negative); ``standard_error``: of each, in people. ``after_step``: the last step of the block that was judged, 0 for
-    the state at the start. ``accepted`` False: everything since the last accepted state was rolled back.
+    ``cells``: people by class and by how many of label and order are right; ``one_is``: which of the two where one is.
+    ``after_step``: the block's last, 0 for the start. ``accepted`` False: all since the last accepted was rolled back.
     """
 
     after_step: Annotated[int, Field(ge=0)]
     cohort: tuple[Name, ...]
     cells: Mapping[str, int]
+    one_is: Mapping[str, Literal["order", "label"]]
     standard_error: ExactNumber
-    right: ExactNumber              # share judged rightly, 0 to 1, with its 95 % bounds
+    right: ExactNumber              # share ordered rightly, 0 to 1, with its 95 % bounds
     low: ExactNumber
     high: ExactNumber
+    labels: ExactNumber             # labelled rightly, likewise
+    labels_low: ExactNumber
+    labels_high: ExactNumber
     accepted: bool
     sum: Digest                     # of the encrypted sum, as the coordinator logged it
 
@@ -237,9 +240,8 @@ def training_run(
         "guarantee": guarantee.model_dump(),
         "packing": packing.model_dump(),
         "sites": [site.model_dump() for site in sites],
-        "steps": [{**step.model_dump(), "cohort": list(step.cohort)} for step in steps],
-        "validations": [{**one.model_dump(), "cohort": list(one.cohort), "cells": dict(one.cells)}
-                        for one in validations],
+        "steps": [step.model_dump(mode="json") for step in steps],
+        "validations": [one.model_dump(mode="json") for one in validations],
         "parameters": _plain(parameters.model_dump()),
         "approvals": {paper: sorted(approvals[paper]) for paper in sorted(approvals)},
         "software": {**software.model_dump(), "dependencies": dict(sorted(software.dependencies.items()))},

@@ -3,7 +3,7 @@
 For: figures about people that have to leave a site, such as how many of them a model judges rightly. A count is one
     vector a subject, of norm at most 1, in a plan with C = 1 and a full batch; ledger, certificate, noise shares,
     masks and opening are those of a gradient.
-Not for: reading what was opened (``opened.py``), noise, or deciding whether counts may leave (core/gate).
+Not for: reading what was opened (``opened.py``, ``judged.py``), noise, or whether counts may leave (core/gate).
 
 Order of calls: ``validation(...)`` → ``counts_plan`` → (reserved and started) → ``validation_outcomes`` →
 ``subject_counts`` → ``clipped_integer_sum`` → the gate. For a vote: ``votes_plan`` → ``local_vote`` → the gate.
@@ -15,9 +15,10 @@ are at least 0 and sum to at most 1, and its norm is at most 1 = C. What a recor
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,12 @@ UNKNOWN = -1  # the cell of a record that counts nowhere
 WEIGHT = Decimal(1)  # C: what one subject may move; counts are read in subjects
 MAXIMUM_CELLS = 256  # noise grows with every cell that is added up, so finer domains have no reader
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,57}")  # six fewer than a plan's cell has: "-right" and "-wrong" are added
+# How many of the two judgements of a record are right; the order of a class's cells.
+BOTH, ONE, NEITHER = "both", "one", "neither"
+OUTCOMES = (BOTH, ONE, NEITHER)
+Judgement = Literal["order", "label"]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,55}")  # eight fewer than a plan's cell has: "-neither" is added
 
 
 @dataclass(frozen=True)
@@ -56,17 +62,50 @@ class CountDomain:
         return value_digest({"name": self.name, "cells": list(self.cells)})
 
 
-def validation(*classes: str) -> CountDomain:
-    """How many are judged rightly and wrongly, by true class; plain lower-case names, in the order of their numbers.
+@dataclass(frozen=True)
+class ValidationDomain(CountDomain):
+    """Of each record two judgements of its score, by true class: three cells a class, in the order of ``OUTCOMES``.
+
+    ``label``: whether the score is on the right side of the usual threshold, as whoever uses labels sees it.
+    ``order``: whether it is on the right side of the middle of public records' scores.
+
+    Three, not four: a score with one of the two right lies between the two lines, and which one is right there
+    follows from which line is the higher one. That is public, so a cell of its own would hold noise alone.
+
+    ``classes``: the negative one, whose scores ought to be low, and the positive one.
+    """
+
+    classes: tuple[str, str]
+
+    def cell(self, name: str, outcome: str) -> str:
+        """The cell of class ``name`` and one of ``OUTCOMES``."""
+        return f"{name}-{outcome}"
+
+    def one_is(self, *, middle_above: bool) -> Mapping[str, Judgement]:
+        """By class, which of the two is right in its cell ``one``.
+
+        ``middle_above``: whether the middle is above the usual threshold. A score between them is labelled positive
+        then, and ordered negative; else it is the other way round.
+        """
+        negative, positive = self.classes
+        if middle_above:
+            return {negative: "order", positive: "label"}
+        return {negative: "label", positive: "order"}
+
+
+def validation(negative: str, positive: str) -> ValidationDomain:
+    """How many are labelled and ordered rightly, by true class; plain lower-case names.
 
     Raises:
         BadParametersError: ``BAD_DOMAIN`` for a name that a plan cannot carry.
     """
-    if not classes or not all(_NAME.fullmatch(name) for name in classes):
+    classes = (negative, positive)
+    if not all(_NAME.fullmatch(name) for name in classes):
         raise BadParametersError(
             "BAD_DOMAIN", "a class of a validation has no plain name", "lower-case letters, digits and hyphens"
         )
-    return CountDomain("validation", tuple(f"{name}-{how}" for name in classes for how in ("right", "wrong")))
+    cells = tuple(f"{name}-{outcome}" for name in classes for outcome in OUTCOMES)
+    return ValidationDomain("validation", cells, classes)
 
 
 def votes() -> CountDomain:
@@ -130,7 +169,7 @@ def votes_plan(
     """The plan of votes that sites compute from their own records: one vote a site, so sums stay small.
 
     A few votes under the noise that one subject needs say little: five sites at ε = 1 have a standard error of
-    nearly five votes. Where a decision can be taken on opened counts, that is free (``opened.vote_on``).
+    nearly five votes. Where a decision can be taken on opened counts, that is free (``judged.vote_on``).
 
     Raises:
         BadParametersError: the codes of ``build_plan``.
@@ -150,22 +189,24 @@ def votes_plan(
 
 
 def validation_outcomes(
-    actual: NDArray[np.float64], predicted: NDArray[np.float64], *, classes: int
+    actual: NDArray[np.float64], labelled: NDArray[np.float64], ordered: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """int64[n]: each record's cell in ``validation`` of that many classes; UNKNOWN where nothing can be said of it.
+    """int64[n]: each record's cell in ``validation``; UNKNOWN where nothing can be said of it.
 
     Args:
-        actual: float64[n], the number of the true class, 0 … classes − 1.
-        predicted: float64[n], that of the judged one; not finite or no class at all counts nowhere.
+        actual: float64[n], the true class: 0 the negative one, 1 the positive one.
+        labelled: float64[n], on which side of the usual threshold it is; not 0 or 1 counts nowhere.
+        ordered: float64[n], on which side of the middle; likewise.
 
     Raises:
         BadParametersError: ``BAD_COUNTS`` when the shapes do not fit.
     """
-    if actual.ndim != 1 or predicted.shape != actual.shape:
+    if actual.ndim != 1 or labelled.shape != actual.shape or ordered.shape != actual.shape:
         raise BadParametersError("BAD_COUNTS", "true and judged classes do not belong together")
-    known = np.isin(actual, np.arange(classes)) & np.isin(predicted, np.arange(classes))
+    known = np.isin(actual, (0, 1)) & np.isin(labelled, (0, 1)) & np.isin(ordered, (0, 1))
+    wrong = (actual != labelled).astype(np.int64) + (actual != ordered)
     cells = np.full(actual.shape, UNKNOWN, dtype=np.int64)
-    cells[known] = 2 * actual[known].astype(np.int64) + (actual[known] != predicted[known])
+    cells[known] = len(OUTCOMES) * actual[known].astype(np.int64) + wrong[known]
     return cells
 
 

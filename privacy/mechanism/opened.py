@@ -1,10 +1,11 @@
-"""Counts that were opened: values in subjects with their standard error, shares with 95 % bounds, votes that are free.
+"""Counts that were opened: values in subjects with their standard error, and shares with 95 % bounds.
 
 For: reading the integer sum that the sites opened together. Everything here takes an ``OpenedCounts`` and is
     post-processing: the noise is in it, so whatever is computed from it costs nobody anything.
 Not for: anything that a site computes from its own records (``counts.local_vote`` is charged for that).
 
-Order of calls: ``OpenedCounts.read(sum, domain, plan, cohort)`` → ``shown``, ``share``, ``vote_on``.
+Order of calls: ``OpenedCounts.read(sum, domain, plan, cohort)`` → ``shown``, ``share``; of a validation
+``judged.JudgedCounts``.
 
 Bounds speak of the people who were counted: they hold the noise, not how the people were drawn.
 """
@@ -93,10 +94,6 @@ class OpenedCounts:
         reach = math.sqrt(max(0.0, middle**2 - (hits**2 - noise * len(inside)) / square))
         return Share(_within_one(hits / everybody), _within_one(middle - reach), _within_one(middle + reach))
 
-    def right(self) -> Share:
-        """Of a validation: the share that was judged rightly, over all classes."""
-        return self.share([cell for cell in self.domain.cells if cell.endswith("-right")], self.domain.cells)
-
     def digest(self) -> str:
         """ "sha256:<hex>" over domain and values."""
         return value_digest({"domain": self.domain.digest(), "values": [value.hex() for value in self.values]})
@@ -105,28 +102,6 @@ class OpenedCounts:
         if cell not in self.domain.cells:
             raise BadParametersError("COUNTS_FOREIGN", "there is no such cell in these counts")
         return self.domain.cells.index(cell)
-
-
-@dataclass(frozen=True)
-class OpenedVote:
-    """A vote that follows from opened counts (their digest): every site and everybody else computes the same, free."""
-
-    accept: bool
-    counts: str
-
-
-def vote_on(opened: OpenedCounts, *, least: float) -> OpenedVote:
-    """Accept where the share judged rightly is at least ``least`` with 95 % certainty, as far as noise goes.
-
-    Takes opened counts and a public figure alone, and so costs nothing; a vote on a site's own records is a disclosure
-    (``counts.local_vote``).
-
-    Raises:
-        BadParametersError: ``COUNTS_FOREIGN`` for anything that is not opened counts.
-    """
-    if type(opened) is not OpenedCounts:
-        raise BadParametersError("COUNTS_FOREIGN", "only opened counts can be voted on for nothing")
-    return OpenedVote(accept=opened.right().low >= least, counts=opened.digest())
 
 
 def _within_one(value: float) -> float:

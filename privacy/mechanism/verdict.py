@@ -5,20 +5,31 @@ For: ``verdict_on``, which compares the counts of now with those of the last acc
 Not for: counting, opening, going back (core/site/voting.py), or who is counted.
 
 Source: validation by the clients with a look at each class, BaFFLe (Andreina et al., ICDCS 2021, arXiv:2011.02167);
-here on noised counts, so each comparison is a test whose error is written down:
+here on noised counts, so each comparison is a test whose error is written down. Two things are judged of each person
+(``counts.ValidationDomain``). The *order* says what the state has learnt, wherever its threshold has come to lie; the
+*labels* say what whoever uses it would see.
 
-* ``low``: accepted only where the share judged rightly is at least ``least`` with 97.5 % certainty (fails closed).
-* ``fell``, ``class-fell``: rejected where the fall is above its tolerance with 99 % certainty. A block that is as good
-  as the last one passes these three comparisons (all, and each of two classes) with at least 97 %; a fall of
-  tolerance + 2.33 standard errors of the difference is caught in half of all cases, one of tolerance + 4.65 in 99 %.
+* ``low``: accepted only where the share ordered rightly is at least ``least`` with 97.5 % certainty (fails closed).
+* ``fell``, ``class-fell``: rejected where the fall of the order, of all or of a class, is above its tolerance with 99 %
+  certainty.
+* ``labels-low``: with 99 % certainty, fewer people are labelled rightly than by always giving the larger class, and by
+  more than the tolerance. Who always gives the larger class is as good as that, so an honest early state passes.
+* ``labels-fell``: with 99 % certainty the share labelled rightly, of all people or as the mean over classes, fell by
+  more than the tolerance since the last accepted trained state. Of all: what a threshold costs that moved towards the
+  smaller class. As the mean: what it costs the other way, where most people are labelled rightly by giving one up.
 * ``grew``: more people of a class than before, with all but one chance in 10^5. People may leave and nobody enters, so
   somebody adds to the counts; honest counts never show it, so it asks for more certainty than a fall.
 
-The share judged rightly is the mean over classes, each counting alike (balanced accuracy): whoever always answers the
+A block that is as good as the last one passes the six comparisons at 99 % with at least 94 %, and with far more for
+their tolerances; a fall of tolerance + 2.33 standard errors of the difference is caught in half of all cases, one of
+tolerance + 4.65 in 99 %. No class is held to its own labels: while a threshold settles, one class gains what another
+loses, and an early state that answers all alike has all of one.
+
+The share ordered rightly is the mean over classes, each counting alike (balanced accuracy): whoever always answers the
 same has one in two then, however many people the larger class has, and no state passes by giving the smaller one up.
 
 What falls less than the tolerance and the noise is not seen; a fall that is spread over many blocks is not, either,
-before it comes to ``least``.
+before it comes to ``least`` or below the larger class.
 """
 
 from __future__ import annotations
@@ -28,6 +39,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..errors import BadParametersError
+from .counts import Judgement
+from .judged import JudgedCounts, Part
 from .opened import Z_95, OpenedCounts
 
 Z_99 = 2.3263478740408408  # one-sided 99 % of the normal distribution
@@ -38,6 +51,9 @@ FALL = 0.02
 CLASS_FALL = 0.2
 
 LOW, FELL, CLASS_FELL, GREW, SPOILT = "low", "fell", "class-fell", "grew", "spoilt"
+LABELS_LOW, LABELS_FELL = "labels-low", "labels-fell"
+
+Estimate = tuple[float, float]  # a share and its variance by the noise; an infinite one where noise hides it
 
 
 @dataclass(frozen=True)
@@ -53,62 +69,106 @@ class Verdict:
 
 
 def verdict_on(
-    now: OpenedCounts, before: OpenedCounts, *, least: float, trained: bool, spoilt: bool = False
+    now: JudgedCounts, before: JudgedCounts, *, least: float, trained: bool, spoilt: bool = False
 ) -> Verdict:
     """Judge a block by its counts ``now`` and those of the last accepted state.
 
-    ``trained``: ``before`` is of a state that was trained. The start judges everybody alike, so a class cannot fall
-    from it. ``spoilt``: a sum of the block was outside its public bound, as all sites saw.
+    ``trained``: ``before`` is of a state that was trained. The start judges everybody alike, so neither a class nor
+    labels can fall from it. ``spoilt``: a sum of the block was outside its public bound, as all sites saw.
 
     Raises:
         BadParametersError: ``COUNTS_FOREIGN`` for anything but two opened counts of one domain.
     """
-    if type(now) is not OpenedCounts or type(before) is not OpenedCounts or now.domain != before.domain:
+    if type(now) is not JudgedCounts or type(before) is not JudgedCounts or now.domain != before.domain:
         raise BadParametersError("COUNTS_FOREIGN", "only opened counts of one domain can be compared")
-    cells = now.domain.cells
-    classes = [(right, wrong) for right, wrong in zip(cells[::2], cells[1::2], strict=True)]
+    falls = [_fall(one, its) for one, its in zip(_shares(now, "order"), _shares(before, "order"), strict=True)]
+    labels = [
+        _fall(share(now, "label"), share(before, "label")) for share in (_of_all, _balanced)
+    ]
     found = {
         SPOILT: spoilt,
-        LOW: not _surely_at_least(least, _balanced(now, classes)),
-        FELL: _fall(_balanced(now, classes), _balanced(before, classes)) > FALL,
-        CLASS_FELL: trained and any(_fall(_share(now, *own), _share(before, *own)) > CLASS_FALL for own in classes),
-        GREW: any(_growth(now, before, own) > 0 for own in classes),
+        LOW: not _surely_at_least(least, _balanced(now, "order")),
+        FELL: _fall(_balanced(now, "order"), _balanced(before, "order")) > FALL,
+        CLASS_FELL: trained and max(falls) > CLASS_FALL,
+        LABELS_LOW: _surely_more(_shortfall(now)) > FALL,
+        LABELS_FELL: trained and max(labels) > FALL,
+        GREW: any(_growth(now, before, (*right, *wrong)) > 0 for right, wrong in now.parts("order")),
     }
     return Verdict(tuple(reason for reason, holds in found.items() if holds))
 
 
-def _surely_at_least(least: float, known: tuple[float, float]) -> bool:
+def _surely_at_least(least: float, known: Estimate) -> bool:
     """Whether a share, given with its variance, is at least ``least`` with 97.5 % certainty as far as noise goes."""
     share, variance = known
     return variance < math.inf and share - Z_95 * math.sqrt(variance) >= least
 
 
-def _fall(now: tuple[float, float], before: tuple[float, float]) -> float:
-    """What a share, given with its variance, fell at least, with 99 % certainty; −∞ where nobody can tell."""
-    (share, variance), (earlier, its) = now, before
-    return earlier - share - Z_99 * math.sqrt(variance + its) if variance + its < math.inf else -math.inf
+def _surely_more(known: Estimate) -> float:
+    """What a share is at least, with 99 % certainty; −∞ where nobody can tell."""
+    share, variance = known
+    return share - Z_99 * math.sqrt(variance) if variance < math.inf else -math.inf
 
 
-def _balanced(counts: OpenedCounts, classes: Sequence[tuple[str, str]]) -> tuple[float, float]:
-    """The mean over classes of the share judged rightly, and its variance."""
-    known = [_share(counts, right, wrong) for right, wrong in classes]
+def _fall(now: Estimate, before: Estimate) -> float:
+    """What a share fell at least, with 99 % certainty; −∞ where nobody can tell."""
+    return _surely_more((before[0] - now[0], now[1] + before[1]))
+
+
+def _shares(judged: JudgedCounts, judgement: Judgement) -> list[Estimate]:
+    """By class, the share that ``judgement`` is right of."""
+    return [_share(judged.counts, right, wrong) for right, wrong in judged.parts(judgement)]
+
+
+def _balanced(judged: JudgedCounts, judgement: Judgement) -> Estimate:
+    """The mean over classes of the share that ``judgement`` is right of."""
+    known = _shares(judged, judgement)
     return sum(share for share, _ in known) / len(known), sum(variance for _, variance in known) / len(known) ** 2
 
 
-def _share(counts: OpenedCounts, right: str, wrong: str) -> tuple[float, float]:
-    """A class's share and its variance to first order in the noise; an infinite one where noise is as large as it all.
+def _of_all(judged: JudgedCounts, judgement: Judgement) -> Estimate:
+    """The share of all people that ``judgement`` is right of."""
+    rights, wrongs = zip(*judged.parts(judgement), strict=True)
+    return _share(judged.counts, sum(rights, ()), sum(wrongs, ()))
 
-    To first order the error of R/(R + W) is ((1 − p)·ΔR − p·ΔW)/(R + W).
+
+def _shortfall(judged: JudgedCounts) -> Estimate:
+    """By how much the share labelled rightly is below that of always giving the larger class; less than 0 if above.
+
+    That share is the larger class's own, so what differs is the larger class's people who are labelled wrongly, less
+    the others who are labelled rightly. To first order the error of D/N is (ΔD − (D/N)·ΔN)/N.
     """
-    hits, misses, noise = counts.total((right,)), counts.total((wrong,)), counts.standard_error
+    counts, parts = judged.counts, judged.parts("label")
+    larger = max(parts, key=lambda own: counts.total((*own[0], *own[1])))
+    lost = larger[1]
+    won = [cell for right, _ in parts if right is not larger[0] for cell in right]
+    rest = [cell for cell in judged.domain.cells if cell not in {*lost, *won}]
+    everybody = counts.total(judged.domain.cells)
+    if _is_hidden(counts, everybody, judged.domain.cells):
+        return 0.0, math.inf
+    short = (counts.total(lost) - counts.total(won)) / everybody
+    squares = len(lost) * (1 - short) ** 2 + len(won) * (1 + short) ** 2 + len(rest) * short**2
+    return short, squares * (counts.standard_error / everybody) ** 2
+
+
+def _share(counts: OpenedCounts, right: Sequence[str], wrong: Sequence[str]) -> Estimate:
+    """A share and its variance to first order in the noise; an infinite one where noise is as large as it all.
+
+    To first order the error of R/(R + W) is ((1 − p)·ΔR − p·ΔW)/(R + W), and a sum of cells has the noise of each.
+    """
+    hits, misses = counts.total(right), counts.total(wrong)
     everybody = hits + misses
-    if everybody <= Z_99 * noise * math.sqrt(2):
+    if _is_hidden(counts, everybody, (*right, *wrong)):
         return 0.0, math.inf
     share = min(1.0, max(0.0, hits / everybody))
-    return share, ((1 - share) ** 2 + share**2) * (noise / everybody) ** 2
+    squares = len(right) * (1 - share) ** 2 + len(wrong) * share**2
+    return share, squares * (counts.standard_error / everybody) ** 2
 
 
-def _growth(now: OpenedCounts, before: OpenedCounts, cells: Collection[str]) -> float:
+def _is_hidden(counts: OpenedCounts, people: float, cells: Collection[str]) -> bool:
+    return people <= Z_99 * counts.standard_error * math.sqrt(len(cells))
+
+
+def _growth(now: JudgedCounts, before: JudgedCounts, cells: Part) -> float:
     """How many people more there are at least, with all but one chance in 10^5."""
-    spread = math.sqrt(len(cells) * (now.standard_error**2 + before.standard_error**2))
-    return now.total(cells) - before.total(cells) - Z_SURE * spread
+    spread = math.sqrt(len(cells) * (now.counts.standard_error**2 + before.counts.standard_error**2))
+    return now.counts.total(cells) - before.counts.total(cells) - Z_SURE * spread

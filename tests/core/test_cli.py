@@ -68,6 +68,8 @@ GOOD: dict[str, str | None] = {
     "compliance export": None,
     "compliance verify": None,
     "compliance provenance": None,
+    "compliance proof": None,
+    "compliance fsck": None,
     "doctor": "",
 }
 BAD: dict[str, tuple[str, int, str]] = {
@@ -107,6 +109,8 @@ BAD: dict[str, tuple[str, int, str]] = {
     "compliance export": ("{study} --out {out}/evidence.zip", 2, "NO_LOG"),
     "compliance verify": ("{out}/nowhere.zip", 2, "FILE_UNREADABLE"),
     "compliance provenance": ("{out}/nowhere --study {study}", 2, "PROVENANCE_MISSING"),
+    "compliance proof": ("{site} 0 --study {study}", 2, "NO_LOG"),
+    "compliance fsck": ("nobody --study {study}", 3, "PARTY_UNKNOWN"),
 }
 
 

@@ -478,3 +478,11 @@ def test_no_text_of_the_reports_is_unused_and_none_is_missing() -> None:
     missing = {one for one in asked if not one.endswith("*") and one.split(".")[0] in families} - keys
     # file names, and the types of log entries that protections.py reads
     assert missing <= {"report.html", "site.html", "decision.permit", "decision.refuse"}
+
+
+def test_an_adapter_that_was_not_released_says_so_and_why_in_both_languages() -> None:
+    kept = run("probe").model_copy(update={"withheld": "RELEASE_CLASS_DROP"})
+    html = told(facts(methods=("probe",), runs=(kept,)))
+    assert "not released, stays at the sites" in html and "提供せず、各拠点にとどまる" in html
+    assert html.count("RELEASE_CLASS_DROP") == 2
+    assert "not released" not in told(facts())

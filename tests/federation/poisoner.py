@@ -26,12 +26,14 @@ from sekisho.privacy.accounting.plan import Plan
 class Known:
     """What a liar has when it lies: the honest sum of its own people (int64 [d], as it is sealed), the plan, the state.
 
-    ``vector`` is the common state, float64 [d], in the coordinates that are sealed.
+    ``vector`` is the common state, float64 [d], in the coordinates that are sealed; ``bias`` what a state is there that
+    adds one to every score, for a task whose last number is a bias.
     """
 
     total: NDArray[np.int64]
     plan: Plan
     vector: NDArray[np.float64]
+    bias: NDArray[np.float64]
 
 
 # -> what is sealed in place of the honest sum, int64 [d]
@@ -53,7 +55,8 @@ class LyingGate:
             state = self.site.state
             assert state is not None
             rotation, vector = plan.rotation(context.transcript), state.optimizer.vector
-            known = Known(update.clipped.total, plan, vector if rotation is None else rotation.forward(vector))
+            sealed = [one if rotation is None else rotation.forward(one) for one in (vector, bias_of(vector.size))]
+            known = Known(update.clipped.total, plan, *sealed)
             clipped = replace(update.clipped, total=self.lie(known))
             update = replace(update, clipped=clipped)
         return self.gate.disclose(update, plan=plan, context=context, **rest)
@@ -96,6 +99,23 @@ def anywhere(times: float) -> Lie:
         return np.rint(direction / np.linalg.norm(direction) * length).astype(np.int64)
 
     return lie
+
+
+def shifted(times: float) -> Lie:
+    """All scores alike, as long as ``backwards``: down for more than 0, up for less. No order of people changes."""
+
+    def lie(known: Known) -> NDArray[np.int64]:
+        length = times * known.plan.expected_sample * np.sqrt(known.plan.grid_bound_squared)
+        return np.rint(known.bias * length).astype(np.int64)  # a gradient, which is gone down
+
+    return lie
+
+
+def bias_of(dimension: int) -> NDArray[np.float64]:
+    """float64 [d]: the state that is a bias alone."""
+    only = np.zeros(dimension)
+    only[-1] = 1.0
+    return only
 
 
 def garbage(known: Known) -> NDArray[np.int64]:

@@ -246,7 +246,10 @@ def logged(party: str, study: bytes, policies: Mapping[str, bytes], found: Mappi
     return lines
 
 
-def sealed(contents: Mapping[str, bytes], signer: SigningKey) -> bytes:
+WHOLE: Mapping[str, str] = {"kind": "all"}
+
+
+def sealed(contents: Mapping[str, bytes], signer: SigningKey, scope: Mapping[str, str] = WHOLE) -> bytes:
     """What a dishonest exporter makes: any members, with a fresh manifest and signature and no self-check."""
     whole = {
         name: data for name, data in contents.items()
@@ -254,7 +257,8 @@ def sealed(contents: Mapping[str, bytes], signer: SigningKey) -> bytes:
     }
     whole.setdefault("README.txt", README_SOURCE.read_bytes())
     whole.setdefault("verify.py", Path(verifier.__file__).read_bytes())
-    manifest = canonical_bytes({"schema": verifier.SCHEMA, "members": {n: digest_bytes(d) for n, d in whole.items()}})
+    manifest = canonical_bytes({"schema": verifier.SCHEMA, "scope": dict(scope),
+                                "members": {n: digest_bytes(d) for n, d in whole.items()}})
     subject = Subject(verifier.MANIFEST, digest_bytes(manifest))
     whole[verifier.MANIFEST] = manifest
     whole[verifier.MANIFEST_SIGNATURE] = sign_statement(

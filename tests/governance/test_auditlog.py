@@ -226,6 +226,76 @@ def test_threads_of_one_process_share_a_log(log: AuditLog) -> None:
     assert log.fsck().entries == 80
 
 
+class CountingCommits:
+    """A connection that counts commits and holds the first one back until it is let go."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection, self.commits = connection, 0
+        self.held, self.go = threading.Event(), threading.Event()
+
+    def execute(self, sql: str, *arguments: object) -> sqlite3.Cursor:
+        if sql == "COMMIT":
+            self.commits += 1
+            self.held.set()
+            assert self.go.wait(30)
+        return self.connection.execute(sql, *arguments)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.connection, name)
+
+
+def test_threads_that_append_at_the_same_time_share_a_commit(log: AuditLog) -> None:
+    counting = CountingCommits(log._connection)
+    log._connection = counting  # type: ignore[assignment]  # what the log uses of it
+    numbers: dict[int, int] = {}
+    threads = [threading.Thread(target=lambda n=n: numbers.update({n: log.append(entry(n))})) for n in range(8)]
+    threads[0].start()
+    assert counting.held.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    while len(log._waiting) < 7:
+        time.sleep(0.001)
+    assert numbers == {} and log.size == 0, "somebody was told before the commit"
+    counting.go.set()
+    for thread in threads:
+        thread.join()
+    assert counting.commits == 2
+    bodies = list(log.entries())
+    assert sorted(numbers.values()) == list(range(8)) and numbers[0] == 0
+    assert all(bodies[number] == entry(n).to_bytes() for n, number in numbers.items())
+    assert log.fsck().entries == 8
+
+
+def test_a_commit_that_fails_fails_everybody_who_waited_for_it(log: AuditLog, path: Path) -> None:
+    counting = CountingCommits(log._connection)
+    log._connection = counting  # type: ignore[assignment]  # what the log uses of it
+    codes: list[str] = []
+
+    def write(number: int) -> None:
+        try:
+            log.append(entry(number))
+        except BrokenLogError as error:
+            codes.append(error.code)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    threads[0].start()
+    assert counting.held.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    while len(log._waiting) < 7:
+        time.sleep(0.001)
+    counting.connection.execute("PRAGMA query_only = ON")  # the next transaction cannot write
+    counting.go.set()
+    for thread in threads:
+        thread.join()
+    assert codes == ["LOG_UNWRITABLE"] * 7
+    with pytest.raises(BrokenLogError):
+        log.append(entry(9))
+    log.close()
+    with opened(path) as again:
+        assert again.size == 1 and again.append(entry(1)) == 1 and again.fsck().entries == 2
+
+
 def test_a_full_disk_refuses_and_loses_nothing(log: AuditLog, path: Path) -> None:
     log.append(entry(0))
     log._connection.execute("PRAGMA max_page_count = 12")

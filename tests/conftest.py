@@ -1,0 +1,19 @@
+"""What holds for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from .logged import logs_below, planted_in, watched
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_log_says_anything_about_anybody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The personal data that tests plant stand in no log of the whole suite; looked at as the session ends."""
+    with pytest.MonkeyPatch.context() as patch, watched(patch) as seen:
+        yield
+        patch.undo()
+    found = planted_in(seen) | planted_in(logs_below(tmp_path_factory.getbasetemp()))
+    assert not found, f"logs of this suite hold {sorted(found)}"

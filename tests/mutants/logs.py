@@ -1,0 +1,76 @@
+"""Mistakes in a party's log: what an append waits for, what is told to whom, what is recomputed."""
+
+from __future__ import annotations
+
+from .mutant import Edit, Mutant
+
+AUDITLOG = "governance/log/auditlog.py"
+FSCK = "governance/log/fsck.py"
+LOGFILE = "governance/log/logfile.py"
+
+LOG_TESTS = "tests/governance/test_auditlog.py"
+POWER = "tests/faults/test_power_loss.py::test_power_loss_after_an_acknowledgement_loses_nothing"
+ONE_APPEND = "tests/faults/test_log_faults.py::test_a_fault_anywhere_in_one_append_leaves_all_of_it_or_nothing"
+CUT = "tests/faults/test_damaged_side_files.py::test_a_write_ahead_log_cut_anywhere"
+
+BEGIN = '        execute("BEGIN IMMEDIATE")\n        try:\n'
+COMMIT = '            execute("COMMIT")\n        except'
+NODES = '            connection.executemany("INSERT INTO nodes'
+APPENDED = "        append_rows(self._connection, first, bodies, created)\n"
+SETTLE = '    connection.execute("PRAGMA busy_timeout = 0")'
+TOLD = "        for one in taken:\n            one.first, first = first, first + len(one.bodies)\n"
+
+LOG_MUTANTS = (
+    Mutant(
+        "synchronous=NORMAL",
+        (Edit(LOGFILE, "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"),),
+        (POWER,),
+        "an acknowledged entry was lost",
+    ),
+    Mutant(
+        "synchronous=OFF",
+        (Edit(LOGFILE, "PRAGMA synchronous=FULL", "PRAGMA synchronous=OFF"),),
+        (POWER,),
+        "power lost after call",
+    ),
+    Mutant(
+        "acknowledge before commit, to those who share it",
+        (Edit(AUDITLOG, APPENDED, f"        now = first\n{TOLD}        first = now\n{APPENDED}"),),
+        (f"{LOG_TESTS}::test_a_commit_that_fails_fails_everybody_who_waited_for_it",),
+        "assert codes ==",
+    ),
+    Mutant(
+        "acknowledge before commit: the next append commits this one",
+        (
+            Edit(LOGFILE, BEGIN, f'        if connection.in_transaction:\n            execute("COMMIT")\n{BEGIN}'),
+            Edit(LOGFILE, COMMIT, "            pass\n        except"),
+            Edit(LOGFILE, SETTLE, f'    if connection.in_transaction:\n        connection.execute("COMMIT")\n{SETTLE}'),
+        ),
+        (ONE_APPEND, POWER),
+        ("assert {fault.call for fault in inside} ==", "an acknowledged entry was lost"),
+    ),
+    Mutant(
+        "entries and nodes in two transactions",
+        (Edit(LOGFILE, NODES, f'            execute("COMMIT")\n            execute("BEGIN IMMEDIATE")\n{NODES}'),),
+        (ONE_APPEND,),
+        "a log's stored tree has a hole",
+    ),
+    Mutant(
+        "a log goes on after a commit that failed",
+        (Edit(AUDITLOG, "self._failed, first = True, self.size", "self._failed, first = False, self.size"),),
+        (ONE_APPEND,),
+        "a log whose last commit failed was written again",
+    ),
+    Mutant(
+        "a signed head stays in the write-ahead log",
+        (Edit(AUDITLOG, "                settle(self._connection)\n", ""),),
+        (CUT,),
+        "silently shorter than the signed head",
+    ),
+    Mutant(
+        "fsck believes the stored tree",
+        (Edit(FSCK, "if stored.next_of(node.level) != (", "if stored.next_of(node.level) is ("),),
+        (f"{LOG_TESTS}::test_tampering_anywhere_is_seen_by_fsck[UPDATE nodes SET hash = zeroblob(32) WHERE k = 2]",),
+        "DID NOT RAISE",
+    ),
+)
