@@ -108,6 +108,8 @@ def test_the_bundle_holds_every_paper_log_and_signature(ran: Ran) -> None:
         expected |= {paper, f"{paper}.dsse.json"}
     for party in (*SITES, "coordinator"):
         expected |= {f"logs/{party}.jsonl", f"logs/{party}.checkpoint"}
+        # every site saw the log of each other party, and the coordinator that of every site
+        expected |= {f"witnessed/{other}/{party}.checkpoint" for other in (*SITES, "coordinator") if other != party}
     views = {name for name in members if name.startswith("views/")}
     assert set(members) - views == expected
     assert {"views/en/index.html", "views/ja/index.html"} <= views
