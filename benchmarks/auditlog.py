@@ -276,15 +276,19 @@ def measured(given: argparse.Namespace) -> Row:
         peer = None
     document: Row = {"cores": os.cpu_count(), "entry_bytes": len(entry(0).to_bytes()), "targets": TARGETS}
     sizes = [size for size in (1000, 10_000, 100_000, 1_000_000) if size < given.entries] + [given.entries]
-    with tempfile.TemporaryDirectory(dir=given.folder) as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(dir=given.folder) as place:
+        folder = Path(place)
         log = AuditLog.open(folder / "log.sqlite", origin=ORIGIN, key=KEY)
         log, document["growth"] = growth(folder, log, sizes)
         log.close()
-        if not given.growth:
-            document["appending"] = appending(folder, peer)
-            document["in bulk, beside"] = bulk_peers(folder, given.entries, peer)
-            document["verify.py over the bundle"] = elsewhere(folder, given.entries)
+        rest: dict[str, Callable[[], Row]] = {} if given.growth else {
+            "appending": lambda: appending(folder, peer),
+            "verify.py over the bundle": lambda: elsewhere(folder, given.entries),
+            "in bulk, beside": lambda: bulk_peers(folder, given.entries, peer),
+        }
+        for name, measure in rest.items():
+            document[name] = measure()
+            print(json.dumps({name: document[name]}), file=sys.stderr, flush=True)
     return document
 
 

@@ -168,12 +168,18 @@ class StepRecord(Strict):
 
 
 class ValidationFacts(Strict):
-    """One count of held-out people: the share judged rightly with 95 % bounds, as opened; whether the block stayed."""
+    """One count of held-out people, as opened, with 95 % bounds; whether the block stayed.
+
+    ``right``: the share on the right side of the middle of public texts. ``labels``: the share labelled rightly.
+    """
 
     after_step: Count
     right: Share
     low: Share
     high: Share
+    labels: Share
+    labels_low: Share
+    labels_high: Share
     accepted: bool
 
 

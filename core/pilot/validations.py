@@ -14,6 +14,10 @@ from .figures import bounds_text, known, score_text
 from .findings import ValidationFacts
 from .summary import Summary
 
+# After which step; the share on the right side of the middle and its bounds; the share labelled rightly and its bounds;
+# accepted or rolled back.
+Row = tuple[str, str, str, str, str, str]
+
 
 def validation_facts(federation: Federation, run: str) -> tuple[ValidationFacts, ...]:
     """Of ``run``, as the sites opened them: all that reached the end hold the same."""
@@ -25,6 +29,9 @@ def validation_facts(federation: Federation, run: str) -> tuple[ValidationFacts,
                     right=float(part.right),
                     low=float(part.low),
                     high=float(part.high),
+                    labels=float(part.labels),
+                    labels_low=float(part.labels_low),
+                    labels_high=float(part.labels_high),
                     accepted=part.accepted,
                 )
                 for part in site.state.validations
@@ -32,8 +39,8 @@ def validation_facts(federation: Federation, run: str) -> tuple[ValidationFacts,
     return ()
 
 
-def validation_rows(summary: Summary, t: Words) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
-    """For each run that was judged: after which step, the share with its bounds, and accepted or rolled back."""
+def validation_rows(summary: Summary, t: Words) -> list[tuple[str, list[Row]]]:
+    """For each run that was judged: its rows."""
     return [
         (
             known(t, "method-short", run.method),
@@ -42,6 +49,8 @@ def validation_rows(summary: Summary, t: Words) -> list[tuple[str, list[tuple[st
                     t("validation.start") if one.after_step == 0 else str(one.after_step),
                     score_text(one.right),
                     bounds_text(one.low, one.high),
+                    score_text(one.labels),
+                    bounds_text(one.labels_low, one.labels_high),
                     t("validation.accepted" if one.accepted else "validation.rejected"),
                 )
                 for one in run.validations

@@ -143,8 +143,8 @@ class Material:
             BadDocumentError: EVIDENCE_UNREADABLE (a member that is not what its name says), and the codes of
                 ``document``. BrokenLogError: ENTRY_MALFORMED. GovernanceError: those of a roster.
         """
-        if ROSTER not in members or STUDY not in members:
-            raise unreadable(ROSTER if ROSTER not in members else STUDY)
+        if ROSTER not in members:
+            raise unreadable(ROSTER)
         roster = Roster.parse(members[ROSTER], ROSTER)
         former = tuple(Roster.parse(members[name], name) for name in sorted(members) if _ROSTERS.fullmatch(name))
         study = _paper(STUDY, members)
@@ -155,7 +155,7 @@ class Material:
             roster=roster,
             former=former,
             study=study,
-            base_model=_paper(BASE_MODEL, members) if BASE_MODEL in members else Paper(BASE_MODEL, "", {}),
+            base_model=_paper(BASE_MODEL, members),
             policies=policies,
             entries=tuple(_entries(members)),
             approvals=tuple(_approvals(members, (roster, *former), study, policies)),
@@ -241,6 +241,8 @@ def unreadable(name: str) -> BadDocumentError:
 
 
 def _paper(name: str, members: Mapping[str, bytes]) -> Paper:
+    if name not in members:
+        return Paper(name, "", {})      # whether it may be missing is the verifier's to say
     value = read_document(members[name], name=name).value
     if not isinstance(value, Mapping):
         raise unreadable(name)

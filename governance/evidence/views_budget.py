@@ -82,18 +82,18 @@ def budget(material: Material) -> Table:
         people = allowed_by(material, maker)
         rows.append(Row((
             party(material, maker),
-            Cell(str(policy.at("dataset", "id") or ""), policy.text("dataset", "title") or text("not-stated")),
-            Cell(str(study.at("purpose") or ""), _purpose(material)),
-            Cell(str(study.at("id") or ""), title(material)),
             Cell(str(spent[-1].epsilon), same(str(spent[-1].epsilon))) if spent else _nothing(material, maker),
             Cell("" if limit is None else str(limit), same("–" if limit is None else str(limit))),
+            Cell(str(study.at("purpose") or ""), _purpose(material)),
             lines(approving(people)) if people else cell("allowed-none", ""),
+            Cell(str(study.at("id") or ""), title(material)),
+            Cell(str(policy.at("dataset", "id") or ""), policy.text("dataset", "title") or text("not-stated")),
         ), (
             *Pointer.to(*(one.logged for one in spent)),
             *paper_pointers(material, policy)[:1],
             *(Pointer("", one.line, one.paper + ".dsse.json") for one in people),
         )))  # fmt: skip
-    return Table("budget", columns("maker", "dataset", "purpose", "study", "spent#", "limit#", "allowed"), tuple(rows))
+    return Table("budget", columns("maker", "spent#", "limit#", "purpose", "allowed", "study", "dataset"), tuple(rows))
 
 
 def spending(material: Material) -> Table:

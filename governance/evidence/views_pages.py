@@ -126,8 +126,10 @@ class Pages:
                 code=self._material.roster.fingerprint,
             ),
             Section(heading=_say("views", language), links=[
-                _link(name, _say(f"{name}.title", language), _say(f"{name}.said", language), name in self._tables)
-                for name in (*self._tables, ENTRIES)
+                {**_link(INDEX, _say("index.title", language), _say("index.said", language), True),
+                 "file": self._budget.name},
+                *(_link(name, _say(f"{name}.title", language), _say(f"{name}.said", language), name in self._tables)
+                  for name in (*self._tables, ENTRIES)),
             ]),
             Section(heading=_say("law.heading", language), links=[
                 _link(form.id, form.title[language], form.instrument[language], True) for form in self._forms.values()
@@ -220,7 +222,7 @@ def _table_section(table: Table, language: Language) -> Section:
         return Section(empty=_say("none", language))
     columns = [{"title": column.title[language], "number": column.number} for column in table.columns]
     rows = [
-        {"cells": [{"lines": cell[language].split(LINE), "number": column.number}
+        {"cells": [{"lines": cell[language].split(LINE), "column": column}
                    for cell, column in zip(row.cells, table.columns, strict=True)],
          "pointers": _grouped(row.pointers)}
         for row in table.rows
@@ -262,7 +264,7 @@ def _form_table(form: Form, known: Mapping[str, tuple[Fact, ...]]) -> Table:
 
 
 def _link(name: str, words: str, said: str, table: bool) -> Mapping[str, Any]:
-    return {"name": name, "title": words, "said": said, "table": table}
+    return {"name": name, "file": name, "title": words, "said": said, "table": table}
 
 
 def _say(key: str, language: Language, **values: str | Text) -> str:

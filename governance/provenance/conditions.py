@@ -8,7 +8,9 @@ Order of calls: ``conditions(Terms(...), Found(...))`` -> ``ReleaseRecord(condit
 A condition that the study does not ask for is judged all the same where it can be, and "not-checked" where not: the
 record says so. What is asked for and cannot be judged is a refusal.
 
-Source of the class-drop: Andreina et al., BaFFLe (arXiv 2011.02167): a backdoor shows as a fall in single classes.
+Source of the class-drop: Andreina et al., BaFFLe (arXiv 2011.02167): a backdoor shows as a fall in single classes. It
+is judged on the order of people, not on their labels: while a threshold settles, one class gains labels and another
+loses them, in honest runs too. That the labels of all have not fallen is part of the verdict "validation" asks for.
 """
 
 from __future__ import annotations
@@ -135,12 +137,12 @@ def _class_drop(terms: Terms, found: Found, *, required: bool) -> Condition:
 
 
 def class_falls(first: ValidationPart, last: ValidationPart) -> dict[str, float | None]:
-    """For each class the upper 95 % bound of how far the share judged rightly fell; None where noise hides the class.
+    """For each class the upper 95 % bound of how far the share ordered rightly fell; None where noise hides the class.
 
-    The noise of the four cells is independent with the standard errors of their rounds. The people are the same in
-    both, so they add no error of their own.
+    The noise of all cells is independent with the standard errors of their rounds. The people are the same in both, so
+    they add no error of their own.
     """
-    names = sorted({name.rpartition("-")[0] for name in (*first.cells, *last.cells)})
+    names = sorted({*first.one_is, *last.one_is})
     falls: dict[str, float | None] = {}
     for name in names:
         before, after = _share(first, name), _share(last, name)
@@ -152,13 +154,18 @@ def class_falls(first: ValidationPart, last: ValidationPart) -> dict[str, float 
 
 
 def _share(part: ValidationPart, name: str) -> tuple[float, float] | None:
-    """Share judged rightly of one class, and its standard error by the noise (first-order, of a ratio)."""
+    """Share ordered rightly of one class, and its standard error by the noise (first-order, of a ratio)."""
     error = float(part.standard_error)
-    right, wrong = (part.cells.get(f"{name}-{how}") for how in ("right", "wrong"))
-    if right is None or wrong is None or right + wrong <= LEAST_CLASS * error * math.sqrt(2) or right + wrong <= 0:
+    both, one, neither = (part.cells.get(f"{name}-{outcome}") for outcome in ("both", "one", "neither"))
+    if both is None or one is None or neither is None or name not in part.one_is:
         return None
-    share = min(1.0, max(0.0, right / (right + wrong)))
-    return share, error * math.hypot(share, 1 - share) / (right + wrong)
+    everybody = both + one + neither
+    if everybody <= LEAST_CLASS * error * math.sqrt(3) or everybody <= 0:  # three cells, each with its noise
+        return None
+    # the share's part and the rest, by cells: a sum of two has the noise of both
+    right, rights = (both + one, 2) if part.one_is[name] == "order" else (both, 1)
+    share = min(1.0, max(0.0, right / everybody))
+    return share, error * math.sqrt(rights * (1 - share) ** 2 + (3 - rights) * share**2) / everybody
 
 
 def _audit(audit: AuditResult | None, *, required: bool) -> Condition:

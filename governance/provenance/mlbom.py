@@ -87,9 +87,13 @@ def _adapter(said: TrainingRun, about: About, adapter: Subject) -> dict[str, Any
 def _metrics(said: TrainingRun) -> list[dict[str, Any]]:
     """What held-out people at all sites were judged like, as opened with noise."""
     return [
-        {"type": "share judged rightly", "value": one.right, "slice": f"held out, after step {one.after_step}",
-         "confidenceInterval": {"lowerBound": one.low, "upperBound": one.high}}
+        {"type": kind, "value": value, "slice": f"held out, after step {one.after_step}",
+         "confidenceInterval": {"lowerBound": low, "upperBound": high}}
         for one in said.validations if one.accepted
+        for kind, value, low, high in (
+            ("share ordered rightly", one.right, one.low, one.high),
+            ("share labelled rightly", one.labels, one.labels_low, one.labels_high),
+        )
     ]
 
 

@@ -122,7 +122,8 @@ def _quality(said: TrainingRun, say: Say) -> list[str]:
     accepted = [one for one in said.validations if one.accepted]
     if not accepted:
         return [say("quality.none")]
-    return [say("quality.measured", step=one.after_step, right=one.right, low=one.low, high=one.high)
+    return [say("quality.measured", step=one.after_step, right=one.right, low=one.low, high=one.high,
+                labels=one.labels, labels_low=one.labels_low, labels_high=one.labels_high)
             for one in accepted]
 
 

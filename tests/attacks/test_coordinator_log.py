@@ -125,7 +125,9 @@ def proofs(study: Path, party: str) -> tuple[Proof, ...]:
 
 def convicted(ongoing: Attack, study: Path, site: str, *, of: str = COORDINATOR) -> Finding:
     """The one proof that ``site`` keeps: named in its log by digest, private, and good in anybody's eyes."""
-    (proof,) = proofs(study, site)
+    kept = proofs(study, site)
+    assert len(kept) == 1, f"{site} keeps {len(kept)} proofs"
+    proof = kept[0]
     (noted,) = entries(ongoing.federation, site, "log.contradicted")
     finding = check(Proof.parse(proof.to_bytes()), demo_key(of).public)
     assert noted["refs"]["proof"] == proof.digest and noted["refs"]["party"] == of

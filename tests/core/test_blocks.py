@@ -25,10 +25,11 @@ from sekisho.core.training.optimizer import OptimizerState
 from sekisho.governance.provenance.provenance import StepPart
 from sekisho.privacy.accounting.subjects import SubjectKey
 from sekisho.privacy.keys.runkeys import JoinKeys
+from sekisho.privacy.mechanism.judged import JudgedCounts
 from sekisho.privacy.mechanism.opened import OpenedCounts
 
 COHORT = ("ame", "hana", "kaze")
-COUNTS = OpenedCounts(DOMAIN, (7.0, 3.0, 16.0, 4.0), 1.0)
+COUNTS = JudgedCounts(OpenedCounts(DOMAIN, (5.0, 2.0, 3.0, 14.0, 2.0, 4.0), 1.0), True)
 SETTINGS = ValidationSettings(
     every=3, held_out="0.2", epsilon="1", delta="0.00001", least="0.5", rejections=1  # type: ignore[arg-type]
 )

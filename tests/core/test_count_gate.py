@@ -47,7 +47,7 @@ from sekisho.privacy.errors import BadParametersError, PrivacyError
 from sekisho.privacy.gradients.clipping import ClippedSum
 from sekisho.privacy.keys.decrypt import StepSecret, open_sum
 from sekisho.privacy.keys.runkeys import RunSecret
-from sekisho.privacy.mechanism.counts import counts_plan, local_vote, validation, votes_plan
+from sekisho.privacy.mechanism.counts import CountDomain, counts_plan, local_vote, validation, votes_plan
 from sekisho.privacy.mechanism.opened import OpenedCounts
 from sekisho.privacy.mechanism.randomness import SecretStream
 
@@ -64,7 +64,7 @@ PLAN = counts_plan(DOMAIN, **TARGET, **SHAPE, subjects=[SUBJECTS_PER_SITE] * len
 VOTES_PLAN = votes_plan(**TARGET, **SHAPE)  # type: ignore[arg-type]
 # So many cells that halved noise and none, and chance, are far apart.
 WIDE_PLAN = counts_plan(
-    validation(*(f"class-{number}" for number in range(32))),
+    CountDomain("wide", tuple(f"cell-{number}" for number in range(64))),
     **TARGET, **SHAPE, subjects=[SUBJECTS_PER_SITE] * len(SITES),  # type: ignore[arg-type]
 )  # fmt: skip
 FALSE_ALARM = 8e-10
@@ -230,7 +230,7 @@ def test_what_sites_count_is_opened_as_the_truth_with_some_noise(
         assert len(admitted) == SUBJECTS_PER_SITE
         desk.secret = secret
     for step in range(1, DISCLOSURES + 1):
-        exact, sealed = np.zeros(4, dtype=np.int64), {}
+        exact, sealed = np.zeros(PLAN.dimension, dtype=np.int64), {}
         for site, desk in desks.items():
             desk.folder.ledger.start(charge_of(run, PLAN), step)
             update = count_step(
@@ -377,8 +377,8 @@ def test_a_count_after_a_stop_is_refused(desk: Desk) -> None:
 
 
 def test_exact_counts_find_no_way_out(desk: Desk) -> None:
-    exact = np.array([12, 3, 14, 1], dtype=np.int64)
-    for bare in (exact, ClippedSum(exact, 30, 0), OpenedCounts(DOMAIN, (12.0, 3.0, 14.0, 1.0), 0.0)):
+    exact = np.array([12, 2, 1, 14, 0, 1], dtype=np.int64)
+    for bare in (exact, ClippedSum(exact, 30, 0), OpenedCounts(DOMAIN, (12.0, 2.0, 1.0, 14.0, 0.0, 1.0), 0.0)):
         with desk.refuses("UPDATE_FOREIGN"):
             desk.disclose(bare)
         with desk.refuses("NOT_TELLABLE"):

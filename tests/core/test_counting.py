@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from sekisho.core.errors import ProtocolError
 from sekisho.core.training import counting
-from sekisho.core.training.counting import CLASSES, count_step
+from sekisho.core.training.counting import count_step, is_above, middle_of
 from sekisho.core.training.training import TrainingData
 from sekisho.core.training.update import Update
 from sekisho.privacy.accounting.plan import Plan
 from sekisho.privacy.gradients.clipping import ClippedSum, clipped_integer_sum
 from sekisho.privacy.mechanism.counts import CountDomain, counts_plan, validation, votes
+from sekisho.privacy.mechanism.judged import JudgedCounts
+from sekisho.privacy.mechanism.opened import OpenedCounts
 from sekisho.privacy.mechanism.randomness import SecretStream
 
 from .test_training import KEY, LABELS, STATE, data_of, dataset
@@ -37,21 +39,36 @@ def plan_of(domain: CountDomain) -> Plan:
 PLAN = plan_of(DOMAIN)
 
 
-def counted(data: TrainingData, subjects: list[str]) -> Update:
-    return count_step(data, subjects, STATE, domain=DOMAIN, plan=PLAN, step=1, stream=SecretStream(KEY))
+def counted(data: TrainingData, subjects: list[str], middle: float = 0.0, state: NDArray[np.float64] = STATE) -> Update:
+    return count_step(
+        data, subjects, state, domain=DOMAIN, plan=PLAN, step=1, stream=SecretStream(KEY), middle=middle
+    )
 
 
-def test_everybody_weighs_one_and_is_judged_as_the_scores_say() -> None:
+@pytest.mark.parametrize("side", [1, -1])
+def test_everybody_weighs_one_and_is_judged_as_the_scores_say(side: int) -> None:
+    """Both judgements, wherever the middle lies: its marginals are what counting each of the two alone gives."""
     data = data_of(dataset(*SIZES))
-    update = counted(data, sorted(data.rows_of))
-    expected = np.zeros(4)
+    state = STATE + 2.5 * (np.arange(STATE.size) == STATE.size - 1)  # a bias, so that both labels are given
+    scores = data.task.scores(data.rows, state)
+    middle = side * float(np.median(np.abs(scores)))
+    update = counted(data, sorted(data.rows_of), middle, state)
+    expected, marginals = np.zeros(6), np.zeros((2, 2))
     for rows in data.rows_of.values():
-        judged = data.task.scores(data.rows[rows], STATE) > 0
-        for label, positive in zip(data.labels[rows], judged, strict=True):
-            expected[2 * int(label) + (bool(label) != bool(positive))] += 1 / len(rows)
+        for label, score in zip(data.labels[rows], scores[rows], strict=True):
+            rights = [(score > line) == bool(label) for line in (0.0, middle)]
+            expected[3 * int(label) + 2 - sum(rights)] += 1 / len(rows)
+            marginals[int(label)] += np.array(rights) / len(rows)
+    opened = OpenedCounts(DOMAIN, tuple((update.clipped.total / PLAN.grid).tolist()), 1.0)
+    judged = JudgedCounts(opened, is_above(middle))
+    rounding = 2 * len(SIZES) / PLAN.grid
+    for place, judgement in enumerate(("label", "order")):
+        rightly = [opened.total(right) for right, _ in judged.parts(judgement)]  # type: ignore[arg-type]  # the two
+        assert rightly == pytest.approx(marginals[:, place].tolist(), abs=rounding)
+    assert (marginals[:, 0] != marginals[:, 1]).all()  # the two judgements differ here
     assert np.abs(update.clipped.total / PLAN.grid - expected).max() < len(SIZES) / PLAN.grid
     assert update.clipped.total.sum() / PLAN.grid == pytest.approx(len(SIZES), abs=len(SIZES) * 4 / PLAN.grid)
-    assert update.cells == PLAN.cells and len(PLAN.cells) == 2 * CLASSES
+    assert update.cells == PLAN.cells
 
 
 @pytest.mark.parametrize("gone", range(len(SIZES)))
@@ -65,7 +82,7 @@ def test_taking_one_person_away_moves_the_sum_by_that_persons_own_vector(gone: i
 
 
 def test_rounding_drawn_in_turn_would_be_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = data_of(dataset(*[3] * 30))  # thirds, which have to be rounded
+    data = data_of(dataset(*[3] * 40))  # thirds, which have to be rounded
     everybody = sorted(data.rows_of)
 
     def others_moved() -> bool:
@@ -95,6 +112,11 @@ def test_a_record_whose_score_is_not_finite_counts_nowhere_and_moves_nobody(pois
     assert (total == counted(data, left).clipped.total).all()
 
 
+def test_a_middle_that_nobody_has_is_the_usual_threshold() -> None:
+    assert middle_of(np.array([np.nan, 3.0, 1.0, np.inf])) == 2.0 and is_above(2.0)
+    assert middle_of(np.array([np.nan])) == 0.0 and not is_above(0.0)
+
+
 def test_nobody_at_all_gives_a_sum_of_zeros() -> None:
     update = counted(data_of(dataset(*SIZES)), [])
     assert not update.clipped.total.any() and update.clipped.subjects == 0
@@ -117,12 +139,12 @@ def test_a_plan_that_is_not_of_these_counts_is_refused() -> None:
 
 
 def test_gradients_under_a_plan_of_counts_and_counts_under_one_of_gradients_are_no_update() -> None:
-    counts, gradients = np.zeros(4, dtype=np.int64), np.zeros(TRAINING_PLAN.dimension, dtype=np.int64)
-    four = dataclasses.replace(TRAINING_PLAN, dimension=4)  # the same shape, so that only the quantity tells
+    counts, gradients = np.zeros(6, dtype=np.int64), np.zeros(TRAINING_PLAN.dimension, dtype=np.int64)
+    as_wide = dataclasses.replace(TRAINING_PLAN, dimension=6)  # the same shape, so that only the quantity tells
     other = plan_of(validation(*reversed(LABELS)))
     for total, plan, cells in (
         (counts, PLAN, ()),
-        (counts, four, DOMAIN.cells),
+        (counts, as_wide, DOMAIN.cells),
         (counts, other, DOMAIN.cells),
         (gradients, TRAINING_PLAN, DOMAIN.cells),
     ):

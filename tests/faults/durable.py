@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from sekisho.governance.consent.vault import Vault
 from sekisho.governance.log.auditlog import AuditLog
@@ -76,18 +80,51 @@ class Durable:
             vault.close()
 
 
-def run_writer(
-    folder: Path, attempt: int, *words: str, under: Sequence[str] = (), before: Callable[[], None] | None = None
-) -> tuple[int, list[str]]:
-    """How a writer ended, and the whole lines that it said. It may be killed; it may never end in a traceback."""
-    writer = [sys.executable, str(Path(__file__).with_name("log_writer.py")), str(folder), str(attempt), *words]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".namespace"), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        [*under, *writer], capture_output=True, text=True, timeout=SECONDS, check=False, env=environment,
-        preexec_fn=before,
-    )
-    assert done.returncode in {0, REFUSED, -9}, done.stderr
-    return done.returncode, [line for line in done.stdout.splitlines(keepends=False) if line]
+class Writers:
+    """Writers, one after the other (log_writer.py); each may be killed, none may end in a traceback."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / ".namespace"), "PYTHONDONTWRITEBYTECODE": "1"}
+        program = [sys.executable, str(Path(__file__).with_name("log_writer.py"))]
+        self._server = subprocess.Popen(
+            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def run(self, folder: Path, attempt: int, *words: str, under: Sequence[str] = ()) -> tuple[int, list[str]]:
+        """How one ended (minus a signal), and the lines that it said; ``under`` is a strace that is attached to it."""
+        out = folder.parent / "said"
+        out.unlink(missing_ok=True)
+        traced = ["traced"] if under else []
+        assert self._server.stdin is not None
+        self._server.stdin.write(" ".join([str(folder), str(attempt), str(out), *words, *traced]) + "\n")
+        self._server.stdin.flush()
+        pid = self._hear()
+        tracer = self._trace(pid, under) if under else None
+        ended = self._hear()
+        if tracer is not None:
+            tracer.wait(SECONDS)
+        assert ended in {0, REFUSED, -signal.SIGKILL}, f"a writer ended with {ended}"
+        return ended, out.read_text("utf-8").splitlines() if out.exists() else []
+
+    def _trace(self, pid: int, under: Sequence[str]) -> subprocess.Popen[bytes]:
+        tracer = subprocess.Popen([*under, "-p", str(pid)], stderr=subprocess.DEVNULL)
+        while f"\nTracerPid:\t{tracer.pid}\n" not in Path(f"/proc/{pid}/status").read_text("utf-8"):
+            if tracer.poll() is not None:
+                os.kill(pid, signal.SIGKILL)
+                self._hear()
+                pytest.skip("this user may not trace processes here")
+            time.sleep(0.001)
+        os.kill(pid, signal.SIGCONT)
+        return tracer
+
+    def _hear(self) -> int:
+        assert self._server.stdout is not None
+        return int(self._server.stdout.readline())
+
+    def close(self) -> None:
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.wait(SECONDS)
 
 
 def nearly_full_log(folder: Path) -> Durable:
@@ -97,8 +134,7 @@ def nearly_full_log(folder: Path) -> Durable:
     durable = Durable()
     with AuditLog.open(made / LOG, origin=ORIGIN, key=KEY) as log:
         while (made / f"{LOG}-wal").stat().st_size < 970 * 4120:      # SQLite moves it at 1000 pages
-            first = log.size
-            log.append_all([entry(number, BY_JUDGE) for number in range(first, first + 60)])
+            log.append(entry(log.size, BY_JUDGE))      # one by one: many pages and few entries
         durable.bodies = list(log.entries())
         for name in (LOG, f"{LOG}-wal"):
             shutil.copy(made / name, folder / name)

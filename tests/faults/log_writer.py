@@ -1,15 +1,20 @@
 """A site's durable files, written as a site writes them, by a process that may be stopped at any moment.
 
-    python tests/faults/log_writer.py FOLDER ATTEMPT [short]
+    python tests/faults/log_writer.py      and then, a line a writer: FOLDER ATTEMPT OUT [short] [traced] [limit=BYTES]
 
-It says what it is about to do ("try ..."), and again once that is durable ("done ..."), each in one system call; what
-the product refuses ends it with "refused CODE". Everything after a "done" must survive whatever happens then.
+Each line forks one, so that hundreds need not start Python (durable.py asks for them). It says what it is about to do
+("try ..."), and again once that is durable ("done ..."), each in one system call; what the product refuses ends it with
+"refused CODE". Everything after a "done" must survive whatever happens then.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
+import signal
 import sys
+import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,7 +30,8 @@ LOG, WITNESS, VAULT = "log.sqlite", "witness.sqlite", "consent.sqlite"
 AT = datetime(2026, 12, 1, tzinfo=UTC)
 KEY = SigningKey.from_seed(b"k" * 32)
 ORIGIN = "sekisho.example/food-quality-2026/kohi"
-REFUSED = 3
+REFUSED, DEFECT = 3, 70
+PR_SET_PTRACER, ANYBODY = 0x59616D61, ctypes.c_ulong(-1)      # prctl(2): without it only an ancestor may trace
 
 
 def entry(number: int, attempt: int) -> Entry:
@@ -97,14 +103,40 @@ def goes_on_refusing(log: AuditLog, attempt: int) -> None:
     say("wrong: a log whose last commit failed was written again")
 
 
-def main() -> int:
+def write(folder: Path, attempt: int, out: str, words: list[str]) -> int:
+    """The whole life of one writer; its exit status."""
+    os.dup2(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 1)
+    for word in words:
+        if word.startswith("limit="):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(word.removeprefix("limit=")), resource.RLIM_INFINITY))
+    if "traced" in words:
+        ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANYBODY, 0, 0, 0)
+        os.kill(os.getpid(), signal.SIGSTOP)      # until whoever traces it is there
     try:
-        work(Path(sys.argv[1]), int(sys.argv[2]), "short" in sys.argv[3:])
+        work(folder, attempt, "short" in words)
     except GovernanceError as error:
         say(f"refused {error.code}")
         return REFUSED
     return 0
 
 
+def main() -> None:
+    for line in sys.stdin:
+        folder, attempt, out, *words = line.split()
+        child = os.fork()
+        if child == 0:
+            status = DEFECT
+            try:
+                status = write(Path(folder), int(attempt), out, words)
+            except BaseException:  # noqa: BLE001  the outermost boundary of a forked process
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        if "traced" in words:
+            os.waitpid(child, os.WUNTRACED)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

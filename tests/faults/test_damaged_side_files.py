@@ -9,12 +9,15 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sekisho.governance.errors import BrokenLogError
 from sekisho.governance.log.auditlog import AuditLog
+from sekisho.governance.log.fsck import recompute
+from sekisho.governance.log.logfile import open_to_read
 from sekisho.governance.signing.keys import SigningKey
 
 from .log_writer import KEY, LOG, ORIGIN, entry
@@ -111,3 +114,28 @@ def test_bits_that_turned_over_in_the_write_ahead_log(left: tuple[Path, list[byt
         (folder / WAL).write_bytes(data)
 
     assert all(SIGNED <= found_after(left, tmp_path, turn) < SIGNED + AFTER for _ in range(40))
+
+
+def test_whoever_reads_for_long_keeps_no_head_waiting(tmp_path: Path) -> None:
+    with AuditLog.open(tmp_path / LOG, origin=ORIGIN, key=KEY) as log:
+        log.append(entry(0, 1))
+        reader = open_to_read(tmp_path / LOG)
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT COUNT(*) FROM entries").fetchone() == (1,)
+        log.append(entry(1, 1))
+        log.checkpoint()
+        assert (tmp_path / WAL).stat().st_size > 0, "the reader still needs it"
+        reader.execute("COMMIT")
+        reader.close()
+        log.checkpoint()
+        assert (tmp_path / WAL).stat().st_size == 0
+        assert log.append(entry(2, 1)) == 2 and log.fsck().heads == 1
+
+
+def test_a_log_that_nobody_closed_can_be_read_without_its_key(left: tuple[Path, list[bytes]], tmp_path: Path) -> None:
+    for name in ("", SHM):
+        folder = Path(shutil.copytree(left[0], tmp_path / f"copy{len(name)}"))
+        if name:
+            (folder / name).unlink()
+        with closing(open_to_read(folder / LOG)) as connection:
+            assert recompute(connection, ORIGIN, KEY.public).entries == SIGNED + AFTER

@@ -12,16 +12,16 @@ import copy
 import itertools
 import random
 import re
-import resource
 import shutil
-import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from .durable import Durable, nearly_full_log, run_writer
+from .durable import Durable, Writers, nearly_full_log
+from .log_writer import REFUSED
 
 CALLS = ("pwrite64", "write", "fsync", "fdatasync", "ftruncate", "unlink", "rename")
 TRIALS = 500
@@ -47,28 +47,32 @@ def tracing(out: Path, *calls: str) -> list[str]:
     return [str(STRACE), "-f", "-qq", "-o", str(out), "-e", f"trace={','.join(calls)}"]
 
 
-@pytest.fixture(scope="session")
-def traced(tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.fixture(scope="module")
+def writers() -> Iterator[Writers]:
+    writers = Writers()
+    yield writers
+    writers.close()
+
+
+@pytest.fixture
+def traced() -> None:
     if STRACE is None:
         pytest.skip("strace is not installed here; faults at exact calls need it")
-    out = tmp_path_factory.mktemp("strace") / "out"
-    if subprocess.run([*tracing(out, "write"), "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this user may not trace processes here; faults at exact calls need it")
 
 
-def calls_of(folder: Path, *words: str) -> list[tuple[str, str]]:
+def calls_of(writers: Writers, folder: Path, *words: str) -> list[tuple[str, str]]:
     """Name and arguments of every call that a writer makes whom nothing befalls."""
     out = folder.parent / "clean.trace"
-    exit_code, said = run_writer(folder, 1, *words, under=tracing(out, *CALLS))
+    exit_code, said = writers.run(folder, 1, *words, under=tracing(out, *CALLS))
     assert exit_code == 0, said
     found = re.findall(r"^\d+ +(\w+)\((.*)", out.read_text("utf-8", "replace"), re.MULTILINE)
     return [(name, rest) for name, rest in found if name in CALLS]
 
 
-def suffer(folder: Path, durable: Durable, attempt: int, fault: Fault, *words: str) -> bool:
+def suffer(writers: Writers, folder: Path, durable: Durable, attempt: int, fault: Fault, *words: str) -> bool:
     """One fault, and the judge after it; whether the writer came that far."""
     out = folder.parent / "fault.trace"
-    exit_code, said = run_writer(folder, attempt, *words, under=fault.strace(out))
+    exit_code, said = writers.run(folder, attempt, *words, under=fault.strace(out))
     hit = exit_code == -9 if fault.what == "SIGKILL" else "(INJECTED)" in out.read_text("utf-8", "replace")
     try:
         durable.hear(said, attempt)
@@ -90,11 +94,11 @@ def faults_at(calls: list[tuple[str, str]], every: int) -> list[Fault]:
 
 
 @pytest.mark.proof
-def test_no_fault_at_any_call_loses_what_was_acknowledged(traced: None, tmp_path: Path) -> None:
+def test_no_fault_at_any_call_loses_what_was_acknowledged(traced: None, writers: Writers, tmp_path: Path) -> None:
     base = tmp_path / "base"
     base.mkdir()
     began = nearly_full_log(base)
-    calls = calls_of(Path(shutil.copytree(base, tmp_path / "clean" / "site")))
+    calls = calls_of(writers, Path(shutil.copytree(base, tmp_path / "clean" / "site")))
     assert "rename" not in {name for name, _ in calls}
     faults = faults_at(calls, every=10)
     pick, hits = random.Random(8), Counter[str]()
@@ -102,18 +106,20 @@ def test_no_fault_at_any_call_loses_what_was_acknowledged(traced: None, tmp_path
         folder = Path(shutil.copytree(base, tmp_path / f"trial-{number}" / "site"))
         durable = copy.deepcopy(began)
         for attempt, one in ((1, fault), (2, pick.choice(faults))):
-            hits[f"{one.what} at {one.call}"] += suffer(folder, durable, attempt, one)
-        assert run_writer(folder, 3)[0] == 0, "the log is not usable after two faults"
+            hits[f"{one.what} at {one.call}"] += suffer(writers, folder, durable, attempt, one)
+        assert writers.run(folder, 3)[0] == 0, "the log is not usable after two faults"
         shutil.rmtree(folder.parent)
     print(f"\n{sum(hits.values())} faults in {len(faults)} files, none lost anything:")
     print("\n".join(f"  {count:4} {name}" for name, count in sorted(hits.items())))
     assert sum(hits.values()) >= TRIALS
 
 
-def test_a_fault_anywhere_in_one_append_leaves_all_of_it_or_nothing(traced: None, tmp_path: Path) -> None:
+def test_a_fault_anywhere_in_one_append_leaves_all_of_it_or_nothing(
+    traced: None, writers: Writers, tmp_path: Path
+) -> None:
     clean = tmp_path / "clean" / "site"
     clean.mkdir(parents=True)
-    calls = calls_of(clean, "short")
+    calls = calls_of(writers, clean, "short")
     places, inside = Counter[str](), []
     asked = False
     for name, rest in calls:
@@ -128,20 +134,18 @@ def test_a_fault_anywhere_in_one_append_leaves_all_of_it_or_nothing(traced: None
     for number, fault in enumerate(inside[::2] + [inside[-1]._replace(what=what) for what in ("EIO", "ENOSPC")]):
         folder = tmp_path / f"trial-{number}" / "site"
         folder.mkdir(parents=True)
-        assert suffer(folder, Durable(), 1, fault, "short"), fault
+        assert suffer(writers, folder, Durable(), 1, fault, "short"), fault
 
 
-@pytest.mark.parametrize("pages", [0, 1, 8, 20])
-def test_a_file_that_may_not_grow_loses_nothing(pages: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pages", [1, 2, 8, 20])
+def test_a_file_that_may_not_grow_loses_nothing(pages: int, writers: Writers, tmp_path: Path) -> None:
     """Works without strace."""
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (pages * 4120, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-
-    durable = Durable()
+    site, durable = tmp_path / "site", Durable()
+    site.mkdir()
     for attempt in (1, 2):
-        exit_code, said = run_writer(tmp_path, attempt, before=limited)
-        assert exit_code == 3, said
+        exit_code, said = writers.run(site, attempt, f"limit={pages * 4120}")
+        assert exit_code == REFUSED, said
         durable.hear(said, attempt)
-        durable.judge(tmp_path)
-    exit_code, said = run_writer(tmp_path, 3)
+        durable.judge(site)
+    exit_code, said = writers.run(site, 3)
     assert exit_code == 0, said

@@ -95,9 +95,11 @@ TERMS = ReleaseTerms(
 
 
 def validation(after: int, right: int, *, accepted: bool = True) -> ValidationPart:
-    cells = {"no-right": 80, "no-wrong": 20, "yes-right": right, "yes-wrong": 100 - right}
-    return ValidationPart(after_step=after, cohort=SITES, cells=cells, standard_error="2.0", right="0.8", low="0.75",
-                          high="0.85", accepted=accepted, sum=DIGEST)  # fmt: skip
+    cells = {"no-both": 80, "no-one": 0, "no-neither": 20,
+             "yes-both": right, "yes-one": 0, "yes-neither": 100 - right}
+    return ValidationPart(after_step=after, cohort=SITES, cells=cells, one_is={"no": "order", "yes": "label"},
+                          standard_error="2.0", right="0.8", low="0.75", high="0.85", labels="0.8", labels_low="0.75",
+                          labels_high="0.85", accepted=accepted, sum=DIGEST)  # fmt: skip
 
 
 GOOD: dict[str, object] = {

@@ -20,11 +20,12 @@ ALL = frozenset({"validation", "class-drop", "audit", "licence"})
 
 
 def validation(after: int, right: int, *, accepted: bool = True, wrong: int | None = None) -> ValidationPart:
-    """Two classes of 100 people each, of which ``right`` are judged rightly in the second."""
-    cells = {"dissatisfied-right": 80, "dissatisfied-wrong": 20,
-             "satisfied-right": right, "satisfied-wrong": 100 - right if wrong is None else wrong}
+    """Two classes of 100 people each, of which ``right`` are ordered rightly in the second."""
+    cells = {"dissatisfied-both": 60, "dissatisfied-one": 20, "dissatisfied-neither": 20,
+             "satisfied-both": right, "satisfied-one": 0, "satisfied-neither": 100 - right if wrong is None else wrong}
     return ValidationPart(after_step=after, cohort=SITES, cells=cells, standard_error="2.0", right="0.8", low="0.75",
-                          high="0.85", accepted=accepted, sum=DIGEST)
+                          one_is={"dissatisfied": "order", "satisfied": "label"}, labels="0.7", labels_low="0.65",
+                          labels_high="0.75", high="0.85", accepted=accepted, sum=DIGEST)
 
 
 def steps(number: int) -> list[StepPart]:

@@ -130,6 +130,18 @@ def test_an_old_head_that_somebody_repeats_convicts_nobody() -> None:
     assert not accuse(Charge.ROLLBACK, late, early) and not accuse(Charge.ROLLBACK, early, late)
 
 
+def test_evidence_counts_only_under_the_accuseds_own_signature() -> None:
+    # what the coordinator signed, in messages that somebody else made of it
+    earlier, later = SUMMED.shown(5), GROWN.shown(6)
+    assert accuse(Charge.ROLLBACK, message(step_body(1), earlier), message(READIES, later))  # control
+    theirs = [unsigned(message(step_body(1), earlier)), unsigned(message(READIES, later))]
+    assert not accuse(Charge.ROLLBACK, *theirs) and not accuse(Charge.INCONSISTENT, *theirs)
+
+
+def unsigned(said: bytes) -> bytes:
+    return said[:-64] + demo_key("ame").sign(messages.SIGNATURE_CONTEXT + said[8:-64])
+
+
 def test_two_runs_have_no_order() -> None:
     earlier = message(step_body(1), SUMMED.shown(5), run="run-1")
     assert not accuse(Charge.ROLLBACK, earlier, message(READIES, GROWN.shown(6), run="run-2"))

@@ -124,9 +124,18 @@ def test_a_licence_that_nobody_has_read_is_no_licence(name: str) -> None:
 
 def test_a_fall_is_bounded_with_its_noise() -> None:
     falls = class_falls(validation(2, 80), validation(4, 80))
-    # two shares of 0.8 of 100 people, noise of 2 people a cell: 1.645 * sqrt(2) * 2 * sqrt(0.68) / 100
-    assert falls["satisfied"] == pytest.approx(0.03837, abs=1e-4)
-    assert class_falls(validation(2, 80), validation(4, 95))["satisfied"] == 0.0
+    # two shares of 0.8 of 100 people, noise of 2 people a cell: 1.645 * sqrt(2) * 2 * sqrt(a * 0.04 + b * 0.64) / 100,
+    # where a and b are the cells that are added to those ordered rightly and to the rest
+    assert falls["satisfied"] == pytest.approx(0.05346, abs=1e-4)  # one and two
+    assert falls["dissatisfied"] == pytest.approx(0.03948, abs=1e-4)  # two and one
+    assert class_falls(validation(2, 80), validation(4, 97))["satisfied"] == 0.0
+
+
+def test_labels_that_one_class_gains_from_the_other_are_no_fall_of_a_class() -> None:
+    """Labels move with the threshold in honest runs, too; the order of people is what a backdoor costs."""
+    early, late = validation(2, 80), validation(4, 80)
+    moved = {**late.cells, "dissatisfied-both": 10, "dissatisfied-one": 70}  # labels of sixty, order of nobody
+    assert class_falls(early, late.model_copy(update={"cells": moved})) == class_falls(early, late)
 
 
 # --- properties ----------------------------------------------------------------------------------------------------

@@ -11,9 +11,16 @@ import pytest
 
 from sekisho.governance.errors import BadSignatureError, BrokenLogError
 from sekisho.governance.log.auditlog import AuditLog
-from sekisho.governance.log.checkpoint import Checkpoint, log_origin, sign_checkpoint, verify_checkpoint
+from sekisho.governance.log.checkpoint import (
+    Checkpoint,
+    cosign,
+    log_origin,
+    sign_checkpoint,
+    verify_checkpoint,
+    verify_cosignature,
+)
 from sekisho.governance.log.entries import Entry
-from sekisho.governance.log.witness import Witness
+from sekisho.governance.log.witness import Offered, Witness
 from sekisho.governance.signing.keys import SigningKey
 
 AT = datetime(2026, 12, 1, tzinfo=UTC)
@@ -162,3 +169,34 @@ def test_memory_survives_and_cannot_be_shortened(witness: Witness, party: Party,
     with pytest.raises(BrokenLogError) as caught:
         Witness(tmp_path / "absent" / "w.sqlite")
     assert caught.value.code == "WITNESS_UNWRITABLE"
+
+
+def test_a_log_under_a_new_key_is_a_new_log(witness: Witness, party: Party) -> None:
+    other = SigningKey.from_seed(b"n" * 32)
+    seen = show(witness, party, party.write(1, 2, 3))
+    fresh = sign_checkpoint(Checkpoint(ORIGIN, 1, b"r" * 32), other)
+    assert witness.check_and_persist(ORIGIN, fresh, (), other.public).size == 1
+    assert witness.misbehaviour() == ()
+    assert witness.last(ORIGIN, KEY.public) == seen and witness.last(ORIGIN, other.public).size == 1
+    assert witness.last(ORIGIN).size == 1 and witness.origins() == (ORIGIN,)  # the newest
+
+
+def test_heads_are_kept_together_each_with_its_cosignature(witness: Witness, party: Party) -> None:
+    own = SigningKey.from_seed(b"w" * 32)
+    second = log_origin("food-quality-2026", "mori")
+    notes = {ORIGIN: party.write(1), second: sign_checkpoint(Checkpoint(second, 1, b"r" * 32), KEY)}
+    lines = {origin: cosign(note, "witness", own, AT) for origin, note in notes.items()}
+    offers = [Offered(origin, note, (), KEY.public, lines[origin]) for origin, note in notes.items()]
+    assert [head.origin for head in witness.check_and_persist_all(offers)] == [ORIGIN, second]
+    for origin, note in notes.items():
+        assert witness.last_note(origin) == note
+        assert verify_cosignature(witness.cosigned(origin), "witness", own.public) == AT
+    # one that lies does not keep the others from being seen
+    grown = party.write(2)
+    liar = Offered(second, sign_checkpoint(Checkpoint(second, 1, b"x" * 32), KEY), (), KEY.public)
+    honest = Offered(ORIGIN, grown, party.log.consistency(1, 2), KEY.public)
+    with pytest.raises(BrokenLogError) as caught:
+        witness.check_and_persist_all((liar, honest))
+    assert caught.value.code == "LOG_FORKED"
+    assert witness.last(ORIGIN).size == 2 and witness.cosigned(ORIGIN) == grown  # no line was given for it
+    assert witness.last_note(second) == notes[second] and witness.cosigned("nobody") is None

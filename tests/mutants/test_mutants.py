@@ -28,14 +28,21 @@ from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
 from .training import TRAINING_MUTANTS
 from .validation import VALIDATION_MUTANTS
+from .views import VIEW_MUTANTS
+from .verifiers import VERIFIER_MUTANTS
 from .withdrawal import WITHDRAWAL_MUTANTS
+from .witness import WITNESS_MUTANTS
 from .workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
 TABLES = (
     *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
     *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS, *VALIDATION_MUTANTS, *CONSENT_MUTANTS, *RELEASE_MUTANTS,
-    *PROVENANCE_MUTANTS, *EVIDENCE_MUTANTS, *LOG_MUTANTS,
+    *PROVENANCE_MUTANTS, *LOG_MUTANTS,
+    *WITNESS_MUTANTS,
+    *EVIDENCE_MUTANTS,
+    *VIEW_MUTANTS,
+    *VERIFIER_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
@@ -58,6 +65,7 @@ PROMISED = (
     "edge verified without its signature", "changed adapter accepted",
     "consent commitment not under the site's key",
     "synchronous=NORMAL", "acknowledge before commit", "entries and nodes in two transactions",
+    "an entry that is owed and not shown", "a log that was put back between runs",
 )  # fmt: skip
 
 # For the workbench's own tests: a quick test, and an edit of what it looks at that changes nothing.

@@ -9,12 +9,18 @@ CONSIDERING = "core/site/considering.py"
 ENDINGS = "core/coordinator/endings.py"
 STATE = "core/site/state.py"
 VERDICT = "privacy/mechanism/verdict.py"
+JUDGED = "privacy/mechanism/judged.py"
+COUNTS = "privacy/mechanism/counts.py"
+COUNTING = "core/training/counting.py"
 
 COUNTED = '"count": number,\n                "state": state_mac,'
 
 RUNS = "tests/federation/test_validation.py"
 RULES = "tests/core/test_blocks.py"
 VERDICTS = "tests/privacy/test_verdict.py"
+COUNT_TESTS = "tests/privacy/test_counts.py"
+COUNTING_TESTS = "tests/core/test_counting.py"
+SHIFTED = f"{VERDICTS}::test_scores_that_are_all_shifted_alike_are_seen_by_their_labels"
 
 VALIDATION_MUTANTS = (
     Mutant(
@@ -62,9 +68,73 @@ VALIDATION_MUTANTS = (
     ),
     Mutant(
         "a verdict on exact counts",
-        (Edit(VERDICT, "if type(now) is not OpenedCounts or type(before) is not OpenedCounts or now", "if now"),),
+        (
+            Edit(VERDICT, "if type(now) is not JudgedCounts or type(before) is not JudgedCounts or now", "if now"),
+            Edit(JUDGED, "if type(self.counts) is not OpenedCounts or not isinstance(", "if not isinstance("),
+        ),
         (f"{VERDICTS}::test_exact_counts_are_not_judged",),
         "DID NOT RAISE",
+    ),
+    Mutant(
+        "a shift of all scores that nobody sees: labels are not judged",
+        (
+            Edit(VERDICT, "LABELS_LOW: _surely_more(_shortfall(now)) > FALL,", "LABELS_LOW: False,"),
+            Edit(VERDICT, "LABELS_FELL: trained and max(labels) > FALL,", "LABELS_FELL: False,"),
+        ),
+        (f"{SHIFTED}[towards the smaller class]", f"{SHIFTED}[towards the larger class]"),
+        "assert reasons(now) == expected",
+    ),
+    Mutant(
+        "labels of all alone: giving up the smaller class is not seen",
+        (Edit(VERDICT, "for share in (_of_all, _balanced)", "for share in (_of_all,)"),),
+        (f"{SHIFTED}[towards the larger class]",),
+        "assert reasons(now) == expected",
+    ),
+    Mutant(
+        "labels below the larger class without a look at how sure that is",
+        (Edit(VERDICT, "_surely_more(_shortfall(now)) > FALL", "_shortfall(now)[0] > FALL"),),
+        (f"{VERDICTS}::test_who_always_gives_the_larger_class_is_below_it_in_one_case_of_a_hundred",),
+        "assert wrong < 0.01 * 2000",
+    ),
+    Mutant(
+        "the noise of one cell for a sum of two",
+        (
+            Edit(
+                VERDICT,
+                "len(right) * (1 - share) ** 2 + len(wrong) * share**2",
+                "(1 - share) ** 2 + share**2",
+            ),
+        ),
+        (f"{VERDICTS}::test_a_fall_of_twice_the_noise_beyond_the_tolerance_is_caught_in_half_of_all_cases[fell]",),
+        "assert 0.4 < caught / 2000",
+    ),
+    Mutant(
+        "a marginal that adds the wrong cells",
+        (Edit(JUDGED, "if one == judgement else", "if one != judgement else"),),
+        (
+            f"{COUNT_TESTS}::test_the_marginals_of_label_and_order_follow_from_where_the_middle_lies",
+            f"{COUNTING_TESTS}::test_everybody_weighs_one_and_is_judged_as_the_scores_say[1]",
+        ),
+        ("assert [opened.total(right)", "assert rightly == pytest.approx("),
+    ),
+    Mutant(
+        "a middle that is read the wrong way round",
+        (Edit(COUNTING, "return middle > THRESHOLD", "return middle < THRESHOLD"),),
+        (f"{COUNTING_TESTS}::test_everybody_weighs_one_and_is_judged_as_the_scores_say[-1]",),
+        "assert rightly == pytest.approx(",
+    ),
+    Mutant(
+        "a record counted in two cells, one for each judgement",
+        (
+            Edit(
+                COUNTS,
+                "    records = np.bincount(subject_of_row, minlength=count)",
+                "    np.add.at(tallies, (subject_of_row[known], cell_of_row[known] // 3 * 3), 1)\n"
+                "    records = np.bincount(subject_of_row, minlength=count)",
+            ),
+        ),
+        (f"{COUNT_TESTS}::test_nobody_weighs_more_than_one_whatever_is_held",),
+        "assert (vectors >= 0).all() and (vectors.sum(axis=1) <= 1 + 1e-12).all()",
     ),
     Mutant(
         "steps go on past a block that nobody judged",

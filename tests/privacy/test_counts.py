@@ -39,8 +39,9 @@ from sekisho.privacy.mechanism.counts import (
     votes,
     votes_plan,
 )
+from sekisho.privacy.mechanism.judged import JudgedCounts, OpenedVote, vote_on
 from sekisho.privacy.mechanism.mechanism import add_share
-from sekisho.privacy.mechanism.opened import Z_95, OpenedCounts, OpenedVote, vote_on
+from sekisho.privacy.mechanism.opened import Z_95, OpenedCounts, Share
 from sekisho.privacy.mechanism.randomness import SecretStream
 
 DOMAIN = validation("negative", "positive")
@@ -128,7 +129,7 @@ def test_a_count_of_records_is_caught_and_clipping_alone_would_have_bent_it() ->
     cells, subjects = np.zeros(50, dtype=np.int64), np.zeros(50, dtype=np.int64)
     mutant = every_record_counts_one(DOMAIN, cells, subjects, 1)
     assert not mutant.sum() <= 1 + 1e-12  # what the property above asserts of everybody
-    assert subject_counts(DOMAIN, cells, subjects, 1).tolist() == [[1.0, 0.0, 0.0, 0.0]]
+    assert subject_counts(DOMAIN, cells, subjects, 1).tolist() == [[1.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
     # behind it stands the clipping, which no vector passes: bounded all the same
     total = clipped_integer_sum(mutant, plan=PLAN, streams=streams(range(1))).total
     assert np.square(total).sum() <= PLAN.grid_bound_squared < (50 * PLAN.grid) ** 2
@@ -138,10 +139,10 @@ def test_each_of_r_records_counts_one_rth() -> None:
     cells = np.array([0, 0, 1, 3, UNKNOWN, 2, 99])
     subjects = np.array([0, 0, 0, 0, 1, 1, 2])
     assert subject_counts(DOMAIN, cells, subjects, 4).tolist() == [
-        [0.5, 0.25, 0.0, 0.25],
-        [0.0, 0.0, 0.5, 0.0],  # a record of which nothing is known takes its part of the weight with it
-        [0.0, 0.0, 0.0, 0.0],
-        [0.0, 0.0, 0.0, 0.0],
+        [0.5, 0.25, 0.0, 0.25, 0.0, 0.0],
+        [0.0, 0.0, 0.5, 0.0, 0.0, 0.0],  # a record of which nothing is known takes its part of the weight with it
+        [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
     ]
 
 
@@ -149,17 +150,16 @@ POISON = st.sampled_from([float("nan"), float("inf"), -float("inf"), -1.0, 2.0, 
 
 
 @settings(max_examples=60, deadline=None)
-@given(records=st.lists(st.tuples(POISON | st.sampled_from([0.0, 1.0]), POISON | st.sampled_from([0.0, 1.0]))))
+@given(records=st.lists(st.tuples(*[POISON | st.sampled_from([0.0, 1.0])] * 3)))
 def test_nothing_that_a_record_holds_raises_and_what_is_unknown_counts_nowhere(
-    records: list[tuple[float, float]],
+    records: list[tuple[float, float, float]],
 ) -> None:
-    table = np.array(records, dtype=np.float64).reshape(-1, 2)
-    cells = validation_outcomes(table[:, 0], table[:, 1], classes=2)
-    for (actual, predicted), cell in zip(records, cells, strict=True):
-        if actual in (0.0, 1.0) and predicted in (0.0, 1.0):
-            assert DOMAIN.cells[cell] == f"{('negative', 'positive')[int(actual)]}-" + (
-                "right" if actual == predicted else "wrong"
-            )
+    table = np.array(records, dtype=np.float64).reshape(-1, 3)
+    cells = validation_outcomes(table[:, 0], table[:, 1], table[:, 2])
+    for (actual, labelled, ordered), cell in zip(records, cells, strict=True):
+        if {actual, labelled, ordered} <= {0.0, 1.0}:
+            wrong = (actual != labelled) + (actual != ordered)
+            assert DOMAIN.cells[cell] == f"{DOMAIN.classes[int(actual)]}-{('both', 'one', 'neither')[wrong]}"
         else:
             assert cell == UNKNOWN
     vectors = subject_counts(DOMAIN, cells, np.zeros(len(records), dtype=np.int64), 1)
@@ -173,25 +173,26 @@ def test_counts_that_do_not_belong_together_are_refused() -> None:
     assert refused(lambda: subject_counts(DOMAIN, one, one - 1, 1)) == "BAD_COUNTS"
     assert refused(lambda: subject_counts(DOMAIN, np.zeros(1), one, 1)) == "BAD_COUNTS"  # type: ignore[arg-type]
     assert refused(lambda: subject_counts(DOMAIN, np.zeros((1, 1), dtype=np.int64), one, 1)) == "BAD_COUNTS"
-    assert refused(lambda: validation_outcomes(np.zeros(2), np.zeros(3), classes=2)) == "BAD_COUNTS"
+    assert refused(lambda: validation_outcomes(np.zeros(2), np.zeros(3), np.zeros(2))) == "BAD_COUNTS"
 
 
 # -- domain and plan -------------------------------------------------------------------------------------------------
 
 
 def test_a_domain_is_bound_into_the_plan_that_sites_compare() -> None:
-    assert DOMAIN.cells == ("negative-right", "negative-wrong", "positive-right", "positive-wrong") == PLAN.cells
+    names = ("negative-both", "negative-one", "negative-neither", "positive-both", "positive-one", "positive-neither")
+    assert DOMAIN.cells == names == PLAN.cells
     swapped = plan_at("0.3", domain=validation("positive", "negative"))
     assert swapped.digest() != PLAN.digest() and Plan.from_json(PLAN.to_json()) == PLAN
     assert len({DOMAIN.digest(), validation("positive", "negative").digest(), votes().digest()}) == 3
 
 
-@pytest.mark.parametrize("names", [(), ("Satisfied",), ("a b",), ("満足",), ("a", "a"), ("x" * 59,), ("-a",)])
-def test_a_domain_that_no_plan_can_carry_is_refused(names: tuple[str, ...]) -> None:
-    assert refused(lambda: validation(*names)) == "BAD_DOMAIN"
+@pytest.mark.parametrize("name", ["", "Satisfied", "a b", "満足", "a", "x" * 57, "-a"])
+def test_a_domain_that_no_plan_can_carry_is_refused(name: str) -> None:
+    assert refused(lambda: validation("a", name)) == "BAD_DOMAIN"
     assert refused(lambda: CountDomain("counts", ())) == "BAD_DOMAIN"
-    longest = plan_at("1", domain=validation("x" * 58))
-    assert len(longest.cells) == 2
+    longest = plan_at("1", domain=validation("x" * 56, "y"))
+    assert len(longest.cells) == 6
 
 
 @pytest.mark.parametrize("epsilon", ["0.2", "0.3", "0.5", "1", "3"])
@@ -321,13 +322,14 @@ def test_a_vote_needs_a_plan_of_votes() -> None:
 
 
 def test_a_vote_on_opened_counts_is_free_and_on_nothing_else() -> None:
-    opened = OpenedCounts(DOMAIN, (1800.0, 200.0, 1900.0, 100.0), 15.0)
-    assert vote_on(opened, least=0.9) == OpenedVote(True, opened.digest())
-    assert not vote_on(opened, least=0.924).accept  # 0.925 was opened, and the noise may have lifted it
+    opened = OpenedCounts(DOMAIN, (1800.0, 0.0, 200.0, 1900.0, 0.0, 100.0), 15.0)
+    judged = JudgedCounts(opened, True)
+    assert vote_on(judged, least=0.9) == OpenedVote(True, opened.digest())
+    assert not vote_on(judged, least=0.924).accept  # 0.925 was opened, and the noise may have lifted it
     exact = np.array([1800, 200, 1900, 100])
     for other in (exact, local_vote(True, plan=votes_plan(
         epsilon=Decimal(1), delta=DELTA, disclosures=1, sites=SITES, minimum_sites=3, observers=1
-    )), None):  # fmt: skip
+    )), opened, None):  # fmt: skip
         assert refused(lambda other=other: vote_on(other, least=0.5)) == "COUNTS_FOREIGN"  # type: ignore[misc]
 
 
@@ -339,67 +341,96 @@ def opened_of(total: NDArray[np.int64], plan: Plan = PLAN, cohort: int = SITES) 
 
 
 def test_an_opened_sum_is_read_in_subjects_with_its_error() -> None:
-    total = np.array([1800, 200, 1900, -3], dtype=np.int64) * PLAN.grid
+    total = np.array([1500, 300, 200, 1500, 400, -3], dtype=np.int64) * PLAN.grid
     opened = opened_of(total)
-    assert np.allclose(opened.values, (1800, 200, 1900, -3))
-    assert opened.shown("positive-wrong") == 0.0 and opened.shown("negative-wrong") == pytest.approx(200)
+    assert np.allclose(opened.values, (1500, 300, 200, 1500, 400, -3))
+    assert opened.shown("positive-neither") == 0.0 and opened.shown("negative-neither") == pytest.approx(200)
     noise = math.sqrt(SITES * PLAN.share_variance(SITES)) / PLAN.grid
     assert noise <= opened.standard_error < noise * 1.001
-    assert opened.right().value == pytest.approx(3700 / 3897)
-    assert opened.share(["negative-right"], ["negative-right", "negative-wrong"]).value == pytest.approx(0.9)
+    assert opened.share(["negative-both"], ["negative-both", "negative-one"]).value == pytest.approx(5 / 6)
+
+
+def test_the_marginals_of_label_and_order_follow_from_where_the_middle_lies() -> None:
+    # between the two lines a score is labelled positive and ordered negative, or the other way round
+    opened = opened_of(np.array([70, 20, 10, 130, 50, 20], dtype=np.int64) * PLAN.grid)
+    above, below = JudgedCounts(opened, True), JudgedCounts(opened, False)
+    for judged, label, order in ((above, (70, 180), (90, 130)), (below, (90, 130), (70, 180))):
+        assert [opened.total(right) for right, _ in judged.parts("label")] == pytest.approx(label)
+        assert [opened.total(right) for right, _ in judged.parts("order")] == pytest.approx(order)
+        for judgement in ("label", "order"):
+            for name, (right, wrong) in zip(DOMAIN.classes, judged.parts(judgement), strict=True):
+                assert set(right) | set(wrong) == {cell for cell in DOMAIN.cells if cell.startswith(name)}
+                assert not set(right) & set(wrong)
+    assert above.right("label").value == pytest.approx(250 / 300) == below.right("order").value
+    assert above.right("order").value == pytest.approx(220 / 300)
+    votes_plan_of_one = OpenedCounts(votes(), (1.0,), 1.0)
+    for other in (votes_plan_of_one, np.zeros(6)):
+        assert refused(lambda other=other: JudgedCounts(other, True)) == "COUNTS_FOREIGN"  # type: ignore[misc]
 
 
 def test_what_is_no_opened_sum_of_these_counts_is_refused() -> None:
-    total = np.zeros(4, dtype=np.int64)
+    total = np.zeros(6, dtype=np.int64)
     assert refused(lambda: opened_of(total[:3])) == "COUNTS_FOREIGN"
-    assert refused(lambda: opened_of(np.zeros(4))) == "COUNTS_FOREIGN"  # type: ignore[arg-type]
+    assert refused(lambda: opened_of(np.zeros(6))) == "COUNTS_FOREIGN"  # type: ignore[arg-type]
     assert refused(lambda: OpenedCounts.read(total, validation("positive", "negative"), PLAN, 5)) == "COUNTS_FOREIGN"
     assert refused(lambda: opened_of(total, cohort=2)) == "NO_SUCH_COHORT"
-    for part, whole in (([], DOMAIN.cells), (["no-such"], ["no-such"]), (["positive-right"], ["negative-right"])):
+    for part, whole in (([], DOMAIN.cells), (["no-such"], ["no-such"]), (["positive-both"], ["negative-both"])):
         assert refused(lambda part=part, whole=whole: opened_of(total).share(part, whole)) == "COUNTS_FOREIGN"
 
 
-@pytest.mark.parametrize("true", [(1800, 200, 1900, 100), (0, 20, 40, 3), (8, 1, 9, 0)], ids=str)
-def test_the_bounds_hold_the_true_share_as_often_as_they_say_also_of_few_people(true: tuple[int, ...]) -> None:
+WHERE = [True, False]  # the middle: with it the cells of a marginal
+
+
+@pytest.mark.parametrize("above", WHERE)
+@pytest.mark.parametrize(
+    "true", [(1500, 300, 200, 1600, 300, 100), (0, 0, 20, 30, 10, 3), (8, 0, 1, 9, 0, 0)], ids=str
+)
+def test_the_bounds_hold_the_true_share_as_often_as_they_say_also_of_few_people(
+    true: tuple[int, ...], above: bool
+) -> None:
     exact = np.array(true, dtype=np.float64)
-    share = (exact[0] + exact[2]) / exact.sum()
+    share = (exact[0] + exact[3] + exact[4 if above else 1]) / exact.sum()
     rng = np.random.default_rng(3)
-    values = exact + rng.normal(scale=14.6, size=(4000, 4))
+    values = exact + rng.normal(scale=14.6, size=(4000, 6))
     hits = 0
     for row in values:
-        right = OpenedCounts(DOMAIN, tuple(row.tolist()), 14.6).right()
+        right = labelled(row, 14.6, above)
         assert 0 <= right.low <= right.value <= right.high <= 1
         hits += right.low <= share <= right.high
     assert hits / 4000 > 0.95 - 4 * math.sqrt(0.05 * 0.95 / 4000)
 
 
+def labelled(row: NDArray[np.float64], error: float, above: bool = True) -> Share:
+    return JudgedCounts(OpenedCounts(DOMAIN, tuple(row.tolist()), error), above).right("label")
+
+
 def test_bounds_that_leave_the_noise_out_would_be_caught() -> None:
     # the positive control of the test above: an interval of half the width misses far more often than said
     rng = np.random.default_rng(3)
-    exact = np.array((1800.0, 200.0, 1900.0, 100.0))
-    rows = exact + rng.normal(scale=14.6, size=(1000, 4))
-    rights = [OpenedCounts(DOMAIN, tuple(row.tolist()), 7.3).right() for row in rows]
-    assert sum(right.low <= 0.925 <= right.high for right in rights) / 1000 < 0.8
+    exact = np.array((1500.0, 300.0, 200.0, 1600.0, 300.0, 100.0))
+    rows = exact + rng.normal(scale=14.6, size=(1000, 6))
+    rights = [labelled(row, 7.3) for row in rows]
+    assert sum(right.low <= 0.85 <= right.high for right in rights) / 1000 < 0.8
 
 
 def test_shares_of_nobody_are_not_known() -> None:
-    for values in ((0.0, 0.0, 0.0, 0.0), (-20.0, 1.0, -3.0, 2.0), (5.0, 1.0, 0.0, 0.0)):
-        right = OpenedCounts(DOMAIN, values, 14.6).right()
+    for values in ((0.0,) * 6, (-20.0, 1.0, 0.0, -3.0, 0.0, 2.0), (5.0, 1.0, 0.0, 0.0, 0.0, 0.0)):
+        right = labelled(np.array(values), 14.6)
         assert (right.low, right.high) == (0.0, 1.0)
 
 
-def test_five_sites_know_the_accuracy_of_four_thousand_people_to_half_a_point() -> None:
+def test_five_sites_know_the_accuracy_of_four_thousand_people_to_six_tenths_of_a_point() -> None:
     # ε = 0.3, δ = 1e-6, one of the sites an observer
-    true = np.array([1800, 200, 1900, 100], dtype=np.int64) * PLAN.grid
-    right = opened_of(true).right()
-    assert 0.0044 < (right.high - right.low) / (2 * Z_95) < 0.0054
+    true = np.array([1800, 0, 200, 1900, 0, 100], dtype=np.int64) * PLAN.grid
+    right = JudgedCounts(opened_of(true), True).right("label")
+    assert 0.0054 < (right.high - right.low) / (2 * Z_95) < 0.0064
     # and so it comes out, with the shares' own noise: 60 openings, so 0.7 and 1.3 are three deviations away
     errors = []
     for opening in range(60):
         total = true.copy()
         for site in range(SITES):
             stream = SecretStream(bytes([opening, site]) * 16)
-            nobody = np.zeros(4, dtype=np.int64)
+            nobody = np.zeros(6, dtype=np.int64)
             total += add_share(nobody, PLAN, cohort=SITES, step=1, stream=stream).values
-        errors.append(opened_of(total).right().value - 0.925)
-    assert 0.7 < float(np.sqrt(np.mean(np.square(errors)))) / 0.0049 < 1.3
+        errors.append(JudgedCounts(opened_of(total), True).right("label").value - 0.925)
+    assert 0.7 < float(np.sqrt(np.mean(np.square(errors)))) / 0.0059 < 1.3
