@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from sekisho.core.messages import LogHead, SignedMessage
 from sekisho.core.pilot.evidence import export_evidence
 from sekisho.governance.evidence import verifier
 
+from ..governance.liars import Tree
 from .hostile import attack
 from .test_coordinator_log import (
     COORDINATOR,
@@ -19,6 +21,7 @@ from .test_coordinator_log import (
     a_second_history,
     an_earlier_head,
     lied,
+    shown,
 )
 
 
@@ -43,3 +46,19 @@ def test_evidence_of_a_lie_verifies_without_us_and_convicts_the_liar(study: Path
         {**members, name: members[name].replace(b'"kind":"', b'"kind":"x')},
     ):
         assert verifier.verify(verifier.write_container(changed), written.root).name == "changed"
+
+
+def test_two_histories_that_convicted_nobody_in_the_run_do_when_evidence_is_gathered(
+    study: Path, tmp_path: Path
+) -> None:
+    def grown(message: SignedMessage, log: LogHead, tree: Tree) -> LogHead:
+        return shown(tree.add("run.stopped"), log)
+
+    both = [lied(kind, 2, grown) for kind in ("step", "readies")]
+    with attack(study, lambda *told: next(filter(None, (lie(*told) for lie in both)), None)) as ongoing:
+        assert ongoing.refused is not None and ongoing.refused.code == "LOG_VIEWS_DIFFER"
+    written = export_evidence(study, tmp_path / "evidence.zip")
+    verdict = verifier.verify_file(tmp_path / "evidence.zip", written.root)
+    assert verdict.name == "verified", verdict.details
+    assert any(f"convicts {COORDINATOR} of " in line and line.endswith("(fork)") for line in verdict.details)
+    assert any(f"{COORDINATOR} is convicted above" in line for line in verdict.details)
