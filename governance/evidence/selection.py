@@ -81,6 +81,7 @@ class Bearing(Enum):
 BEARING: Mapping[EntryType, Bearing] = MappingProxyType({
     EntryType.LOG_OPENED: Bearing.STATE,
     EntryType.LOG_WITNESSED: Bearing.EVENT,
+    EntryType.LOG_CONTRADICTED: Bearing.EVENT,
     EntryType.POLICY_LOADED: Bearing.STATE,
     EntryType.ROSTER_ACCEPTED: Bearing.STATE,
     EntryType.STUDY_OFFERED: Bearing.OWN,
