@@ -29,7 +29,7 @@ VIEW_MUTANTS = (
         (Edit(BUDGET, "for one in material.by_type[str(kind)] if one.party == maker)",
               "for one in material.by_type[str(kind)])"),),
         (FIRST,),
-        'assert (found["wanko"]["spent"]',
+        'assert found["okashi"]["spent"] == "3.125"',
     ),
     Mutant(
         "refusals by the policy are left out",
