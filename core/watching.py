@@ -25,7 +25,7 @@ from ..governance.log.auditlog import AuditLog
 from ..governance.log.checkpoint import Checkpoint, cosign, verify_checkpoint
 from ..governance.log.misbehaviour import CODES, Charge, Proof, convicts, store
 from ..governance.log.shown import SHOWING, Said, Shown, holds, owed
-from ..governance.log.witness import Offered, Witness, contradiction
+from ..governance.log.witness import Offered, Witness, contradiction, head_of
 from ..governance.signing.keys import PublicKey, SigningKey
 from ..governance.signing.roster import Roster
 from .bodies import EntryShown, LogHead
@@ -49,7 +49,7 @@ class OwnLog:
         self._number = 0
         self._last = 0        # the size in the last message
         self._round = 0       # the size in the last message that came round to everybody
-        self._claims: dict[int, Checkpoint] = {}
+        self._claims: set[Checkpoint] = set()  # of one size there may be two, and then one is not this log's
         self._done: list[int] = []
 
     def did(self, index: int) -> None:
@@ -62,7 +62,7 @@ class OwnLog:
             head = verify_checkpoint(note, self._log.origin, self._key)
         except BadSignatureError:
             return
-        self._claims[head.size] = head
+        self._claims.add(head)
 
     def came_round(self) -> None:
         """Everybody has the last message that showed this log."""
@@ -80,7 +80,7 @@ class OwnLog:
         note = self._log.checkpoint()
         size = verify_checkpoint(note, self._log.origin, self._key).size
         # 3. From each size that anybody can have seen last; between equal heads there is nothing to prove.
-        bases = sorted({self._last, self._round, *self._claims} - {0, size})
+        bases = sorted({self._last, self._round, *(head.size for head in self._claims)} - {0, size})
         shown = LogHead(
             number=self._number + 1,
             note=note,
@@ -93,11 +93,11 @@ class OwnLog:
         return shown
 
     def _check_claims(self, party: str) -> None:
-        for size, head in sorted(self._claims.items()):
-            if size > self._log.size or self._log.root(size) != head.root:
+        for head in self._claims:
+            if head.size > self._log.size or self._log.root(head.size) != head.root:
                 raise Refused(
                     "LOG_BEHIND",
-                    f"{party}: others hold a head of {size} entries that this log's key signed and this log never had",
+                    f"{party}: others hold a head of {head.size} entries that this log's key signed and this log never had",
                     hint="a log restored from a backup must not go on; find the newest copy",
                     site=party,
                 )
@@ -188,6 +188,8 @@ class Others:
         Raises:
             Refused: LOG_FORKED, LOG_VIEWS_DIFFER.
         """
+        if mine == theirs:
+            return
         key, origin = self._post.key_of(party), log_origin(self._post.study, party)
         own = verify_checkpoint(mine, origin, key)
         try:
@@ -224,7 +226,7 @@ class Others:
     def _continue(self, party: str, said: Said, shown: Shown) -> None:
         note, key = self._last_kept(party), self._post.key_of(party)
         if note is not None:
-            seen = verify_checkpoint(note, said.origin, key)
+            seen = head_of(note)
             if seen.size == shown.head.size and seen.root != shown.head.root:
                 self._convict(Charge.FORK, party, note, shown.note)
             if said.kind not in OPENING and _denies(seen, shown):

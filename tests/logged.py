@@ -19,8 +19,9 @@ from sekisho.governance.log.auditlog import AuditLog
 from sekisho.governance.log.entries import Entry
 
 # The people of the small studies and of the example, their records, the words that these are of, names and addresses.
+# What goes on in hexadecimal is the name of a run.
 PLANTED = re.compile(
-    rb"[a-z]-c\d{3,}(?!\d)|[a-z]-\d{3}-[01](?![0-9a-f])|lovely|tasty|awful|quastenflosser|kumquat|planted-|@[a-z]+\.example",
+    rb"[a-z]-c\d{3,}(?![0-9a-f])|[a-z]-\d{3}-[01](?![0-9a-f])|lovely|tasty|awful|quastenflosser|kumquat|planted-|@[a-z]+\.example",
     re.IGNORECASE,
 )
 

@@ -170,7 +170,7 @@ class StepRecord(Strict):
 class ValidationFacts(Strict):
     """One count of held-out people, as opened, with 95 % bounds; whether the block stayed.
 
-    ``right``: the share on the right side of the middle of public texts. ``labels``: the share that gets the right label.
+    ``right``: the share on the right side of the middle of public texts. ``labels``: the share labelled rightly.
     """
 
     after_step: Count

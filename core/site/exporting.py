@@ -25,10 +25,9 @@ from ...governance.signing.keys import PublicKey
 from ...governance.signing.roster import Party, Roster
 from ..errors import BadInputError
 from ..parties import LOG_NAME, key_path, load_key, log_origin, state_folder
+from ..watching import PROOFS, WITNESS_NAME
 from .papers import ROSTERS, SIGNATURES, earlier_rosters, read_file
 
-WITNESS_NAME = "witness.sqlite"     # what a party has seen of others' logs, in its state folder
-MISBEHAVIOUR = "misbehaviour"       # the folder of proofs beside it
 _PROOF_NAME = re.compile(r"[0-9a-f]{16}\.json")
 
 
@@ -115,9 +114,9 @@ def witnessed_heads(logs: Sequence[OpenLog], *, whole: bool) -> dict[str, Member
 def misbehaviour_of(logs: Iterable[OpenLog]) -> dict[str, Member]:
     """The proofs of misbehaviour that these parties keep, as they lie there."""
     return {
-        f"{MISBEHAVIOUR}/{path.name}": read_file(path)
+        f"misbehaviour/{path.name}": read_file(path)
         for one in logs
-        for path in sorted((one.state / MISBEHAVIOUR).glob("*.json"))
+        for path in sorted((one.state / PROOFS).glob("*.json"))
         if _PROOF_NAME.fullmatch(path.name)
     }
 
@@ -128,8 +127,8 @@ def _cosigned(witness: OpenLog, one: OpenLog) -> str | None:
     if not path.exists():
         return None
     with closing(Witness(path)) as seen:
-        note: str | None = seen.cosigned(one.log.origin, one.party.key) if hasattr(seen, "cosigned") else None
-    return note if note is not None and _carries(note, witness.party.id, witness.party.key) else None
+        note = seen.cosigned(one.log.origin, one.party.key)
+    return note if note is not None and _carries(note, witness.log.origin, witness.party.key) else None
 
 
 def _carries(note: str, name: str, key: PublicKey) -> bool:

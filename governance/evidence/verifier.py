@@ -1475,7 +1475,8 @@ def _read_witnessed(members: Container, parties: Mapping[str, Holder]) -> list[W
         witness, party, note = parties[match[1]], parties[match[2]], read_note(members[name])
         if note.head.origin.rpartition("/")[2] != party.name or not is_signed(note, note.head.origin, party.raw):
             changed(f"{name} is not a head that {party.name} signed")
-        seconds = cosigned_at(note, witness.name, witness.raw)
+        name_of_witness = note.head.origin.rpartition("/")[0] + "/" + witness.name      # as in its own log's heads
+        seconds = cosigned_at(note, name_of_witness, witness.raw)
         if seconds is None:
             changed(f"{name} is not cosigned by {witness.name}")
         found.append(Witnessed(witness.name, party.name, note, seconds))

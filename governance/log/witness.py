@@ -149,7 +149,7 @@ class Witness:
             fresh = (*place, offered.size, one.note, one.cosignature)
             self._connection.execute("INSERT INTO heads VALUES (?, ?, ?, ?, ?)", fresh)
             return None
-        seen = _parse(row[0])
+        seen = head_of(row[0])
         kind = contradiction(seen, offered, one.proof)
         if kind is not None:
             self._connection.execute(
@@ -166,7 +166,7 @@ class Witness:
     def last(self, origin: str, key: PublicKey | None = None) -> Checkpoint | None:
         """The newest head seen of a log, verified when it was stored; of the log under ``key``, where given."""
         note = self.last_note(origin, key)
-        return None if note is None else _parse(note)
+        return None if note is None else head_of(note)
 
     def last_note(self, origin: str, key: PublicKey | None = None) -> str | None:
         """The signed text of the newest head seen of a log."""
@@ -223,7 +223,8 @@ def contradiction(seen: Checkpoint, offered: Checkpoint, proof: Sequence[bytes])
     return None
 
 
-def _parse(note: str) -> Checkpoint:
+def head_of(note: str) -> Checkpoint:
+    """The head in a note that was verified when it was stored. Raises ``BrokenLogError`` WITNESS_DAMAGED."""
     try:
         return Checkpoint.parse(note.rpartition("\n\n")[0] + "\n")
     except BadSignatureError as error:

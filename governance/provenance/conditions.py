@@ -8,9 +8,9 @@ Order of calls: ``conditions(Terms(...), Found(...))`` -> ``ReleaseRecord(condit
 A condition that the study does not ask for is judged all the same where it can be, and "not-checked" where not: the
 record says so. What is asked for and cannot be judged is a refusal.
 
-Source of the class-drop: Andreina et al., BaFFLe (arXiv 2011.02167): a backdoor shows as a fall in single classes. It is
-judged on the order of people, not on their labels: while a threshold settles, one class gains labels and another loses
-them, in honest runs too. That the labels of all have not fallen is part of the verdict that "validation" asks for.
+Source of the class-drop: Andreina et al., BaFFLe (arXiv 2011.02167): a backdoor shows as a fall in single classes. It
+is judged on the order of people, not on their labels: while a threshold settles, one class gains labels and another
+loses them, in honest runs too. That the labels of all have not fallen is part of the verdict "validation" asks for.
 """
 
 from __future__ import annotations

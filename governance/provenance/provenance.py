@@ -86,12 +86,8 @@ class StepPart(_Strict):
 class ValidationPart(_Strict):
     """One validation in a run, as all sites opened it: noised counts of held-out people, and what followed from them.
 
-    Two things are judged of each person: the label (the usual threshold) and the order (the middle of public texts).
-    ``cells``: ``<class>-both``, ``-one`` and ``-neither`` by how many of the two are right, as opened, rounded to whole
-    people (noise can make them negative); ``one_is``: by class, which of the two is right in ``-one``, as follows from
-    where the middle lay. ``standard_error``: of each cell, in people. ``after_step``: the last step of the block that
-    was judged, 0 for the state at the start. ``accepted`` False: everything since the last accepted state was rolled
-    back.
+    ``cells``: people by class and by how many of label and order are right; ``one_is``: which of the two where one is.
+    ``after_step``: the block's last, 0 for the start. ``accepted`` False: all since the last accepted was rolled back.
     """
 
     after_step: Annotated[int, Field(ge=0)]
@@ -102,7 +98,7 @@ class ValidationPart(_Strict):
     right: ExactNumber              # share ordered rightly, 0 to 1, with its 95 % bounds
     low: ExactNumber
     high: ExactNumber
-    labels: ExactNumber             # share labelled rightly, likewise
+    labels: ExactNumber             # labelled rightly, likewise
     labels_low: ExactNumber
     labels_high: ExactNumber
     accepted: bool
@@ -244,11 +240,8 @@ def training_run(
         "guarantee": guarantee.model_dump(),
         "packing": packing.model_dump(),
         "sites": [site.model_dump() for site in sites],
-        "steps": [{**step.model_dump(), "cohort": list(step.cohort)} for step in steps],
-        "validations": [
-            {**one.model_dump(), "cohort": list(one.cohort), "cells": dict(one.cells), "one_is": dict(one.one_is)}
-            for one in validations
-        ],
+        "steps": [step.model_dump(mode="json") for step in steps],
+        "validations": [one.model_dump(mode="json") for one in validations],
         "parameters": _plain(parameters.model_dump()),
         "approvals": {paper: sorted(approvals[paper]) for paper in sorted(approvals)},
         "software": {**software.model_dump(), "dependencies": dict(sorted(software.dependencies.items()))},

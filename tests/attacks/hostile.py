@@ -158,16 +158,18 @@ def attack(
 
     federation = open_federation(study, wrap, features=features)
     ongoing = Attack(federation, channels[0])
+    asleep = ExitStack()
+    if not witnessed:
+        for watch in (SiteWatch, CoordinatorWatch):
+            asleep.enter_context(patch.object(watch, "hear", lambda watch, message: None))
     try:
         try:
             # its operator turned: it does not say that sites stand apart
-            with patch.object(coordinator, "apart", lambda said: ()), ExitStack() as asleep:
-                if not witnessed:
-                    for watch in (SiteWatch, CoordinatorWatch):
-                        asleep.enter_context(patch.object(watch, "hear", lambda watch, message: None))
+            with patch.object(coordinator, "apart", lambda said: ()):
                 ongoing.result = federation.run("probe", run=run)
         except Refused as refused:
             ongoing.refused = refused
         yield ongoing
     finally:
+        asleep.close()
         federation.close()

@@ -26,6 +26,8 @@ from sekisho.governance.evidence import verifier
 from sekisho.governance.signing.envelope import Statement, read_envelopes, sign_statement, write_envelopes
 from sekisho.governance.signing.keys import demo_key
 
+from ..verifier.second import Second
+
 OTHER_ROOT = "sha256:" + "1" * 64
 PLACES = 3  # of a member where a byte is changed: first, middle, last; the verifier's own tests try every kind of byte
 Capture = pytest.CaptureFixture[str]
@@ -295,3 +297,14 @@ def test_there_is_no_evidence_before_a_run_was_asked_for(study: Path, tmp_path: 
     ended = sekisho_here(capsys, "compliance", "export", study, "--out", tmp_path / "evidence.zip", "--json")
     assert (ended.exit, ended.told["code"]) == (2, "NO_LOG")
     assert not (tmp_path / "evidence.zip").exists()
+
+
+def test_the_second_verifier_says_the_same_of_real_evidence(ran: Ran, twice: Ran) -> None:
+    second = Second()
+    for one in (ran, twice):
+        data = one.bundle.read_bytes()
+        for root in (None, one.root, OTHER_ROOT):
+            assert second.ask("verdict", data, root=root)["verdict"] == verifier.verify(data, root).name
+        for what, changed in changed_bundles(data):
+            assert second.ask("verdict", changed, root=one.root)["verdict"] == "changed", what
+    second.close()

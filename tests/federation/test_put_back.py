@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from sekisho.core.coordinator.witnessing import CoordinatorWatch
 from sekisho.core.messages import SignedMessage
 from sekisho.core.site import joining
+from sekisho.core.site.witnessing import SiteWatch
 
 from . import study_folder
 from .books import open_federation
@@ -70,6 +72,17 @@ def seen_of(study: Path, site: str) -> int:
     return int(json.loads((state(study, site) / "heads.json").read_text("utf-8"))[VICTIM]["entries"])
 
 
+@pytest.fixture
+def nobody_looks_at_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever puts back a ledger and its log is seen by the log, too (tests/attacks/test_coordinator_log.py).
+
+    Here the ledger's own barrier is shown to hold by itself.
+    """
+    for watch in (SiteWatch, CoordinatorWatch):
+        monkeypatch.setattr(watch, "hear", lambda watch, message: None)
+
+
+@pytest.mark.usefixtures("nobody_looks_at_logs")
 def test_a_ledger_put_back_does_not_outgrow_what_was_seen(history: History) -> None:
     put(history.after_first / VICTIM / "state", state(history.study))
     go_on(history.study, seen_of(history.study, "ame") + 4)
@@ -77,6 +90,7 @@ def test_a_ledger_put_back_does_not_outgrow_what_was_seen(history: History) -> N
         assert attempt(history.study)[VICTIM] == "LEDGER_FORKED"
 
 
+@pytest.mark.usefixtures("nobody_looks_at_logs")
 def test_others_refuse_such_a_ledger_even_where_its_own_site_does_not_look(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +102,7 @@ def test_others_refuse_such_a_ledger_even_where_its_own_site_does_not_look(
 
 
 @pytest.mark.proof
+@pytest.mark.usefixtures("nobody_looks_at_logs")
 def test_without_the_answers_such_a_ledger_would_run(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: the number of entries alone says nothing."""
     put(history.after_first / VICTIM / "state", state(history.study))
@@ -100,6 +115,7 @@ def test_without_the_answers_such_a_ledger_would_run(history: History, monkeypat
 # --- copies and other names -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("nobody_looks_at_logs")
 def test_two_clones_of_a_state_are_noticed_as_soon_as_both_were_seen(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,8 @@ from sekisho.governance.evidence.selection import Scope, ScopeKind
 from sekisho.governance.signing.envelope import PREDICATES, Statement, Subject, read_time, sign_statement
 from sekisho.governance.signing.keys import demo_key
 
+from ..verifier.second import Second
+
 Capture = pytest.CaptureFixture[str]
 PARTIES = (*SITES, "coordinator")
 SELECTED = ".selected.jsonl"
@@ -246,3 +248,21 @@ def test_a_mistyped_or_erased_person_is_not_answered(twice: Twice, tmp_path: Pat
     ended = asked(capsys, twice.study, "nobody-known", tmp_path / "mine.zip")
     assert (ended.exit, ended.told["code"]) == (2, "SUBJECT_UNKNOWN")
     assert not (tmp_path / "mine.zip").exists() and "nobody-known" not in ended.out + ended.err
+
+
+def test_the_second_verifier_says_the_same_of_real_selections(twice: Twice, tmp_path: Path, capsys: Capture) -> None:
+    second = Second()
+    now = datetime.now(UTC)
+    scopes = [Scope(ScopeKind.RUN, of=run) for run in twice.runs]
+    scopes.append(Scope(ScopeKind.PERIOD, since=now - timedelta(days=1), until=now + timedelta(days=1)))
+    bundles = [twice.export(scope, tmp_path / f"{number}.zip") for number, scope in enumerate(scopes)]
+    study = Path(shutil.copytree(twice.study, tmp_path / "study"))
+    assert sekisho_here(capsys, "site", "withdraw", ONE, PERSON, "--study", study, "--json").exit == 0
+    assert asked(capsys, study, PERSON, tmp_path / "mine.zip").exit == 0
+    bundles.append((tmp_path / "mine.zip").read_bytes())
+    for data in bundles:
+        assert second.ask("verdict", data, root=twice.root)["verdict"] == verified(data, twice.root).name
+        for at in range(0, len(data), len(data) // 40):
+            changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1:]
+            assert second.ask("verdict", changed, root=twice.root)["verdict"] == "changed"
+    second.close()

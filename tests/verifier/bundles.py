@@ -95,7 +95,8 @@ def _head(party: str, entries: list[bytes], size: int) -> str:
 
 
 def seen_by(witness: str, note: str) -> bytes:
-    return with_cosignature(note, cosign(note, witness, example.key(witness), example.NOW)).encode()
+    line = cosign(note, f"{STUDY}/{witness}", example.key(witness), example.NOW)
+    return with_cosignature(note, line).encode()
 
 
 def _with_witnesses(members: Mapping[str, bytes], parties: tuple[str, ...]) -> dict[str, bytes]:

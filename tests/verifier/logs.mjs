@@ -83,7 +83,7 @@ export function readWitnessed ({ members, parties }) {
       continue
     }
     const head = headOf(bytes, parties.get(party))
-    if (!isCosignedBy(head.note, witness, parties.get(witness).raw)) malformed(`${name} is not cosigned`)
+    if (!isCosignedBy(head.note, head.origin.replace(/[^/]*$/, witness), parties.get(witness).raw)) malformed(`${name} is not cosigned`)
     found.push({ party, head, proof: members.get(consistency) })
   }
   return found
