@@ -146,7 +146,7 @@ def test_every_type_of_entry_is_counted_in_a_view_and_has_words(
     ("releases", {"release.published", "release.refused", "release.revoked", "adapter.used", "personal.asked"}),
     ("consent", {"consent.imported", "consent.withdrawn", "consent.erased", "remedy.due", "remedy.done"}),
     ("spending", {"budget.reserved", "budget.settled"}),
-    ("disputes", {"ledger.disputed"}),
+    ("disputes", {"ledger.disputed", "log.contradicted"}),
 ])  # fmt: skip
 def test_nothing_that_a_view_answers_is_left_out(
     table: str, kinds: set[str], bundle: dict[str, bytes], views: dict[str, bytes]
