@@ -97,7 +97,8 @@ class OwnLog:
             if head.size > self._log.size or self._log.root(head.size) != head.root:
                 raise Refused(
                     "LOG_BEHIND",
-                    f"{party}: others hold a head of {head.size} entries that this log's key signed and it never had",
+                    f"{party}: others hold a head of {head.size} entries that this log's key signed "
+                    "and this log never had",
                     hint="a log restored from a backup must not go on; find the newest copy",
                     site=party,
                 )

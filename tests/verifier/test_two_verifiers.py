@@ -12,6 +12,7 @@ from sekisho.governance.canonical import digest_bytes
 from sekisho.governance.evidence import verifier
 
 from ..governance import evidence_example as example
+from ..governance.test_verifier_rosters import PEOPLE, handed_on
 from .bundles import Made, made
 from .insiders import said_by_an_insider
 from .mutations import CONTAINERS, MEMBERS, Mutation, mutated
@@ -138,3 +139,17 @@ def test_every_way_to_pack_the_same_members_otherwise_is_caught_by_both(
     for seed in range(3):
         rng = random.Random(seed)
         assert judged(second, CONTAINERS[kind](rng, dict(members))) in CAUGHT
+
+
+def test_both_know_a_proof_that_an_earlier_key_of_the_party_signed_and_what_excuses_no_log(
+    second: Second, bundles: Mapping[str, Made]
+) -> None:
+    members = dict(bundles["witnessed"].members)
+    old, new = (example.key(example.HUB, world).public.to_text() for world in ("", "later"))
+    members = handed_on(members, (old, new), people=PEOPLE)
+    members = {name: data for name, data in members.items()
+               if not name.startswith(("logs/hub", "provenance/")) and "hub" not in name}
+    assert new in members["roster.yaml"].decode()
+    data = example.sealed(members, example.key("kohi"), example.WHOLE)
+    assert judged(second, data) == "consistent"
+    assert any("convicts hub" in line for line in verifier.verify(data).details)
