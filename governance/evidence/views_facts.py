@@ -59,8 +59,8 @@ def _to(material: Material, recipients: tuple[str, ...]) -> Text:
     if "participants" not in recipients:
         return said
     sites = [named(material, one.id) for one in material.roster.sites]
-    return Text(en=f"{said.en} ({', '.join(one.en for one in sites)})",
-                ja=f"{said.ja}（{'、'.join(one.ja for one in sites)}）")
+    return Text(en=f"{said.en} (by the roster: {', '.join(one.en for one in sites)})",
+                ja=f"{said.ja}（名簿によれば{'、'.join(one.ja for one in sites)}）")
 
 
 def _uses(material: Material) -> Facts:

@@ -265,6 +265,13 @@ def test_both_languages_have_the_same_pages_and_say_so(views: dict[str, bytes]) 
             assert re.search("[ぁ-ん]", views[f"views/ja/{name}"].decode())
 
 
+def test_on_a_phone_each_cell_says_which_column_it_is_of_in_the_pages_language(views: dict[str, bytes]) -> None:
+    for one, names in (("en", ["Maker", "ε spent", "Purpose"]), ("ja", ["メーカー", "消費したε", "目的"])):
+        told = [attributes.get("data-title") for tag, attributes in Page(views[f"views/{one}/index.html"]).tags
+                if tag in ("th", "td") and "data-title" in attributes]
+        assert set(names) <= set(told) and len(told) == 8 * len(SITES)
+
+
 def test_every_link_between_pages_leads_somewhere(views: dict[str, bytes]) -> None:
     for name, data in views.items():
         if not name.endswith(".html"):
