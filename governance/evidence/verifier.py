@@ -322,6 +322,9 @@ class Container(Mapping[str, bytes]):
         self._file.seek(place.offset)
         return self._file.read(place.size)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.places       # else it would be read to find out that it is there
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.places)
 

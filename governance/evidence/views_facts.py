@@ -59,8 +59,8 @@ def _to(material: Material, recipients: tuple[str, ...]) -> Text:
     if "participants" not in recipients:
         return said
     sites = [named(material, one.id) for one in material.roster.sites]
-    return Text(en=f"{said.en} ({', '.join(one.en for one in sites)})",
-                ja=f"{said.ja}（{'、'.join(one.ja for one in sites)}）")
+    return Text(en=f"{said.en} (by the roster: {', '.join(one.en for one in sites)})",
+                ja=f"{said.ja}（名簿によれば{'、'.join(one.ja for one in sites)}）")
 
 
 def _uses(material: Material) -> Facts:
@@ -105,12 +105,17 @@ def _from(table: Callable[[Material], Table], key: str, *names: str) -> Callable
         made = table(material)
         at = [[column.name for column in made.columns].index(name) for name in names]
         return tuple(
-            Fact(text(key, **{name: Text(en=row.cells[i]["en"].replace(LINE, ", "), ja=row.cells[i]["ja"].replace(
-                LINE, "、")) for name, i in zip(names, at, strict=True)}), row.pointers)
+            Fact(_ended(text(key, **{name: Text(en=row.cells[i]["en"].replace(LINE, ", "), ja=row.cells[i][
+                "ja"].replace(LINE, "、")) for name, i in zip(names, at, strict=True)})), row.pointers)
             for row in made.rows
         )  # fmt: skip
 
     return make
+
+
+def _ended(said: Text) -> Text:
+    """A sentence without the dash of a last cell that was empty."""
+    return Text(en=said.en.removesuffix(" –"), ja=said.ja.removesuffix(" –"))
 
 
 def _versions(material: Material) -> Facts:
@@ -140,9 +145,9 @@ FACTS: Mapping[str, Callable[[Material], Facts]] = {
     "left-site": _left_site,
     "spent": _spent,
     "runs": _from(views_acts.runs, "fact.run", "at", "run", "sites", "completed", "ended"),
-    "refusals": _from(views_acts.refusals, "fact.refusal", "at", "party", "event", "code"),
+    "refusals": _from(views_acts.refusals, "fact.refusal", "at", "party", "run", "event", "sentence"),
     "consent": _from(views_acts.consent, "fact.consent", "at", "party", "event", "said"),
-    "disputes": _from(views_acts.disputes, "fact.dispute", "at", "party", "sentence"),
+    "disputes": _from(views_acts.disputes, "fact.dispute", "at", "party", "event", "other", "sentence"),
     "versions": _versions,
     "logs": _logs,
 }

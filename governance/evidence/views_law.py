@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ... import policies
 from ..errors import BadDocumentError
@@ -21,6 +21,14 @@ from ..language import Text
 from .views_facts import FACTS
 
 FOLDER = "law"
+
+
+def _both(value: object) -> object:
+    return {"en": value, "ja": value} if isinstance(value, str) else value
+
+
+# A citation that both languages write alike (45 CFR 164.528) is written once; all others read as lawyers of each cite.
+Cited = Annotated[Text, BeforeValidator(_both)]
 Words = Annotated[str, Field(min_length=1, max_length=300)]
 Id = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
 
@@ -32,7 +40,7 @@ class _Strict(BaseModel):
 class FormField(_Strict):
     """One item that an article asks for; ``left`` is what people have to add or to decide."""
 
-    article: Words
+    article: Cited
     heading: Text
     facts: Annotated[list[str], Field(max_length=20)]
     left: Text | None = None
@@ -42,8 +50,8 @@ class Form(_Strict):
     """One form: its source in that source's version, and its fields in their order."""
 
     id: Id
-    version: Words
-    source: Words
+    version: Cited
+    source: Cited
     consulted: Words
     title: Text
     instrument: Text

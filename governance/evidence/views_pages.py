@@ -103,8 +103,9 @@ class Pages:
             view = self._entries(language)
         elif name in self._tables:
             table = self._tables[name]
+            # "everything" and "nothing" on a page of its own are only said of what was selected
             view = PageView(name, _say(f"{name}.title", language), [_say(f"{name}.lead", language)],
-                            [_table_section(table, language)])
+                            [Section(notices=self._selection(language)), _table_section(table, language)])
         else:
             view = self._form(self._forms[name], language)
         other = next(one for one in LANGUAGES if one != language)
@@ -114,11 +115,9 @@ class Pages:
     # -- the overview --------------------------------------------------------------------------------------------------
 
     def _index(self, language: Language) -> PageView:
-        notices = [self._selection(language)] if self._material.selection or not self._scope.whole else []
-        notices.append(_say("demo" if self._material.roster.demo else "apart", language))
         sections = [
             _table_section(self._budget, language),
-            Section(notices=notices),
+            Section(notices=[*self._selection(language), self._apart(language)]),
             Section(figures=self._figures(language)),
             Section(
                 heading=_say("check.heading", language), text=[_say("check.what", language)],
@@ -137,11 +136,17 @@ class Pages:
         ]  # fmt: skip
         return PageView(INDEX, _say("index.title", language), [_say("index.lead", language)], sections)
 
-    def _selection(self, language: Language) -> str:
+    def _apart(self, language: Language) -> str:
+        return _say("demo" if self._material.roster.demo else "apart", language)
+
+    def _selection(self, language: Language) -> list[str]:
+        """That this is a selection, and of what; nothing where everything is here."""
+        if self._scope.whole and not self._material.selection:
+            return []
         said = self._scope.written()
         what = catalogue().render(f"evidence_readme.scope-{self._scope.kind}", language, of=self._scope.of,
                                   since=said.get("from", ""), until=said.get("until", ""))
-        return _say("selection", language) + (f" {what}" if not self._scope.whole else "")
+        return [_say("selection", language) + (f" {what}" if not self._scope.whole else "")]
 
     def _figures(self, language: Language) -> list[Mapping[str, str | Svg]]:
         rows = []
@@ -204,12 +209,14 @@ class Pages:
             form.instrument[language],
             _say("law.version", language, version=form.version, source=form.source, day=form.consulted),
         ]
-        sections = [Section(notices=[_say("law.notice", language)])]
+        # a form is printed and filed alone: what the overview says of the whole bundle must stand on it, too
+        notices = [_say("law.notice", language), *self._selection(language), self._apart(language)]
+        sections = [Section(notices=notices)]
         for item in form.field:
             shown = [fact for name in item.facts for fact in self._facts[name]]
             left = _say("law.left", language, words=item.left) if item.left else ""
             sections.append(Section(
-                heading=f"{item.article}  {item.heading[language]}",
+                heading=f"{item.article[language]}  {item.heading[language]}",
                 facts=[{"text": fact.text[language], "pointers": _grouped(fact.pointers)} for fact in shown],
                 empty="" if shown else _say("law.nothing", language),
                 left=left,
@@ -254,7 +261,7 @@ def _form_table(form: Form, known: Mapping[str, tuple[Fact, ...]]) -> Table:
                     for name in names)
     rows = []
     for item in form.field:
-        article, heading = Cell(item.article, same(item.article)), Cell(item.heading.en, item.heading)
+        article, heading = Cell(item.article.en, item.article), Cell(item.heading.en, item.heading)
         left = Cell(item.left.en, item.left) if item.left else Cell("", same("–"))
         found = [fact for name in item.facts for fact in known[name]]
         rows += [Row((article, heading, Cell(fact.text.en, fact.text), left), fact.pointers) for fact in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -111,6 +112,30 @@ def test_a_whole_bundle_says_that_it_is_whole_and_which_log_is_not_there(whole: 
 def test_an_empty_selection_of_a_log_is_one(selected: Members) -> None:
     members = {name: data for name, data in selected.items() if not name.startswith("provenance/")}
     assert judged({**members, "logs/kohi.selected.jsonl": b""})[0] == "verified"
+
+
+class Counting(io.BytesIO):
+    """A file that knows the most that was ever read from it at once."""
+
+    most = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.most = max(self.most, len(data))
+        return data
+
+
+def test_a_log_is_never_read_whole(whole: Members) -> None:
+    body = b"".join(Entry("step.started", "hub", example.NOW, {"run": "run-9"}, {"step": n}).to_bytes() + b"\n"
+                    for n in range(20_000))
+    assert len(body) > 2 * verifier.CHUNK
+    root = root_of([leaf_hash(line) for line in body.splitlines()])
+    head = sign_checkpoint(Checkpoint(ORIGIN + "hub", 20_000, root), example.key("hub"))
+    members = {name: data for name, data in whole.items() if not name.startswith(("provenance/", "witnessed/"))}
+    members |= {"logs/hub.jsonl": body, "logs/hub.checkpoint": head.encode()}
+    file = Counting(example.sealed(members, example.key("hub")))
+    assert verifier.judge(file, ROOT).name == "verified"
+    assert file.most <= verifier.CHUNK
 
 
 # --- selections that lie -----------------------------------------------------------------------------------------

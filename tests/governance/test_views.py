@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from sekisho.governance.errors import BadDocumentError
 from sekisho.governance.evidence.material import Material
 from sekisho.governance.evidence.ocsf import ROUTINE
+from sekisho.governance.evidence.selection import Scope, ScopeKind
 from sekisho.governance.evidence.views import tables, view_members
 from sekisho.governance.evidence.views_facts import FACTS
 from sekisho.governance.evidence.views_law import forms, parse
@@ -146,7 +147,7 @@ def test_every_type_of_entry_is_counted_in_a_view_and_has_words(
     ("releases", {"release.published", "release.refused", "release.revoked", "adapter.used", "personal.asked"}),
     ("consent", {"consent.imported", "consent.withdrawn", "consent.erased", "remedy.due", "remedy.done"}),
     ("spending", {"budget.reserved", "budget.settled"}),
-    ("disputes", {"ledger.disputed"}),
+    ("disputes", {"ledger.disputed", "log.contradicted"}),
 ])  # fmt: skip
 def test_nothing_that_a_view_answers_is_left_out(
     table: str, kinds: set[str], bundle: dict[str, bytes], views: dict[str, bytes]
@@ -264,6 +265,13 @@ def test_both_languages_have_the_same_pages_and_say_so(views: dict[str, bytes]) 
             assert re.search("[ぁ-ん]", views[f"views/ja/{name}"].decode())
 
 
+def test_on_a_phone_each_cell_says_which_column_it_is_of_in_the_pages_language(views: dict[str, bytes]) -> None:
+    for one, names in (("en", ["Maker", "ε spent", "Purpose"]), ("ja", ["メーカー", "消費したε", "目的"])):
+        told = [attributes.get("data-title") for tag, attributes in Page(views[f"views/{one}/index.html"]).tags
+                if tag in ("th", "td") and "data-title" in attributes]
+        assert set(names) <= set(told) and len(told) == 8 * len(SITES)
+
+
 def test_every_link_between_pages_leads_somewhere(views: dict[str, bytes]) -> None:
     for name, data in views.items():
         if not name.endswith(".html"):
@@ -285,10 +293,32 @@ def test_each_form_leaves_the_law_to_counsel_and_names_its_version() -> None:
     assert {name for form in forms() for field in form.field for name in field.facts} <= set(FACTS)
 
 
+def test_a_form_cites_its_law_in_the_words_of_the_reader(views: dict[str, bytes]) -> None:
+    for form in forms():
+        page = views[f"views/ja/{form.id}.html"].decode()
+        assert not re.search(r"Rules \d|Annex IV|corrigendum|Electronic Code", page), form.id
+        for field in form.field:
+            assert field.article.ja in page and field.article.en in views[f"views/en/{form.id}.html"].decode()
+            assert form.id == "hipaa-164-528" or "第" in field.article.ja
+
+
+def test_what_a_policy_demands_is_not_told_as_what_was_done(views: dict[str, bytes]) -> None:
+    told = [row for form in forms() for row in rows(views, form.id)]
+    for words in ("years at least", "sites in a step", "leave the site", "differential", "when consent is withdrawn"):
+        assert all("its policy" in row["fact"] for row in told if words in row["fact"]), words
+
+
+def test_no_fact_of_a_form_is_a_code_without_words_or_ends_in_a_dash(views: dict[str, bytes]) -> None:
+    for form in forms():
+        for row in rows(views, form.id):
+            assert not re.search(r"( –|[A-Z]_[A-Z]+)$", row["fact"]), row["fact"]
+
+
 def test_a_form_in_one_language_or_with_an_unknown_fact_does_not_load() -> None:
     whole = (Path(__file__).parents[2] / "policies" / "law" / "gdpr-art30.toml").read_text("utf-8")
     assert parse(whole, "gdpr-art30.toml").id == "gdpr-art30"
-    for right, wrong in (('"purposes"', '"wishes"'), ('ja = "処理の目的"', 'ja = ""'), ('version = "', 'edition = "')):
+    mistakes = (('"purposes"', '"wishes"'), ('ja = "取扱いの目的"', 'ja = ""'), ("version = {", "edition = {"))
+    for right, wrong in mistakes:
         assert right in whole
         with pytest.raises(BadDocumentError) as caught:
             parse(whole.replace(right, wrong, 1), "gdpr-art30.toml")
@@ -339,6 +369,16 @@ def test_a_selection_says_that_it_is_one_and_keeps_the_entries_numbers(bundle: d
     shown = {one["index"] for row in rows(found, "journal") for one in row["entries"] if one.get("party") == "kohi"}
     assert shown == {1, 3}
     assert "A selection." not in view_members(bundle)["views/en/index.html"].decode()
+
+
+def test_whatever_page_of_a_selection_is_filed_alone_says_that_it_is_one(bundle: dict[str, bytes]) -> None:
+    whole, part = view_members(bundle), view_members(bundle, Scope(ScopeKind.RUN, of="run-1"))
+    for name, data in part.items():
+        if name.endswith(".html") and not name.endswith("/entries.html"):
+            said = "A selection." if "/en/" in name else "抜粋。"
+            assert said in data.decode() and said not in whole[name].decode(), name
+    for form in forms():
+        assert "A demonstration." in whole[f"views/en/{form.id}.html"].decode()
 
 
 def test_a_proof_of_misbehaviour_stands_among_the_disputes_and_names_whom_it_accuses(bundle: dict[str, bytes]) -> None:

@@ -14,6 +14,7 @@ from sekisho.governance.evidence import verifier
 from ..governance import evidence_example as example
 from ..governance.test_verifier_rosters import PEOPLE, handed_on
 from .bundles import Made, made
+from .insiders import said_by_an_insider
 from .mutations import CONTAINERS, MEMBERS, Mutation, mutated
 from .second import Second
 
@@ -93,6 +94,30 @@ def test_both_catch_what_is_done_to_a_bundle_and_name_the_same_verdict(
     tried = [check(second, bundles, number) for number in range(QUICK)]
     words = " ".join(mutation.what for mutation, _ in tried)
     assert all(kind in words for kind in (*CONTAINERS, *MEMBERS)), "a way to change a bundle was not tried"
+
+
+def agree_on_an_insider(second: Second, bundles: Mapping[str, Made], number: int) -> str:
+    kind = sorted(bundles)[number % len(bundles)]
+    what, data = said_by_an_insider(bundles[kind], number)
+    try:
+        return judged(second, data)
+    except AssertionError as error:
+        raise AssertionError(f"{kind}: {what}: {error}") from error
+
+
+def test_both_think_the_same_of_nonsense_that_an_insider_signed(
+    second: Second, bundles: Mapping[str, Made]
+) -> None:
+    found = Counter(agree_on_an_insider(second, bundles, number) for number in range(QUICK // 2))
+    assert set(found) == {"changed", "consistent"}
+
+
+@pytest.mark.proof
+def test_both_think_the_same_of_much_nonsense_that_insiders_signed(
+    second: Second, bundles: Mapping[str, Made]
+) -> None:
+    for number in range(QUICK, QUICK + MANY // 4):
+        agree_on_an_insider(second, bundles, number)
 
 
 @pytest.mark.proof
