@@ -27,7 +27,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HOUSES = ("core", "privacy", "governance", "policies")
 LONGEST = 350
-LONGER = {"governance/evidence/verifier.py": 1720}  # travels alone in the bundle, so it cannot be two files
+LONGER = {"governance/evidence/verifier.py": 1740}  # travels alone in the bundle, so it cannot be two files
 
 TORCH = (
     "torch",

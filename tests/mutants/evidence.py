@@ -79,6 +79,25 @@ EVIDENCE_MUTANTS = (
         'assert judged(accused, {"kind": "all"})[0] == "changed"',
     ),
     Mutant(
+        "whoever did not show its log is excused for two of them",
+        (Edit(VERIFIER, """        if proof["kind"] != "withheld": ""","""        if proof["kind"]: """),),
+        (f"{SELECTED}::test_a_witness_who_saw_the_other_history_is_told_beside_the_proof",),
+        'assert judged(with_it, {"kind": "all"})[0] == "changed"',
+    ),
+    Mutant(
+        "a name in a roster may be a sentence",
+        (Edit(VERIFIER, "    if not all(HOLDER.fullmatch(one) for holder, _", "    if not all(True for holder, _"),),
+        ("tests/verifier/test_what_is_printed.py::test_a_party_of_a_forged_roster_cannot_say_so_by_its_name",),
+        "DID NOT RAISE",
+    ),
+    Mutant(
+        "what a bundle holds is printed as it is",
+        (Edit(VERIFIER, "tuple(map(plain_line, details))", "tuple(details)"),
+         Edit(VERIFIER, "{plain_name(name)} is not the member", "{name} is not the member")),
+        ("tests/verifier/test_what_is_printed.py::test_a_member_that_the_manifest_lists_cannot_say_that_all_is_verified",),
+        "assert is_silent",
+    ),
+    Mutant(
         "members that nobody knows are let in",
         (Edit(VERIFIER, "if not any(known.fullmatch(name) for known in KNOWN) and", "if not name and"),),
         (f"{SELECTED}::test_a_member_that_no_bundle_holds_is_refused_but_below_views",),

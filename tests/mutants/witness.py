@@ -17,7 +17,27 @@ RULES = "tests/governance/test_misbehaviour.py"
 DROPS = "tests/federation/test_drop.py"
 KEPT = "assert len(kept) == 1"
 
+HONEST = "tests/attacks/test_honest_is_not_convicted.py"
+
 IN_THE_RUN = (
+    Mutant(
+        "a cohort with a part that nobody reads",
+        (Edit("core/site/joining.py", "if {part.name for part in message.header.parts} - asked:", "if not asked:"),),
+        (f"{HONEST}::test_a_join_of_nobody_in_the_cohort_convicts_no_site_of_disowning_a_head",),
+        "assert both_convict(proof, VICTIM) == (False, False)",
+    ),
+    Mutant(
+        "a proof that outsiders do not follow is kept",
+        (Edit(WATCHING, " or not _is_followed(proof, self._post.key_of(party)):", ":"),),
+        (f"{HONEST}::test_no_proof_is_kept_that_would_spoil_the_evidence_of_who_keeps_it",),
+        "assert all(both_convict(proof, COORDINATOR) == (True, True)",
+    ),
+    Mutant(
+        "a head that its owner cannot read is held against it",
+        (Edit("governance/evidence/verifier.py", r"\u2014 ([!-*,-~]+) (", r"\u2014 ([^ \n]+) ("),),
+        (f"{HONEST}::test_a_head_that_its_owner_cannot_read_is_not_held_against_it",),
+        "assert both_convict(proof, COORDINATOR) == (known, known)",
+    ),
     Mutant(
         "two sites that do not compare what they were shown",
         (Edit(SITE_WATCH, 'if shown is not None and kind == "readies":', "if shown is None:"),),
