@@ -245,6 +245,8 @@ def _verify(file: BinaryIO, root: str | None, details: list[str], progress: Prog
     if scope.site not in ("", exporter):
         changed(f"what a person asked {scope.site} for is not signed by {scope.site}")
     details.append(f"manifest: {len(members)} members, signed by {exporter}")
+    if any(name.startswith("views/") for name in members):
+        details.append(f"views: in the words of {exporter}; not compared with the papers and logs below")
     chain = _check_roster(members, roster, details)                                         # 3 roster
     known = _check_papers(members, roster, details)                                         # 4 papers
     parties = {holder.name: holder for holder in roster.keys.values() if holder.is_party}

@@ -171,3 +171,13 @@ def test_what_is_no_single_statement_of_a_party_is_not_filed(two: dict[str, byte
         with pytest.raises(BadDocumentError) as caught:
             provenance_member(data, roster, file="x")
         assert caught.value.code == "SIGNATURES_UNREADABLE"
+
+
+def test_views_that_lie_are_told_to_be_the_exporters_words(tmp_path: Path) -> None:
+    """Who signs the manifest may write any page: a reader is told whose word it is, and that nobody compared it."""
+    lying = {**example.members(tmp_path / "with"), "views/en/index.html": b"<p>No privacy was spent.</p>"}
+    verdict = verifier.verify(example.sealed(lying, example.key("kohi")))
+    assert verdict.name == "consistent"
+    assert "views: in the words of kohi; not compared with the papers and logs below" in verdict.details
+    assert not any(line.startswith("views") for line in verifier.verify(example.sealed(
+        example.members(tmp_path / "without"), example.key("kohi"))).details)
