@@ -1521,6 +1521,8 @@ def _check_witnessed(members: Container, scope: Scope, seen: list[Witnessed], lo
             changed(f"{what}; {problem}")
         ending = f"{problem}; {one.party} is convicted above" if problem else "the log here begins with it"
         details.append(f"witness: {what}; {ending}")
+    details += [f"not witnessed here: the log of {party}; entries that it took back or left out at its end are not seen"
+                for party in sorted(set(logs.heads) - {one.party for one in seen})]
 
 
 def _disagreement(one: Witnessed, here: Head, logs: Logs, proof: list[bytes] | None) -> str:

@@ -292,6 +292,15 @@ def test_what_a_witness_saw_of_a_log_that_is_not_here_is_said_to_be_compared_wit
     assert verdict.code == 0 and any("compared with nothing" in line for line in verdict.details)
 
 
+def test_a_log_that_was_put_back_is_told_to_be_unwitnessed_where_nobodys_head_is_given(whole: Members) -> None:
+    unseen = {name: data for name, data in whole.items() if not name.startswith("witnessed/")}
+    for members, alone in ((unseen, PARTIES), (whole, example.SITES)):
+        verdict = verify(example.sealed(members, example.key("hub")), ROOT)
+        told = [line for line in verdict.details if line.startswith("not witnessed here: ")]
+        assert verdict.code == 0 and [line.split(";")[0] for line in told] == [
+            f"not witnessed here: the log of {party}" for party in sorted(alone)]
+
+
 # --- misbehaviour ------------------------------------------------------------------------------------------------
 
 def fork(party: str, size: int = 5, origin: str = ORIGIN) -> bytes:

@@ -35,7 +35,7 @@ IN_THE_RUN = (
     Mutant(
         "a head that its owner cannot read is held against it",
         (Edit("governance/evidence/verifier.py", r"\u2014 ([!-*,-~]+) (", r"\u2014 ([^ \n]+) ("),),
-        (f"{HONEST}::test_a_head_that_its_owner_cannot_read_is_not_held_against_it",),
+        (f"{HONEST}::test_a_head_that_its_owner_cannot_read_is_not_held_against_it[a plus sign]",),
         "assert both_convict(proof, COORDINATOR) == (known, known)",
     ),
     Mutant(
