@@ -374,9 +374,10 @@ def test_a_selection_says_that_it_is_one_and_keeps_the_entries_numbers(bundle: d
 def test_whatever_page_of_a_selection_is_filed_alone_says_that_it_is_one(bundle: dict[str, bytes]) -> None:
     whole, part = view_members(bundle), view_members(bundle, Scope(ScopeKind.RUN, of="run-1"))
     for name, data in part.items():
-        if name.endswith(".html") and not name.endswith("/entries.html"):
+        if name.endswith(".html"):
             said = "A selection." if "/en/" in name else "抜粋。"
             assert said in data.decode() and said not in whole[name].decode(), name
+            assert "run-1" in data.decode().split(said)[1].split("</p>")[0], name
     for form in forms():
         assert "A demonstration." in whole[f"views/en/{form.id}.html"].decode()
 
