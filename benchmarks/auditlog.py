@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import random
 import resource
@@ -227,22 +228,23 @@ def elsewhere(folder: Path, entries: int) -> Row:
 
 
 def plotted(found: Sequence[Row]) -> str:
-    """Bytes and processor time against the number of entries, each as a multiple of the smallest log's."""
-    import math
+    """Bytes and processor time against the number of entries, tenfold from mark to mark."""
+    def place(row: Row) -> float:
+        return math.log10(row["entries"] / found[0]["entries"])
 
     def series(label: str, of: Callable[[Row], float]) -> Series:
-        return Series(label, tuple((math.log10(row["entries"]), of(row)) for row in found))
+        return Series(label, tuple((place(row), of(row)) for row in found))
 
-    ticks = [(math.log10(row["entries"]), f"{row['entries']:,}") for row in found]
+    ticks = [(place(row), f"10^{math.log10(row['entries']):.3g}") for row in found]
     proof = lines("Proofs against the size of the log", [
-        series("inclusion proof, median (ms)", lambda row: row["inclusion proof"]["cpu_median"] * 1e3),
-        series("consistency proof, median (ms)", lambda row: row["consistency proof"]["cpu_median"] * 1e3),
+        series("inclusion proof, median", lambda row: row["inclusion proof"]["cpu_median"] * 1e3),
+        series("consistency proof, median", lambda row: row["consistency proof"]["cpu_median"] * 1e3),
     ], x_label="entries", y_label="ms of processor", x_ticks=ticks)
     cost = lines("Appending and recomputing against the size of the log", [
-        series("append in batches, processor time an entry (us)", lambda row: row["append"]["cpu_each"] * 1e6),
-        series("fsck, processor time an entry (us)", lambda row: row["fsck"]["cpu"] / row["entries"] * 1e6),
-        series("bytes an entry / 10", lambda row: row["bytes_per_entry"] / 10),
-    ], x_label="entries", y_label="", x_ticks=ticks)
+        series("append in a batch, an entry", lambda row: row["append"]["cpu_each"] * 1e6),
+        series("fsck, an entry", lambda row: row["fsck"]["cpu"] / row["entries"] * 1e6),
+        series("tens of bytes on disk, an entry", lambda row: row["bytes_per_entry"] / 10),
+    ], x_label="entries", y_label="microseconds of processor", x_ticks=ticks)
     placed = [chart.replace("<svg ", f'<svg x="20" y="{y}" width="360" height="300" ', 1)
               for chart, y in ((proof, 10), (cost, 310))]
     return ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 620" width="800">'

@@ -39,9 +39,9 @@ class ValidationSettings(DocumentModel):
 
     ``held_out``: the share of people kept for that, drawn once at each site by a key of its own. ``epsilon`` and
     ``delta``: for a person who is counted, over all counts of one run; nobody is both trained on and counted, so a
-    person pays for one of the two. ``least``: the share judged rightly, each class counting alike, below
-    which no block is accepted.
-    ``rejections``: how many blocks may be rolled back before the run ends with the last accepted state.
+    person pays for one of the two. ``least``: the share ordered rightly, each class counting alike, below
+    which no block is accepted. ``rejections``: how many blocks may be rolled back before the run ends with the last
+    accepted state.
     """
 
     every: Annotated[int, Field(ge=1, le=10_000)]
@@ -55,7 +55,7 @@ class ValidationSettings(DocumentModel):
 class ReleaseTerms(DocumentModel):
     """What a release depends on beyond the policies, and what its recipients are told.
 
-    ``conditions`` must have been checked and passed. ``class_drop``: the largest fall of the share judged rightly in
+    ``conditions`` must have been checked and passed. ``class_drop``: the largest fall of the share ordered rightly in
     one class, from the first validation on. ``data_licences``: the terms of each site's data, by site
     (policies/licences.toml). ``approvals``: signatures on the release itself, by role.
     """

@@ -97,7 +97,8 @@ class OwnLog:
             if head.size > self._log.size or self._log.root(head.size) != head.root:
                 raise Refused(
                     "LOG_BEHIND",
-                    f"{party}: others hold a head of {head.size} entries that this log's key signed and this log never had",
+                    f"{party}: others hold a head of {head.size} entries that this log's key signed "
+                    "and this log never had",
                     hint="a log restored from a backup must not go on; find the newest copy",
                     site=party,
                 )
@@ -125,13 +126,23 @@ class Post:
         return self.roster.party(party).key
 
 
+@dataclass(frozen=True)
+class _Last:
+    """What is kept of a message until the next one comes: its bytes, and its head; nothing else that was read."""
+
+    raw: bytes
+    number: int
+    head: Checkpoint
+    note: str
+
+
 @dataclass
 class _Heard:
     """What one party has shown in this run."""
 
     digests: set[str] = field(default_factory=set)
     heads: dict[int, Checkpoint] = field(default_factory=dict)
-    last: tuple[Said, Shown] | None = None
+    last: _Last | None = None
 
 
 class Others:
@@ -162,13 +173,13 @@ class Others:
             self._convict(Charge.WITHHELD, party, said.raw)
         # 3. The log goes on from where it was in the sender's last message of this run.
         if heard.last is not None:
-            self._compare(party, heard, heard.last, (said, shown))
+            self._compare(party, heard, heard.last, said, shown)
         # 4. And from the last head that was seen of it at all.
         self._continue(party, said, shown)
         heard.digests.add(said.digest)
         heard.heads[shown.number] = shown.head
-        if heard.last is None or shown.number > heard.last[1].number:
-            heard.last = said, shown
+        if heard.last is None or shown.number > heard.last.number:
+            heard.last = _Last(said.raw, shown.number, shown.head, shown.note)
         return shown
 
     def settle(self) -> None:
@@ -205,20 +216,19 @@ class Others:
 
     # -- the rules -------------------------------------------------------------------------------------------------
 
-    def _compare(self, party: str, heard: _Heard, last: tuple[Said, Shown], now: tuple[Said, Shown]) -> None:
-        (before, earlier), (said, shown) = last, now
+    def _compare(self, party: str, heard: _Heard, earlier: _Last, said: Said, shown: Shown) -> None:
         if shown.number <= earlier.number:
             # Another message under a number that has passed may not show another log than it did then.
             if heard.heads.get(shown.number) != shown.head:
                 self._refuse(VIEWS_DIFFER, party, f"'{party}' signed two messages for one place in the run")
             return
         if shown.head.size < earlier.head.size:
-            self._convict(Charge.ROLLBACK, party, before.raw, said.raw)
+            self._convict(Charge.ROLLBACK, party, earlier.raw, said.raw)
         if shown.head.size == earlier.head.size and shown.head.root != earlier.head.root:
             self._convict(Charge.FORK, party, earlier.note, shown.note)
         follows = shown.number == earlier.number + 1
         if follows and _denies(earlier.head, shown):
-            self._convict(Charge.INCONSISTENT, party, before.raw, said.raw)
+            self._convict(Charge.INCONSISTENT, party, earlier.raw, said.raw)
         # A site's ready is not forwarded when its step falls; the coordinator's messages go to everybody.
         if not follows and party == self._post.roster.coordinator.id:
             self._refuse(CODES[Charge.WITHHELD], party, f"'{party}' left a message out")

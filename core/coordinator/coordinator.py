@@ -205,20 +205,20 @@ class Coordinator:
         self, state: CoordinatorState, plan: Plan, begin: Step | Count, number: int, parts: dict[str, bytes]
     ) -> tuple[tuple[str, ...], dict[str, bytes]]:
         """One sum, of a step or a count; returns who failed it, or else what is forwarded."""
-        cohort = state.cohort
         # 1. every site opens the step before and says where it stands; nothing is charged before all have
-        ready = self._collector.gather(state.run, cohort, begin, Ready, parts=parts)
+        ready = self._collector.gather(state.run, state.cohort, begin, Ready, parts=parts)
         if ready.missing:
             return ready.missing, {}
         # one that stands apart would make every other refuse the step: it is the one that did not deliver
         if strays := apart({site: _place(message) for site, message in ready.messages.items()}):
             return strays, {}
         parts.clear()  # heard by everybody: let go before frames come
-        # 2. every site sees every ready, and sends its share, which is added and let go as it arrives; the seeds are
-        # forwarded, signed, for the sites to expand themselves
+        # 2. every site sees every ready, and sends its share, which is added and let go; sites expand the seeds
         total = StepSum(PRESETS[plan.preset], plan.dimension, step=number, readies=ready.messages)
-        missing = self._collect_frames(state, plan, number, _whole("ready", ready.messages), total)
-        failed = tuple(site for site in cohort if site in {*missing, *total.wrong()})
+        whole = _whole("ready", ready.messages)
+        del ready  # what was read of them is let go of before frames come, too
+        missing = self._collect_frames(state, plan, number, whole, total)
+        failed = tuple(site for site in state.cohort if site in {*missing, *total.wrong()})
         return (failed, {}) if failed else ((), total.parts())
 
     def _collect_frames(

@@ -24,6 +24,7 @@ from ...governance.signing.roster import Roster
 from ..errors import BadInputError
 from ..parties import load_key
 from ..site.exporting import (
+    contradictions,
     keys_lie_together,
     merged,
     misbehaviour_of,
@@ -86,7 +87,7 @@ def _logs_of(
 ) -> tuple[dict[str, Member], frozenset[str] | None]:
     """What of the logs belongs to the scope, and which runs; None where it is all of them."""
     with open_logs(study_folder, read_study(study_folder).id, roster, parties) as logs:
-        beside = {**witnessed_heads(logs, whole=scope.whole), **misbehaviour_of(logs)}
+        beside = {**witnessed_heads(logs, whole=scope.whole), **contradictions(logs), **misbehaviour_of(logs)}
         if scope.whole:
             return {**merged(whole_log(one, folder) for one in logs), **beside}, None
         surveys = [survey(one.rows(), scope) for one in logs]

@@ -4,7 +4,8 @@ For: `compliance export` over all parties (pilot/evidence.py) and a person's req
 Not for: which entries a scope holds (governance/evidence/selection.py), or writing the bundle. Logs are written into a
 folder of the caller's own, entry by entry, so that none has to fit memory.
 
-Order of calls: `open_logs` -> `whole_log` or `selected_log` of each -> `witnessed_heads`, `misbehaviour_of`.
+Order of calls: `open_logs` -> `whole_log` or `selected_log` of each -> `witnessed_heads`, `contradictions`,
+`misbehaviour_of`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from ...governance.errors import BadDocumentError, BadSignatureError
 from ...governance.evidence.bundle import Member, consistency_member, selected_line
 from ...governance.evidence.selection import Row, Survey, Wanted, selected
 from ...governance.log.auditlog import AuditLog
-from ...governance.log.checkpoint import Note, verify_cosignature
+from ...governance.log.checkpoint import Checkpoint, Note, sign_checkpoint, verify_cosignature
+from ...governance.log.misbehaviour import Charge, Proof
 from ...governance.log.witness import Witness
-from ...governance.signing.keys import PublicKey
+from ...governance.signing.keys import PublicKey, SigningKey
 from ...governance.signing.roster import Party, Roster
 from ..errors import BadInputError
 from ..parties import LOG_NAME, key_path, load_key, log_origin, state_folder
@@ -39,6 +41,11 @@ class OpenLog:
     log: AuditLog
     note: str
     state: Path
+    key: SigningKey
+
+    def head_at(self, size: int) -> str:
+        """The log's own signed head at ``size`` entries, as its message of that moment showed it."""
+        return sign_checkpoint(Checkpoint(self.log.origin, size, self.log.root(size)), self.key)
 
     def rows(self) -> Iterator[Row]:
         """What the rules of a selection read, entry by entry."""
@@ -69,7 +76,7 @@ def open_logs(study_folder: Path, study: str, roster: Roster, parties: Sequence[
                 )
             key = load_key(study_folder, name, demo=roster.demo)
             log = stack.enter_context(AuditLog.open(state / LOG_NAME, origin=log_origin(study, name), key=key))
-            found.append(OpenLog(roster.party(name), log, log.checkpoint(), state))
+            found.append(OpenLog(roster.party(name), log, log.checkpoint(), state, key))
         yield found
 
 
@@ -104,10 +111,27 @@ def witnessed_heads(logs: Sequence[OpenLog], *, whole: bool) -> dict[str, Member
             name = f"witnessed/{witness.party.id}/{one.party.id}"
             members[f"{name}.checkpoint"] = note.encode("utf-8")
             if not whole:
-                size = int(Note.parse(note).text.split("\n")[1])
+                size = Checkpoint.parse(Note.parse(note).text).size
                 # a head beyond the log is what the verifier must see; no proof leads there
                 proof = one.log.consistency(size) if size <= one.log.size else ()
                 members[f"{name}.consistency"] = consistency_member(proof)
+    return members
+
+
+def contradictions(logs: Sequence[OpenLog]) -> dict[str, Member]:
+    """Forks that nobody noticed in a run: to export is to compare, too.
+
+    Where a witness saw, signed, another head than the log has at that size, the party's two heads are the proof.
+    """
+    members: dict[str, Member] = {}
+    for witness in logs:
+        for one in logs:
+            note = _cosigned(witness, one) if one is not witness else None
+            seen = Checkpoint.parse(Note.parse(note).text) if note is not None else None
+            if note is None or seen is None or seen.size > one.log.size or one.log.root(seen.size) == seen.root:
+                continue
+            proof = Proof(Charge.FORK, one.log.origin, (note, one.head_at(seen.size)))
+            members[f"misbehaviour/{proof.file_name}"] = proof.to_bytes()
     return members
 
 

@@ -133,6 +133,11 @@ def meet(
     publics: dict[str, JoinPublic] = {}
     digests: list[tuple[str, str]] = []
     joins: dict[str, Join] = {}
+    # 0. the joins of those who were asked, and nothing else: the answer commits to every part, and a part that nobody
+    # reads could show any old head of this site's log as one that it goes back on (misbehaviour.py, disowned)
+    asked = {f"join:{site}" for site in considered.offer.sites}
+    if {part.name for part in message.header.parts} - asked:
+        raise ProtocolError("JOIN_FOREIGN", "the cohort holds other parts than the joins of those who were asked")
     for site in considered.offer.sites:
         # 1. signed by that site's roster key, for this run and this very offer
         received = SignedMessage.from_bytes(message.part(f"join:{site}"))

@@ -57,6 +57,9 @@ class Reading(Mapping[str, bytes]):
         member = self._members[name]
         return member if isinstance(member, bytes) else member.read_bytes()
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._members       # else it would be read to find out that it is there
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)
 

@@ -35,7 +35,6 @@ _POLICY = re.compile(r"policies/([^/]+)\.yaml")
 _ROSTERS = re.compile(r"rosters/[0-9]+\.yaml")
 _STATEMENT = re.compile(r"provenance/([^/]+)\.dsse\.json")
 _MISBEHAVIOUR = re.compile(r"misbehaviour/[^/]+\.json")
-_WITNESSED = re.compile(r"witnessed/([^/]+)/([^/]+)\.checkpoint")
 APPROVE = "approve"
 
 
@@ -131,9 +130,7 @@ class Material:
     approvals: tuple[Approval, ...]
     statements: tuple[RunStatement, ...]
     misbehaviour: tuple[Misbehaviour, ...]
-    witnessed: tuple[tuple[str, str], ...]
     selection: bool
-    digest: str
 
     @classmethod
     def read(cls, members: Mapping[str, bytes]) -> Material:
@@ -164,11 +161,7 @@ class Material:
                 Misbehaviour(name, _mapping(name, members[name])) for name in sorted(members)
                 if _MISBEHAVIOUR.fullmatch(name)
             ),
-            witnessed=tuple(
-                (found[1], found[2]) for name in sorted(members) if (found := _WITNESSED.fullmatch(name))
-            ),
             selection=any(name.endswith(".selected.jsonl") for name in members),
-            digest=roster.fingerprint,
         )  # fmt: skip
 
     @cached_property

@@ -82,7 +82,7 @@ EVENTS: dict[str, Event] = {
     EntryType.STEP_ABANDONED: _Finding(MEDIUM),
     EntryType.BLOCK_ROLLED_BACK: _Finding(MEDIUM),
     EntryType.LEDGER_DISPUTED: _Finding(HIGH),
-    "log.contradicted": _Finding(HIGH),
+    EntryType.LOG_CONTRADICTED: _Finding(HIGH),
     EntryType.REMEDY_DUE: _Finding(MEDIUM),
 }
 UNNAMED = _Change(UPDATE, "log")    # a type that came later is an event all the same

@@ -70,6 +70,7 @@ TIME = re.compile(r"(?!0000)(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(
                   r"(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99}){0,3}")
+HOLDER = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")      # of a party, a person or a role
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 COMMITTED = re.compile(r"(?:hmac-)?sha256:[0-9a-f]{64}")     # what a statement names and a log mentions
 PROVENANCE = re.compile(r"provenance/([^/]+)\.dsse\.json")      # the file is named after the run
@@ -216,7 +217,17 @@ def judge(file: BinaryIO, root: str | None, progress: Progress = silent) -> Verd
         name = "changed"
         details.append(f"a part of the bundle is malformed ({type(error).__name__})")
     code, sentence, _ = SENTENCES[name]
-    return Verdict(code, name, sentence, tuple(details))
+    return Verdict(code, name, sentence, tuple(map(plain_line, details)))
+
+
+def plain_line(line: str) -> str:
+    """The line as a terminal can only show it: what a bundle holds clears no screen and begins no line of its own."""
+    return re.sub(" +", " ", "".join(one if one.isprintable() else "?" for one in line))
+
+
+def plain_name(name: str) -> str:
+    """A name as it is said to people: one that is no name could be a sentence, and look like the verifier's."""
+    return name if NAME.fullmatch(name) else "(a name that is none)"
 
 
 def _verify(file: BinaryIO, root: str | None, details: list[str], progress: Progress) -> str:
@@ -310,6 +321,9 @@ class Container(Mapping[str, bytes]):
         place = self.places[name]
         self._file.seek(place.offset)
         return self._file.read(place.size)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.places       # else it would be read to find out that it is there
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.places)
@@ -488,7 +502,7 @@ def _check_manifest(members: Container) -> Scope:
                 if name not in (MANIFEST, MANIFEST_SIGNATURE)}
     for name in sorted(set(expected) | keys_of(manifest["members"])):
         if expected.get(name) != manifest["members"].get(name):
-            changed(f"{name} is not the member that the manifest lists")
+            changed(f"{plain_name(name)} is not the member that the manifest lists")
     scope = _read_scope(manifest["scope"])
     for name in members:
         if not any(known.fullmatch(name) for known in KNOWN) and not (name == SUBJECT and scope.site):
@@ -623,6 +637,8 @@ def read_roster(data: bytes) -> Roster:
     holders += [(Holder(of_kind(person["pseudonym"], str), False, texts(person["roles"]), b"",
                         texts(person.get("acts_for", []))), texts(person["keys"]))
                 for person in of_kind(document["people"], list)]
+    if not all(HOLDER.fullmatch(one) for holder, _ in holders for one in (holder.name, *holder.roles)):
+        raise ValueError("a name or a role that is none")
     if not {holder.roles[0] for holder, _ in holders if holder.is_party} <= KINDS:
         raise ValueError("a party of an unknown kind")
     if len({holder.name for holder, _ in holders}) != len(holders):
@@ -1065,7 +1081,8 @@ def hashes(value: Json) -> list[bytes]:
     return found
 
 
-NOTE_LINE = re.compile("\u2014 ([^ \n]+) ([A-Za-z0-9+/]+={0,2})")
+# Just as every party reads it: a head that one reader knows and another does not could be held against its owner.
+NOTE_LINE = re.compile("\u2014 ([!-*,-~]+) ([A-Za-z0-9+/]+={0,2})")
 MAX_NOTE, MAX_NOTE_LINES = 64 * 2**10, 128
 CHECKPOINT_KEY, COSIGNATURE_KEY = b"\x01", b"\x04"      # the kinds of signature in C2SP signed-note
 
@@ -1281,7 +1298,7 @@ class Shown(NamedTuple):
 
 
 def _check_misbehaviour(members: Container, chain: list[Roster], details: list[str]) -> set[str]:
-    """Each proof convicts whom it accuses, by what that party signed itself; gives these parties."""
+    """Each proof convicts whom it accuses, by what that party signed itself; gives the logs with two histories."""
     owned: dict[str, set[bytes]] = {}        # a party that has another key by now did what it did
     for holder in (holder for one in chain for holder in one.keys.values() if holder.is_party):
         owned.setdefault(holder.name, set()).add(holder.raw)
@@ -1298,7 +1315,8 @@ def _check_misbehaviour(members: Container, chain: list[Roster], details: list[s
             changed(f"{name} is no proof against a party of the roster")
         if not any(convicts(proof["kind"], origin, raw, proof["evidence"]) for raw in owned[accused]):
             changed(f"{name} does not prove what it says: it convicts nobody")
-        convicted.add(accused)
+        if proof["kind"] != "withheld":      # who did not show its log had one history all the same
+            convicted.add(origin)
         details.append(f"misbehaviour: {name} convicts {accused} of {CHARGES[proof['kind']]} ({proof['kind']})")
     return convicted
 
@@ -1497,7 +1515,7 @@ def _check_witnessed(members: Container, scope: Scope, seen: list[Witnessed], lo
             continue
         proof = None if scope.whole else _proof_of(members[name])
         problem = _disagreement(one, here, logs, proof)
-        if problem and one.party not in convicted:
+        if problem and one.note.head.origin not in convicted:
             changed(f"{what}; {problem}")
         ending = f"{problem}; {one.party} is convicted above" if problem else "the log here begins with it"
         details.append(f"witness: {what}; {ending}")
@@ -1547,10 +1565,10 @@ def _check_provenance(members: Container, roster: Roster, rosters: frozenset[str
     for (run, kind, value), places in mentions.items():
         if kind == "provenance" and value != statements.get(run, value):
             party, index = next(iter(places.items()))
-            changed(f"entry {index} of the log of {party} names another provenance statement of run {run}")
+            changed(f"entry {index} of the log of {party} names another provenance statement of run {plain_name(run)}")
         if kind == "provenance" and run not in statements:
-            details += [f"not in this bundle: the adapter that {party} released in run {run} (its entry {index})"
-                        for party, index in places.items()]
+            details += [f"not in this bundle: the adapter that {party} released in run {plain_name(run)} "
+                        f"(its entry {index})" for party, index in places.items()]
     if not statements:
         details.append("provenance: none; this bundle is of no run that released an adapter")
 
@@ -1644,7 +1662,8 @@ def _check_own_words(name: str, said: Json, signed: frozenset[str], mentions: Me
         changed(f"{name} shows another plan than the one that it names")
     for paper, named in of_kind(said["approvals"], dict).items():
         if not of_kind(named, list) or not set(named) <= signed:
-            changed(f"the signatures on {paper} under which {name} says that its signer acted are not in the bundle")
+            changed(f"the signatures on {plain_name(paper)} under which {name} says that its signer acted "
+                    "are not in the bundle")
 
 
 # --- what a person asked a site for --------------------------------------------------------------------------------
@@ -1664,7 +1683,7 @@ def _check_subject(members: Container, site: str, details: list[str]) -> None:
     for run in of_kind(said["runs"], list):
         for index in of_kind(run["entries"], list):
             if entries[whole(index)]["refs"].get("run") != text(run["run"]):
-                changed(f"entry {index} of the log of {site} is not about run {run['run']}")
+                changed(f"entry {index} of the log of {site} is not about run {plain_name(run['run'])}")
     for one in of_kind(said["withdrawals"], list):
         entry = entries[whole(one["index"])]
         told = {"at": entry["at"], "case": text(one["case"]), "reason": entry["data"]["reason"],

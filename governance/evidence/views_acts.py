@@ -47,7 +47,7 @@ CONSENTING = (
     EntryType.CONSENT_IMPORTED, EntryType.CONSENT_WITHDRAWN, EntryType.CONSENT_ERASED, EntryType.REMEDY_DUE,
     EntryType.REMEDY_DONE,
 )  # fmt: skip
-DISPUTING = tuple(kind for kind in EntryType if kind in ("ledger.disputed", "log.contradicted"))
+DISPUTING = (EntryType.LEDGER_DISPUTED, EntryType.LOG_CONTRADICTED)
 RUNNING = (
     EntryType.STUDY_OFFERED, EntryType.BUDGET_RESERVED, EntryType.RUN_JOINED, EntryType.RUN_FINISHED,
     EntryType.RUN_STOPPED, EntryType.RELEASE_PUBLISHED,

@@ -30,11 +30,12 @@ COSIGNATURE_V1 = 0x04
 ORIGIN_HOST = "sekisho.example"
 MAX_NOTE_BYTES = 64 * 2**10
 MAX_SIGNATURES = 128        # 95 sites and the coordinator may cosign one head
-MAX_SIZE = 2**54
+MAX_SIZE = 2**53 - 1        # what every JSON reader has exactly
 _DASH = "\u2014"
-_SIGNATURE_LINE = re.compile(_DASH + r" (\S+) ([A-Za-z0-9+/]+={0,2})")
-_SIZE = re.compile(r"0|[1-9][0-9]{0,17}")
-_NAME = re.compile(r"[^\s+]+")
+# Printable ASCII alone: languages differ in what else is a space, and all readers must know the same heads.
+_NAME = re.compile(r"[!-*,-~]+")
+_SIGNATURE_LINE = re.compile(_DASH + f" ({_NAME.pattern}) " + r"([A-Za-z0-9+/]+={0,2})")
+_SIZE = re.compile(r"0|[1-9][0-9]{0,15}")
 _PART = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 
 

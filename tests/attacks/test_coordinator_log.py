@@ -20,13 +20,13 @@ from sekisho.core.messages import Body, LogHead, SignedMessage
 from sekisho.core.site.witnessing import SiteWatch
 from sekisho.core.watching import PROOFS, OwnLog
 from sekisho.governance.errors import BrokenLogError
-from sekisho.governance.log.misbehaviour import Charge, Finding, Proof, check, convicts, read_all
+from sekisho.governance.log.misbehaviour import Charge, Finding, Proof, check, read_all
 from sekisho.governance.signing.keys import demo_key
 
 from ..federation.books import entries, open_federation
 from ..federation.history import put, run, state
 from ..federation.study_folder import SITES
-from ..governance.liars import Tree
+from ..governance.liars import Tree, convicts
 from .hostile import Attack, attack, resigned
 
 VICTIM, LIAR, COORDINATOR = "hana", "mori", "coordinator"
@@ -130,6 +130,7 @@ def convicted(ongoing: Attack, study: Path, site: str, *, of: str = COORDINATOR)
     proof = kept[0]
     (noted,) = entries(ongoing.federation, site, "log.contradicted")
     finding = check(Proof.parse(proof.to_bytes()), demo_key(of).public)
+    assert convicts(proof, demo_key(of).public)  # the stand-alone verifier says so, too
     assert noted["refs"]["proof"] == proof.digest and noted["refs"]["party"] == of
     assert noted["data"]["code"] == finding.code
     (path,) = ((study / "coordinator" / "state") if site == COORDINATOR else state(study, site)).glob(f"{PROOFS}/*")

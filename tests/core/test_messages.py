@@ -12,6 +12,7 @@ from sekisho.governance.canonical import canonical_bytes
 from sekisho.governance.signing.keys import SigningKey
 
 KEY = SigningKey.from_seed(bytes(range(32)))
+LOG = {"number": 1, "note": "n", "continued": {}, "entries": [], "seen": {}, "answers": None}
 
 
 def message(parts: dict[str, bytes] | None = None) -> SignedMessage:
@@ -76,18 +77,34 @@ def test_arbitrary_bytes_are_refused_with_a_code(data: bytes) -> None:
         {"body": {"kind": "ready", "step": 0, "transcript": "ab"}},
         {"body": {"kind": "ready", "step": "3", "transcript": "ab"}},
         {"extra": 1},
+        {"version": 1},
+        {"log": {}},
+        {"log": LOG | {"records": 7}},
+        {"log": LOG | {"number": 0}},
+        {"log": LOG | {"continued": {"07": []}}},
+        {"log": LOG | {"continued": {"7": ["not a hash"]}}},
+        {"log": LOG | {"continued": {"7": ["A" * 43 + "="] * 65}}},
+        {"log": LOG | {"seen": {"ame": "x" * 1025}}},
+        {"log": LOG | {"entries": [{"index": 0, "entry": "{}", "proof": [], "more": 1}]}},
     ],
 )
 def test_a_field_that_is_not_listed_does_not_parse(header: dict[str, object]) -> None:
     whole = {
-        "version": 1, "study": "s", "run": "r-1", "sender": "kohi", "parts": [],
+        "version": 2, "study": "s", "run": "r-1", "sender": "kohi", "parts": [], "log": None,
         "body": {"kind": "keyed", "key_check": "ab"},
     } | header  # fmt: skip
-    data = canonical_bytes(whole)
-    wire = b"SKM1" + struct.pack("<I", len(data)) + data + KEY.sign(b"sekisho-message-v1\x00" + data)
     with pytest.raises(ProtocolError) as caught:
-        SignedMessage.from_bytes(wire)
+        SignedMessage.from_bytes(wire_of(whole))
     assert caught.value.code == "MESSAGE_SCHEMA"
+    # control: all that these leave as it was does parse
+    sound = {"version": 2, "log": LOG, "body": {"kind": "keyed", "key_check": "ab"}}
+    listed = {name: value for name, value in whole.items() if name != "extra"}
+    assert SignedMessage.from_bytes(wire_of(listed | sound)).header.log is not None
+
+
+def wire_of(header: dict[str, object]) -> bytes:
+    data = canonical_bytes(header)
+    return b"SKM1" + struct.pack("<I", len(data)) + data + KEY.sign(b"sekisho-message-v1\x00" + data)
 
 
 def test_one_meaning_has_one_form() -> None:

@@ -100,7 +100,7 @@ def test_no_fault_at_any_call_loses_what_was_acknowledged(traced: None, writers:
     began = nearly_full_log(base)
     calls = calls_of(writers, Path(shutil.copytree(base, tmp_path / "clean" / "site")))
     assert "rename" not in {name for name, _ in calls}
-    faults = faults_at(calls, every=10)
+    faults = faults_at(calls, every=6)
     pick, hits = random.Random(8), Counter[str]()
     for number, fault in enumerate(faults):
         folder = Path(shutil.copytree(base, tmp_path / f"trial-{number}" / "site"))

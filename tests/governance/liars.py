@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sekisho.governance.canonical import canonical_bytes, digest_bytes
+from sekisho.governance.evidence import verifier
+from sekisho.governance.log import misbehaviour
 from sekisho.governance.log.checkpoint import Checkpoint, log_origin, sign_checkpoint
 from sekisho.governance.log.entries import Entry
 from sekisho.governance.log.merkle import consistency_proof, inclusion_proof, leaf_hash, root_of
 from sekisho.governance.log.misbehaviour import Charge, Proof
-from sekisho.governance.signing.keys import SigningKey, demo_key
+from sekisho.governance.signing.keys import PublicKey, SigningKey, demo_key
 
 STUDY, RUN, PARTY, WITNESS = "study", "run-1", "coordinator", "ame"
 ORIGIN = log_origin(STUDY, PARTY)
@@ -139,6 +142,14 @@ def disowned_by_a_site() -> Proof:
     answers = digest_bytes(asked[8:-64])
     kem = message({"kind": "kem", "had": {}, "ciphertexts": {}}, old.shown(2, answers=answers), sender="hana")
     return Proof(Charge.DISOWNED, log_origin(STUDY, "hana"), (kem, asked))
+
+
+def convicts(proof: Proof, key: PublicKey) -> bool:
+    """What the product says of a proof, and the stand-alone verifier, which must say the same."""
+    ours = misbehaviour.convicts(proof, key)
+    value = json.loads(proof.to_bytes())
+    assert verifier.convicts(value["kind"], value["origin"], key.raw, value["evidence"]) == ours
+    return ours
 
 
 EVERY = (fork, rollback, inconsistent, withheld, disowned, disowned_by_a_site)

@@ -81,7 +81,7 @@ def test_a_checkpoint_is_three_lines_and_a_signature() -> None:
 
 
 @settings(deadline=None)
-@given(st.integers(0, 2**54), st.binary(min_size=32, max_size=32))
+@given(st.integers(0, 2**53 - 1), st.binary(min_size=32, max_size=32))
 def test_every_checkpoint_is_read_back(size: int, root: bytes) -> None:
     head = Checkpoint(ORIGIN, size, root)
     assert verify_checkpoint(sign_checkpoint(head, KEY), ORIGIN, KEY.public) == head
@@ -120,7 +120,7 @@ def test_another_key_or_another_log_is_refused() -> None:
         f"{ORIGIN}\n7\n{base64.b64encode(b'r' * 31).decode()}\n",
         f"{ORIGIN}\n7\n{base64.b64encode(b'r' * 32).decode()}\nextension\n",
         f"{ORIGIN}\n7\n",
-        f"{ORIGIN}\n{2**54 + 1}\n{base64.b64encode(b'r' * 32).decode()}\n",
+        f"{ORIGIN}\n{2**53}\n{base64.b64encode(b'r' * 32).decode()}\n",
         "hello\n",
     ],
 )

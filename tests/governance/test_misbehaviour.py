@@ -17,11 +17,11 @@ from sekisho.core import messages
 from sekisho.governance.canonical import digest_bytes
 from sekisho.governance.errors import BrokenLogError
 from sekisho.governance.log import shown
-from sekisho.governance.log.misbehaviour import Charge, Proof, check, convicts, read_all, store
+from sekisho.governance.log.misbehaviour import Charge, Proof, check, read_all, store
 from sekisho.governance.signing.keys import PublicKey, demo_key
 
 from . import liars
-from .liars import EVERY, GROWN, ORIGIN, PARTY, READIES, SUM, SUMMED, Tree, cohort, join, message, step_body
+from .liars import EVERY, GROWN, ORIGIN, PARTY, READIES, SUM, SUMMED, Tree, cohort, convicts, join, message, step_body
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats" / "misbehaviour.md"
 MADE = pytest.mark.parametrize("made", EVERY, ids=lambda made: made.__name__)
@@ -36,6 +36,7 @@ def key_of(proof: Proof) -> PublicKey:
 def test_each_kind_convicts_its_party(made: Callable[[], Proof]) -> None:
     proof = made()
     finding = check(Proof.parse(proof.to_bytes()), key_of(proof))
+    assert convicts(proof, key_of(proof))
     assert (finding.charge, finding.origin) == (proof.charge, proof.origin)
 
 

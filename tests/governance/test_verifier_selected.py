@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -111,6 +112,30 @@ def test_a_whole_bundle_says_that_it_is_whole_and_which_log_is_not_there(whole: 
 def test_an_empty_selection_of_a_log_is_one(selected: Members) -> None:
     members = {name: data for name, data in selected.items() if not name.startswith("provenance/")}
     assert judged({**members, "logs/kohi.selected.jsonl": b""})[0] == "verified"
+
+
+class Counting(io.BytesIO):
+    """A file that knows the most that was ever read from it at once."""
+
+    most = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.most = max(self.most, len(data))
+        return data
+
+
+def test_a_log_is_never_read_whole(whole: Members) -> None:
+    body = b"".join(Entry("step.started", "hub", example.NOW, {"run": "run-9"}, {"step": n}).to_bytes() + b"\n"
+                    for n in range(20_000))
+    assert len(body) > 2 * verifier.CHUNK
+    root = root_of([leaf_hash(line) for line in body.splitlines()])
+    head = sign_checkpoint(Checkpoint(ORIGIN + "hub", 20_000, root), example.key("hub"))
+    members = {name: data for name, data in whole.items() if not name.startswith(("provenance/", "witnessed/"))}
+    members |= {"logs/hub.jsonl": body, "logs/hub.checkpoint": head.encode()}
+    file = Counting(example.sealed(members, example.key("hub")))
+    assert verifier.judge(file, ROOT).name == "verified"
+    assert file.most <= verifier.CHUNK
 
 
 # --- selections that lie -----------------------------------------------------------------------------------------
@@ -269,11 +294,21 @@ def test_what_a_witness_saw_of_a_log_that_is_not_here_is_said_to_be_compared_wit
 
 # --- misbehaviour ------------------------------------------------------------------------------------------------
 
-def fork(party: str, size: int = 5) -> bytes:
+def fork(party: str, size: int = 5, origin: str = ORIGIN) -> bytes:
     """Two heads of one size that the party signed."""
-    notes = [sign_checkpoint(Checkpoint(ORIGIN + party, size, root * 32), example.key(party)) for root in (b"a", b"b")]
-    return canonical_bytes({"schema": "sekisho-misbehaviour/1", "kind": "fork", "origin": ORIGIN + party,
+    notes = [sign_checkpoint(Checkpoint(origin + party, size, root * 32), example.key(party)) for root in (b"a", b"b")]
+    return canonical_bytes({"schema": "sekisho-misbehaviour/1", "kind": "fork", "origin": origin + party,
                             "evidence": [{"note": note} for note in notes]})
+
+
+def withheld(party: str) -> bytes:
+    """A message in which the party, the coordinator, shows no log."""
+    header = canonical_bytes({"version": 2, "study": "food-quality", "run": "run-1", "sender": party, "parts": [],
+                              "body": {"kind": "readies", "step": 1, "cohort": []}, "log": None})
+    signature = example.key(party).sign(b"sekisho-message-v1\0" + header)
+    said = b"SKM1" + len(header).to_bytes(4, "little") + header + signature
+    return canonical_bytes({"schema": "sekisho-misbehaviour/1", "kind": "withheld", "origin": ORIGIN + party,
+                            "evidence": [{"message": base64.b64encode(said).decode()}]})
 
 
 def filed(proof: bytes) -> Members:
@@ -292,6 +327,11 @@ def test_a_witness_who_saw_the_other_history_is_told_beside_the_proof(whole: Mem
     verdict = verify(example.sealed(contradicted, example.key("kohi")), ROOT)
     assert verdict.code == 0
     assert any("has another history" in line and "hub is convicted above" in line for line in verdict.details)
+    # neither a proof of something else, nor of another log of the same party, excuses a log that is not what was seen
+    for other in (withheld("hub"), fork("hub", origin="sekisho.example/other-study/")):
+        with_it = {**whole, **cosigned("kohi", "hub", other_root(5)), **filed(other)}
+        assert judged(with_it, {"kind": "all"})[0] == "changed"
+    assert judged({**whole, **filed(withheld("hub"))}, {"kind": "all"})[0] == "verified"  # control: it holds
     # a proof against somebody else excuses nothing
     accused = {**whole, **cosigned("kohi", "hub", other_root(5)), **filed(fork("wanko"))}
     assert judged(accused, {"kind": "all"})[0] == "changed"

@@ -18,8 +18,8 @@ COUNT_MUTANTS = (
     Mutant(
         "every record counts one, not every subject",
         (Edit(COUNTS, "return tallies / np.maximum(records, 1)[:, np.newaxis]", "return tallies.astype(np.float64)"),),
-        (ONE_RTH, f"{COUNTING_TESTS}::test_everybody_weighs_one_and_is_judged_as_the_scores_say"),
-        ("assert subject_counts(", "assert np.abs(update.clipped.total / PLAN.grid - expected).max() <"),
+        (ONE_RTH, f"{COUNTING_TESTS}::test_everybody_weighs_one_and_is_judged_as_the_scores_say[1]"),
+        ("assert subject_counts(", "assert rightly == pytest.approx("),
     ),
     Mutant(
         "a record that counts nowhere makes the subject's others heavier",

@@ -74,7 +74,7 @@ EVIDENCE_MUTANTS = (
     ),
     Mutant(
         "any conviction excuses every log",
-        (Edit(VERIFIER, "if problem and one.party not in convicted:", "if problem and not convicted:"),),
+        (Edit(VERIFIER, "if problem and one.note.head.origin not in convicted:", "if problem and not convicted:"),),
         (f"{SELECTED}::test_a_witness_who_saw_the_other_history_is_told_beside_the_proof",),
         'assert judged(accused, {"kind": "all"})[0] == "changed"',
     ),

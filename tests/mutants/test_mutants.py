@@ -58,6 +58,7 @@ PROMISED = (
     "integers held against their bound before the rotation only", "block that overlaps forgotten",
     "held-out people train", "a count sealed under the transcript", "going back keeps the velocity",
     "a rejected block not counted", "a verdict on exact counts",
+    "a shift of all scores that nobody sees", "a record counted in two cells", "a marginal that adds the wrong cells",
     "withdrawal effective only at the next run", "personal head kept", "erased subject's budget forgotten",
     "pseudonym in a log entry",
     "a withdrawal ignored at the next step", "an erasure that leaves the key", "a bad row skipped",

@@ -7,7 +7,7 @@ from .mutant import Edit, Mutant
 ACTS = "governance/evidence/views_acts.py"
 BUDGET = "governance/evidence/views_budget.py"
 MATERIAL = "governance/evidence/material.py"
-PAGE = "governance/templates/evidence.html"
+PAGES = "governance/evidence/views_pages.py"
 TABLE = "governance/evidence/views_table.py"
 
 TESTS = "tests/governance/test_views.py"
@@ -20,7 +20,7 @@ CSV = f"{TESTS}::test_no_cell_is_a_formula"
 VIEW_MUTANTS = (
     Mutant(
         "a cell of a page is not escaped",
-        (Edit(PAGE, '<span class="line">{{ line }}</span>', '<span class="line">{{ line | safe }}</span>'),),
+        (Edit(PAGES, "cell[language].split(LINE)", "[Svg(one) for one in cell[language].split(LINE)]"),),
         (INERT,),
         "assert {tag for tag, _ in page.tags} <= TAGS",
     ),
@@ -29,7 +29,7 @@ VIEW_MUTANTS = (
         (Edit(BUDGET, "for one in material.by_type[str(kind)] if one.party == maker)",
               "for one in material.by_type[str(kind)])"),),
         (FIRST,),
-        'assert (found["wanko"]["spent"]',
+        'assert found["okashi"]["spent"] == "3.125"',
     ),
     Mutant(
         "refusals by the policy are left out",

@@ -85,6 +85,12 @@ def test_scores_that_are_all_shifted_alike_are_seen_by_their_labels(
     assert reasons(now) == expected
 
 
+def test_giving_up_the_smaller_class_is_seen_where_hardly_anybody_is_labelled_worse() -> None:
+    """Of all people 68 % were labelled rightly and 67 % are; of the smaller class 35 of 100 and nobody."""
+    before = counts(35, 35, 30, 160, 10, 30)
+    assert reasons(counts(0, 70, 30, 160, 40, 0), before) == (LABELS_FELL,)
+
+
 def test_a_sum_out_of_bounds_spoils_the_block_however_it_is_counted() -> None:
     assert reasons(GOOD, spoilt=True) == (SPOILT,)
     assert reasons(GOOD) == ()

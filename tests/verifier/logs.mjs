@@ -99,7 +99,7 @@ export function checkWitnessed ({ scope, witnessed, logs, convicted }) {
     const continues = head.origin === log.head.origin && head.size <= log.head.size && (path === null
       ? head.root.equals(treeHash(log.leaves.slice(0, head.size)))
       : isConsistent(head.size, log.head.size, path, head.root, log.head.root))
-    if (!continues && !convicted.has(party)) malformed(`${party} signed two histories`)
+    if (!continues && !convicted.has(head.origin)) malformed(`${party} signed two histories`)
   }
 }
 

@@ -9,15 +9,16 @@ const SHOWING = ['offer', 'cohort', 'kems', 'secrets', 'step', 'count', 'readies
 const [MAX_HEADER, MAX_PROOF] = [4 * 2 ** 20, 64]
 const afterSlash = origin => origin.slice(origin.lastIndexOf('/') + 1)
 
-export function checkMisbehaviour ({ members, parties }) {
+export function checkMisbehaviour ({ members, chain }) {
   const convicted = new Set()
   for (const [name, bytes] of members) {
     if (!name.startsWith('misbehaviour/')) continue
     const proof = exactly(parseSpelled(bytes), ['schema', 'kind', 'origin', 'evidence'])
-    const accused = parties.get(afterSlash(text(proof.origin)))
-    if (name !== `misbehaviour/${digest(bytes).slice(7, 23)}.json` || proof.schema !== 'sekisho-misbehaviour/1' || accused === undefined) malformed('no proof')
-    if (!convicts(proof.kind, proof.origin, accused.raw, proof.evidence)) malformed(`${name} convicts nobody`)
-    convicted.add(accused.name)
+    const accused = afterSlash(text(proof.origin))
+    const owned = chain.flatMap(one => one.holders).filter(one => one.isParty && one.name === accused)   // whatever key it had
+    if (name !== `misbehaviour/${digest(bytes).slice(7, 23)}.json` || proof.schema !== 'sekisho-misbehaviour/1' || owned.length === 0) malformed('no proof')
+    if (!owned.some(one => convicts(proof.kind, proof.origin, one.raw, proof.evidence))) malformed(`${name} convicts nobody`)
+    if (proof.kind !== 'withheld') convicted.add(proof.origin)
   }
   return convicted
 }

@@ -242,13 +242,14 @@ def _json(rng: random.Random, members: Members, name: str) -> None:
     lines = members[name].splitlines(keepends=True)
     at = rng.randrange(len(lines))
     value = json.loads(lines[at])
-    _in_value(rng, value)
+    in_value(rng, value)
     lines[at] = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + (
         b"\n" if lines[at].endswith(b"\n") else b"")
     members[name] = b"".join(lines)
 
 
-def _in_value(rng: random.Random, value: object) -> None:
+def in_value(rng: random.Random, value: object) -> None:
+    """Change one value somewhere in this one: dropped, of another type, twice."""
     holder, key = _some_place(rng, value)
     old = holder[key]
     new = rng.choice((None, True, 0, 1, "", [], {}, [old], {"x": old}, str(old), "drop", "twice"))

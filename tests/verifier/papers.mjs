@@ -5,6 +5,7 @@ import { base64, canonical, digest, exactly, field, isDigest, isObject, list, ma
 import { ATTESTATION, envelopes, isStrongKey, keyId, signersOf, statement, subjects } from './signed.mjs'
 
 const BOTH = ['legal', 'it']
+const HOLDER = /^[a-z0-9][a-z0-9-]{0,39}$/
 const texts = value => list(value).map(text)
 
 // holders: one for each key, {name, isParty, kind, roles, actsFor, raw}
@@ -19,6 +20,7 @@ export function readRoster (bytes) {
   }))
   if (!parties.every(one => ['site', 'coordinator'].includes(one.kind))) malformed('the kind of a party')
   const everybody = [...parties, ...people]
+  if (!everybody.flatMap(one => [one.name, ...one.roles]).every(name => HOLDER.test(name))) malformed('a name or a role that is none')
   if (new Set(everybody.map(one => one.name)).size !== everybody.length) malformed('a name stands twice')
   const holders = everybody.flatMap(({ keys, ...one }) => texts(keys).map(written => ({ ...one, raw: readKey(written) })))
   if (new Set(holders.map(one => keyId(one.raw))).size !== holders.length) malformed('a key stands twice')
@@ -39,7 +41,7 @@ function readKey (written) {
   return isStrongKey(raw) ? raw : malformed('a weak key')
 }
 
-// Fingerprints of the whole chain, back to a roster that every site in it signed.
+// The whole chain, back to a roster that every site in it signed.
 export function checkRosters (members, roster) {
   const chain = [roster]
   let name = 'roster.yaml'
@@ -62,7 +64,7 @@ export function checkRosters (members, roster) {
     if ((owners.get(key) ?? owner) !== owner) malformed('a key changed hands')
     owners.set(key, owner)
   }
-  return new Set(chain.map(one => one.fingerprint))
+  return chain
 }
 
 function sitesThatSigned (roster, signatures) {

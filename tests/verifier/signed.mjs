@@ -115,7 +115,7 @@ export function note (bytes) {
     text: source.slice(0, gap + 1),
     signatures: lines.map(line => {
       const parts = line.split(' ')
-      if (parts.length !== 3 || parts[0] !== '\u2014' || parts[1] === '') malformed('a signature line')
+      if (parts.length !== 3 || parts[0] !== '\u2014' || !/^[!-*,-~]+$/.test(parts[1])) malformed('a signature line')
       const raw = base64(parts[2])
       if (raw.length <= 4) malformed('a signature line without a signature')
       return { name: parts[1], id: raw.subarray(0, 4), value: raw.subarray(4) }

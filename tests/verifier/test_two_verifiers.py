@@ -12,7 +12,9 @@ from sekisho.governance.canonical import digest_bytes
 from sekisho.governance.evidence import verifier
 
 from ..governance import evidence_example as example
+from ..governance.test_verifier_rosters import PEOPLE, handed_on
 from .bundles import Made, made
+from .insiders import said_by_an_insider
 from .mutations import CONTAINERS, MEMBERS, Mutation, mutated
 from .second import Second
 
@@ -94,6 +96,30 @@ def test_both_catch_what_is_done_to_a_bundle_and_name_the_same_verdict(
     assert all(kind in words for kind in (*CONTAINERS, *MEMBERS)), "a way to change a bundle was not tried"
 
 
+def agree_on_an_insider(second: Second, bundles: Mapping[str, Made], number: int) -> str:
+    kind = sorted(bundles)[number % len(bundles)]
+    what, data = said_by_an_insider(bundles[kind], number)
+    try:
+        return judged(second, data)
+    except AssertionError as error:
+        raise AssertionError(f"{kind}: {what}: {error}") from error
+
+
+def test_both_think_the_same_of_nonsense_that_an_insider_signed(
+    second: Second, bundles: Mapping[str, Made]
+) -> None:
+    found = Counter(agree_on_an_insider(second, bundles, number) for number in range(QUICK // 2))
+    assert set(found) == {"changed", "consistent"}
+
+
+@pytest.mark.proof
+def test_both_think_the_same_of_much_nonsense_that_insiders_signed(
+    second: Second, bundles: Mapping[str, Made]
+) -> None:
+    for number in range(QUICK, QUICK + MANY // 4):
+        agree_on_an_insider(second, bundles, number)
+
+
 @pytest.mark.proof
 def test_both_agree_on_ten_thousand_mutated_bundles(second: Second, bundles: Mapping[str, Made]) -> None:
     counted: Counter[tuple[bool, str]] = Counter()
@@ -113,3 +139,17 @@ def test_every_way_to_pack_the_same_members_otherwise_is_caught_by_both(
     for seed in range(3):
         rng = random.Random(seed)
         assert judged(second, CONTAINERS[kind](rng, dict(members))) in CAUGHT
+
+
+def test_both_know_a_proof_that_an_earlier_key_of_the_party_signed_and_what_excuses_no_log(
+    second: Second, bundles: Mapping[str, Made]
+) -> None:
+    members = dict(bundles["witnessed"].members)
+    old, new = (example.key(example.HUB, world).public.to_text() for world in ("", "later"))
+    members = handed_on(members, (old, new), people=PEOPLE)
+    members = {name: data for name, data in members.items()
+               if not name.startswith(("logs/hub", "provenance/")) and "hub" not in name}
+    assert new in members["roster.yaml"].decode()
+    data = example.sealed(members, example.key("kohi"), example.WHOLE)
+    assert judged(second, data) == "consistent"
+    assert any("convicts hub" in line for line in verifier.verify(data).details)

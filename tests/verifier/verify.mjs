@@ -47,7 +47,8 @@ function judge (bytes, root) {
   const exporter = manifestSigner(members, roster)
   if (scope.kind === 'subject' && exporter !== scope.of) malformed('a subject request that the site did not sign')
   const context = { members, scope, roster, parties: new Map(roster.holders.filter(one => one.isParty).map(one => [one.name, one])) }
-  context.fingerprints = checkRosters(members, roster)
+  context.chain = checkRosters(members, roster)
+  context.fingerprints = new Set(context.chain.map(one => one.fingerprint))
   context.papers = checkPapers(members, roster)
   context.witnessed = readWitnessed(context)
   context.logs = checkLogs(context)
