@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekisho.governance.consent.withdrawal import Reason
 from sekisho.governance.errors import BadDocumentError
 from sekisho.governance.evidence.material import Material
 from sekisho.governance.evidence.ocsf import ROUTINE
@@ -24,9 +25,11 @@ from sekisho.governance.evidence.views import tables, view_members
 from sekisho.governance.evidence.views_facts import FACTS
 from sekisho.governance.evidence.views_law import forms, parse
 from sekisho.governance.evidence.views_table import FORMULA, inert
+from sekisho.governance.evidence.views_words import spoken
 from sekisho.governance.language import LANGUAGES
 from sekisho.governance.log.entries import Entry, EntryType, Value
 from sekisho.governance.policy.words import catalogue
+from sekisho.governance.provenance.revocation import REASONS
 
 from .evidence_example import HUB, NOW, RUN, SITES, members, roster_yaml
 
@@ -291,6 +294,13 @@ def test_each_form_leaves_the_law_to_counsel_and_names_its_version() -> None:
     for form in forms():
         assert form.version and form.source and any(field.left for field in form.field)
     assert {name for form in forms() for field in form.field for name in field.facts} <= set(FACTS)
+
+
+def test_no_reason_or_outcome_is_a_word_of_programs() -> None:
+    outcomes = {"revoked", "destroyed", "retrained", "notified", "kept", "no-adapter"}
+    for word in {*REASONS, *map(str, Reason), *outcomes}:
+        said = spoken(word)
+        assert word not in (said.en, said.ja) and re.search("[ぁ-ん一-龥ァ-ン]", said.ja), word
 
 
 def test_a_form_cites_its_law_in_the_words_of_the_reader(views: dict[str, bytes]) -> None:
