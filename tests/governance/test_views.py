@@ -296,6 +296,11 @@ def test_each_form_leaves_the_law_to_counsel_and_names_its_version() -> None:
     assert {name for form in forms() for field in form.field for name in field.facts} <= set(FACTS)
 
 
+def test_the_overview_does_not_say_that_its_own_words_are_verified(views: dict[str, bytes]) -> None:
+    assert "verify.py does not judge what they say" in views["views/en/index.html"].decode()
+    assert "verify.pyは判定しない" in views["views/ja/index.html"].decode()
+
+
 def test_no_reason_or_outcome_is_a_word_of_programs() -> None:
     outcomes = {"revoked", "destroyed", "retrained", "notified", "kept", "no-adapter"}
     for word in {*REASONS, *map(str, Reason), *outcomes}:
