@@ -30,6 +30,7 @@ from ..signing.roster import Person, Roster
 
 SIGNATURES = ".dsse.json"
 ROSTER, STUDY, BASE_MODEL = "roster.yaml", "study.yaml", "base-model.yaml"
+REQUEST = "subject/request.json"
 _LOG = re.compile(r"logs/([^/]+?)(\.selected)?\.jsonl")
 _POLICY = re.compile(r"policies/([^/]+)\.yaml")
 _ROSTERS = re.compile(r"rosters/[0-9]+\.yaml")
@@ -119,7 +120,7 @@ class Misbehaviour:
 
 @dataclass(frozen=True)
 class Material:
-    """Everything that the views are made of."""
+    """Everything that the views are made of; ``request`` is empty but in an answer to one person."""
 
     roster: Roster
     former: tuple[Roster, ...]
@@ -130,6 +131,7 @@ class Material:
     approvals: tuple[Approval, ...]
     statements: tuple[RunStatement, ...]
     misbehaviour: tuple[Misbehaviour, ...]
+    request: Mapping[str, Any]
     selection: bool
 
     @classmethod
@@ -161,6 +163,7 @@ class Material:
                 Misbehaviour(name, _mapping(name, members[name])) for name in sorted(members)
                 if _MISBEHAVIOUR.fullmatch(name)
             ),
+            request=_mapping(REQUEST, members[REQUEST]) if REQUEST in members else {},
             selection=any(name.endswith(".selected.jsonl") for name in members),
         )  # fmt: skip
 

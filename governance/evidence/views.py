@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..language import LANGUAGES
-from . import views_acts, views_budget
+from . import views_acts, views_budget, views_request
 from .material import Material
 from .ocsf import ocsf_lines
 from .selection import EVERYTHING, Scope
@@ -53,6 +53,7 @@ def tables(material: Material) -> tuple[Table, ...]:
     """Every table; the first is the one that the overview opens with."""
     return (
         views_budget.budget(material),
+        *((views_request.request(material),) if material.request else ()),
         views_budget.spending(material),
         views_acts.approvals(material),
         views_acts.runs(material),

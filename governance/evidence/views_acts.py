@@ -28,6 +28,7 @@ from .views_words import (
     party,
     same,
     short,
+    spoken,
     term,
     text,
     told,
@@ -270,7 +271,7 @@ def _first_label(word: str, vocabularies: Iterable[str]) -> Text:
     for vocabulary in vocabularies:
         if known(vocabulary, word):
             return term(vocabulary, word)
-    return same(word)
+    return spoken(word)
 
 
 def _purpose(material: Material) -> Text:

@@ -143,10 +143,13 @@ class Pages:
         """That this is a selection, and of what; nothing where everything is here."""
         if self._scope.whole and not self._material.selection:
             return []
+        if self._scope.whole:
+            return [_say("selection", language)]
         said = self._scope.written()
-        what = catalogue().render(f"evidence_readme.scope-{self._scope.kind}", language, of=self._scope.of,
-                                  since=said.get("from", ""), until=said.get("until", ""))
-        return [_say("selection", language) + (f" {what}" if not self._scope.whole else "")]
+        what = _say(f"scope-{self._scope.kind}", language, **{
+            name: value for name, value in (
+                ("of", self._scope.of), ("since", said.get("from", "")), ("until", said.get("until", ""))) if value})
+        return [f"{_say('selection', language)} {what}"]
 
     def _figures(self, language: Language) -> list[Mapping[str, str | Svg]]:
         rows = []
@@ -194,7 +197,8 @@ class Pages:
         member = "logs/{}.selected.jsonl" if self._material.selection else "logs/{}.jsonl"
         shown = [_entry(one, member, language) for one in self._material.entries if f"{one.party}-{one.index}" in cited]
         section = Section(entries=shown) if shown else Section(empty=_say("none", language))
-        return PageView(ENTRIES, _say("entries.title", language), [_say("entries.lead", language)], [section])
+        return PageView(ENTRIES, _say("entries.title", language), [_say("entries.lead", language)],
+                        [Section(notices=self._selection(language)), section])
 
     def _cited(self) -> Iterable[Pointer]:
         for table in (self._budget, *self._tables.values()):

@@ -143,6 +143,14 @@ def code(name: str) -> Text:
     return text("unknown-code")
 
 
+def spoken(word: str) -> Text:
+    """A reason, an outcome or a code that an entry holds as one word; what has no words is repeated as it is."""
+    key = f"{PREFIX}said.{word}"
+    if key in catalogue():
+        return catalogue()[key]
+    return code(word) if word.isupper() and "_" in word else same(word)
+
+
 def _without_values(template: str) -> str:
     parts = Formatter().parse(template)
     return "".join(words + (NOT_LOGGED if field is not None else "") for words, field, _, _ in parts)

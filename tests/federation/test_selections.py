@@ -210,6 +210,12 @@ def test_a_person_gets_what_one_site_holds_and_did_and_nobody_elses(
     entries = log_of(study, ONE)
     assert all(entries[n]["refs"]["run"] == one["run"] for one in said["runs"] for n in one["entries"])
     assert [entries[one["index"]]["type"] for one in said["withdrawals"]] == ["consent.withdrawn"]
+    # the person reads it on a page, too, in the same words as the member has them
+    told = json.loads(members["views/request.json"])["rows"]
+    assert [one["event"] for one in told] == ["granted", "withdrawn", "run", "run", "logged"]
+    assert [one["run"] for one in told if one["event"] == "run"] == list(twice.runs)
+    assert "What you asked for" in members["views/en/index.html"].decode()
+    assert "ご本人への回答" in members["views/ja/request.html"].decode()
     # the pseudonym stands in that one member, and nobody else's anywhere
     others = b"".join(data for name, data in members.items() if name != verifier.SUBJECT)
     assert PERSON.encode() not in others

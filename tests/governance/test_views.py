@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekisho.governance.consent.withdrawal import Reason
 from sekisho.governance.errors import BadDocumentError
 from sekisho.governance.evidence.material import Material
 from sekisho.governance.evidence.ocsf import ROUTINE
@@ -24,9 +25,11 @@ from sekisho.governance.evidence.views import tables, view_members
 from sekisho.governance.evidence.views_facts import FACTS
 from sekisho.governance.evidence.views_law import forms, parse
 from sekisho.governance.evidence.views_table import FORMULA, inert
+from sekisho.governance.evidence.views_words import spoken
 from sekisho.governance.language import LANGUAGES
 from sekisho.governance.log.entries import Entry, EntryType, Value
 from sekisho.governance.policy.words import catalogue
+from sekisho.governance.provenance.revocation import REASONS
 
 from .evidence_example import HUB, NOW, RUN, SITES, members, roster_yaml
 
@@ -293,6 +296,18 @@ def test_each_form_leaves_the_law_to_counsel_and_names_its_version() -> None:
     assert {name for form in forms() for field in form.field for name in field.facts} <= set(FACTS)
 
 
+def test_the_overview_does_not_say_that_its_own_words_are_verified(views: dict[str, bytes]) -> None:
+    assert "verify.py does not judge what they say" in views["views/en/index.html"].decode()
+    assert "verify.pyは判定しない" in views["views/ja/index.html"].decode()
+
+
+def test_no_reason_or_outcome_is_a_word_of_programs() -> None:
+    outcomes = {"revoked", "destroyed", "retrained", "notified", "kept", "no-adapter"}
+    for word in {*REASONS, *map(str, Reason), *outcomes}:
+        said = spoken(word)
+        assert word not in (said.en, said.ja) and re.search("[ぁ-ん一-龥ァ-ン]", said.ja), word
+
+
 def test_a_form_cites_its_law_in_the_words_of_the_reader(views: dict[str, bytes]) -> None:
     for form in forms():
         page = views[f"views/ja/{form.id}.html"].decode()
@@ -374,9 +389,10 @@ def test_a_selection_says_that_it_is_one_and_keeps_the_entries_numbers(bundle: d
 def test_whatever_page_of_a_selection_is_filed_alone_says_that_it_is_one(bundle: dict[str, bytes]) -> None:
     whole, part = view_members(bundle), view_members(bundle, Scope(ScopeKind.RUN, of="run-1"))
     for name, data in part.items():
-        if name.endswith(".html") and not name.endswith("/entries.html"):
+        if name.endswith(".html"):
             said = "A selection." if "/en/" in name else "抜粋。"
             assert said in data.decode() and said not in whole[name].decode(), name
+            assert "run-1" in data.decode().split(said)[1].split("</p>")[0], name
     for form in forms():
         assert "A demonstration." in whole[f"views/en/{form.id}.html"].decode()
 

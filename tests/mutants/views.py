@@ -15,6 +15,7 @@ INERT = f"{TESTS}::test_html_from_papers_is_inert_on_every_page"
 FIRST = f"{TESTS}::test_the_first_table_says_what_each_makers_own_log_says"
 COMPLETE = f"{TESTS}::test_nothing_that_a_view_answers_is_left_out"
 HOLDS = f"{TESTS}::test_only_a_signature_that_holds_is_an_approval"
+ALONE = f"{TESTS}::test_whatever_page_of_a_selection_is_filed_alone_says_that_it_is_one"
 CSV = f"{TESTS}::test_no_cell_is_a_formula"
 
 VIEW_MUTANTS = (
@@ -52,5 +53,12 @@ VIEW_MUTANTS = (
               "    return list(plain)"),),
         (CSV,),
         "assert not any(cell.lstrip()[:1]",
+    ),
+    Mutant(
+        "a page of a selection does not say that it is of one",
+        (Edit(PAGES, "[Section(notices=self._selection(language)), _table_section(table, language)]",
+              "[_table_section(table, language)]"),),
+        (ALONE,),
+        "assert said in data.decode()",
     ),
 )
