@@ -1173,6 +1173,8 @@ def _check_logs(members: Container, scope: Scope, parties: Mapping[str, Holder],
                                f"the log with root {logs.heads[party].root.hex()}, signed by {party}")
     if not logs.heads:
         changed("there is no log in the bundle")
+    if len({head.origin.rpartition("/")[0] for head in logs.heads.values()}) > 1:
+        changed("the logs are of several studies")     # nobody's head of one log says anything of the other
     details += [f"not in this bundle: the log of {party}" for party in sorted(set(parties) - set(logs.heads))]
     return logs
 

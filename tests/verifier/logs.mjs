@@ -48,6 +48,7 @@ export function checkLogs ({ members, scope, parties }) {
     if (ending === 'checkpoint') logs.set(party, readLog(headOf(head, parties.get(party)), wholeLines(lines), scope.kind === 'all'))
   }
   for (const [party, log] of logs) if (log.entries.some(([, entry]) => entry.party !== party)) malformed('an entry of another party')
+  if (new Set([...logs.values()].map(({ head }) => head.origin.replace(/[^/]*$/, ''))).size > 1) malformed('logs of several studies')
   return logs.size > 0 ? logs : malformed('no log')
 }
 

@@ -10,6 +10,7 @@ import pytest
 
 from sekisho.governance.canonical import digest_bytes
 from sekisho.governance.evidence import verifier
+from sekisho.governance.log.checkpoint import Checkpoint, sign_checkpoint
 
 from ..governance import evidence_example as example
 from ..governance.test_verifier_rosters import PEOPLE, handed_on
@@ -139,6 +140,17 @@ def test_every_way_to_pack_the_same_members_otherwise_is_caught_by_both(
     for seed in range(3):
         rng = random.Random(seed)
         assert judged(second, CONTAINERS[kind](rng, dict(members))) in CAUGHT
+
+
+def test_both_refuse_a_log_of_another_study_beside_those_of_this_one(
+    second: Second, bundles: Mapping[str, Made]
+) -> None:
+    members = dict(bundles["whole"].members)
+    name = "logs/kohi.checkpoint"
+    head = verifier.read_note(members[name]).head
+    other = Checkpoint("sekisho.example/other-study/kohi", head.size, head.root)
+    members[name] = sign_checkpoint(other, example.key("kohi")).encode()
+    assert judged(second, example.sealed(members, example.key(example.HUB), example.WHOLE)) == "changed"
 
 
 def test_both_know_a_proof_that_an_earlier_key_of_the_party_signed_and_what_excuses_no_log(
