@@ -64,12 +64,14 @@ GOOD: dict[str, str | None] = {
     "site withdraw": "{site} {site}-c007 --study {study}",
     "site erase": "{site} nobody --study {study}",
     "site remedies": "{site} --study {study}",
+    "site subject-request": None,
     "remedy": "{study}",
     "compliance export": None,
     "compliance verify": None,
     "compliance provenance": None,
     "compliance proof": None,
     "compliance fsck": None,
+    "compliance views": None,
     "doctor": "",
 }
 BAD: dict[str, tuple[str, int, str]] = {
@@ -105,11 +107,13 @@ BAD: dict[str, tuple[str, int, str]] = {
     "site withdraw": ("{site} nobody --study {study}", 3, "CONSENT_SUBJECT_UNKNOWN"),
     "site erase": ("{site} {site}-c007 --study {study}", 3, "ERASURE_FILES_HOLD"),
     "site remedies": ("nobody --study {study}", 2, "SITE_UNKNOWN"),
+    "site subject-request": ("{site} nobody --study {study} --out {out}/mine.zip", 2, "SUBJECT_UNKNOWN"),
     "remedy": ("{out}/nowhere", 2, "FILE_UNREADABLE"),
     "compliance export": ("{study} --out {out}/evidence.zip", 2, "NO_LOG"),
     "compliance verify": ("{out}/nowhere.zip", 2, "FILE_UNREADABLE"),
     "compliance provenance": ("{out}/nowhere --study {study}", 2, "PROVENANCE_MISSING"),
     "compliance proof": ("{site} 0 --study {study}", 2, "NO_LOG"),
+    "compliance views": ("{out}/nowhere.zip --out {out}/views", 2, "FILE_UNREADABLE"),
     "compliance fsck": ("nobody --study {study}", 3, "PARTY_UNKNOWN"),
 }
 

@@ -102,7 +102,9 @@ def test_a_log_or_ledger_that_cannot_grow_ends_the_run_as_a_full_disk(name: str,
         error = fails(study, tmp_path / "out", At(5, fill))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert error.code == f"{name.upper()}_UNWRITABLE"
+    # a log's side file begins anew at each signed head: without any room, what is kept of others' heads may come first
+    full = {"log": {"LOG_UNWRITABLE", "WITNESS_UNWRITABLE"}, "ledger": {"LEDGER_UNWRITABLE"}}[name]
+    assert error.code in full
     assert "stays charged" in str(error)
     assert not (tmp_path / "out" / "report.html").exists()
     consistent_and_usable(study, tmp_path, least=5)
