@@ -91,7 +91,7 @@ def simulate(
     def count(state: OptimizerState) -> JudgedCounts:
         return _counts(held_out, state, counts_plan, next(numbers), secret, public)
 
-    before = count(state) if judged else None
+    before = (count(state),) if judged else ()
     step, rejected, spoilt, name = 0, [], False, "finished"
     while state.updates < plan.steps:
         fresh = state.updates - kept.updates
@@ -105,14 +105,15 @@ def simulate(
         gradient = np.zeros(plan.dimension) if outside else total * (float(plan.clipping_norm) / plan.grid)
         moved = optimizer.step(state, gradient)
         state = replace(state, updates=moved.updates) if outside else moved
-        if judged and before is not None and _block_is_over(state, kept, validation.every, plan.steps):
+        if judged and _block_is_over(state, kept, validation.every, plan.steps):
             now = count(state)
             verdict = verdict_on(
                 now, before, least=float(validation.least), trained=kept.updates > 0, spoilt=spoilt
             )
             spoilt = False
             if verdict.accept:
-                kept, before = state, now
+                before = (*before, now) if kept.updates else (now,)
+                kept = state
                 continue
             state = kept
             rejected.append(verdict.reasons)

@@ -114,16 +114,17 @@ class Transcript:
 
 @dataclass(frozen=True)
 class Accepted:
-    """The last state that a count accepted: after ``step``, with so many ``completed`` steps, as ``counts`` saw it.
+    """The last state that a count accepted: after ``step``, with so many ``completed`` steps.
 
-    ``moves`` names its arrays. The first is the start, which is nobody's block and so is not judged.
+    ``moves`` names its arrays. The first is the start, which is nobody's block and so is not judged. ``counts``: of the
+    trained states accepted so far, this one's last; of the start alone where that is the one.
     """
 
     optimizer: OptimizerState
     step: int
     completed: int
     moves: int
-    counts: JudgedCounts
+    counts: tuple[JudgedCounts, ...]
 
 
 @dataclass
@@ -183,7 +184,8 @@ class RunState:
 
     def accept(self, counts: JudgedCounts) -> None:
         """Keep where the state stands now as the one to go back to."""
-        self.accepted = Accepted(self.optimizer, self.step, self.completed, self.moves, counts)
+        earlier = () if self.accepted is None or self.accepted.completed == 0 else self.accepted.counts
+        self.accepted = Accepted(self.optimizer, self.step, self.completed, self.moves, (*earlier, counts))
         self.spoilt = False
 
     def roll_back(self) -> None:

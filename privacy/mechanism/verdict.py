@@ -1,7 +1,8 @@
 """Whether a block of steps is accepted: a pure function of opened counts and public figures, the same at every site.
 
-For: ``verdict_on``, which compares the counts of now with those of the last accepted state. Post-processing of what was
-    opened, so it costs nobody anything (``opened.py``).
+For: ``verdict_on``, which compares the counts of now with those of the states accepted before: the mean of their
+    shares, since each count is noised anew and their mean is less so. Post-processing of what was opened, so it costs
+    nobody anything (``opened.py``).
 Not for: counting, opening, going back (core/site/voting.py), or who is counted.
 
 Source: validation by the clients with a look at each class, BaFFLe (Andreina et al., ICDCS 2021, arXiv:2011.02167);
@@ -15,12 +16,12 @@ here on noised counts, so each comparison is a test whose error is written down.
 * ``labels-low``: with 99 % certainty, fewer people are labelled rightly than by always giving the larger class, and by
   more than the tolerance. Who always gives the larger class is as good as that, so an honest early state passes.
 * ``labels-fell``: with 99 % certainty the share labelled rightly, of all people or as the mean over classes, fell by
-  more than the tolerance since the last accepted trained state. Of all: what a threshold costs that moved towards the
+  more than the tolerance since the trained states before. Of all: what a threshold costs that moved towards the
   smaller class. As the mean: what it costs the other way, where most people are labelled rightly by giving one up.
 * ``grew``: more people of a class than before, with all but one chance in 10^5. People may leave and nobody enters, so
   somebody adds to the counts; honest counts never show it, so it asks for more certainty than a fall.
 
-A block that is as good as the last one passes the six comparisons at 99 % with at least 94 %, and with far more for
+A block that is as good as those before passes the six comparisons at 99 % with at least 94 %, and with far more for
 their tolerances; a fall of tolerance + 2.33 standard errors of the difference is caught in half of all cases, one of
 tolerance + 4.65 in 99 %. No class is held to its own labels: while a threshold settles, one class gains what another
 loses, and an early state that answers all alike has all of one.
@@ -28,14 +29,14 @@ loses, and an early state that answers all alike has all of one.
 The share ordered rightly is the mean over classes, each counting alike (balanced accuracy): whoever always answers the
 same has one in two then, however many people the larger class has, and no state passes by giving the smaller one up.
 
-What falls less than the tolerance and the noise is not seen; a fall that is spread over many blocks is not, either,
-before it comes to ``least`` or below the larger class.
+What falls less than the tolerance and the noise is not seen; a fall that is spread over many blocks is seen late,
+since the mean falls with it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from ..errors import BadParametersError
@@ -69,30 +70,32 @@ class Verdict:
 
 
 def verdict_on(
-    now: JudgedCounts, before: JudgedCounts, *, least: float, trained: bool, spoilt: bool = False
+    now: JudgedCounts, before: Sequence[JudgedCounts], *, least: float, trained: bool, spoilt: bool = False
 ) -> Verdict:
-    """Judge a block by its counts ``now`` and those of the last accepted state.
+    """Judge a block by its counts ``now`` and those of the states accepted ``before``, the last one last.
 
-    ``trained``: ``before`` is of a state that was trained. The start judges everybody alike, so neither a class nor
-    labels can fall from it. ``spoilt``: a sum of the block was outside its public bound, as all sites saw.
+    ``trained``: these are of states that were trained; else of the start alone, which judges everybody alike, so that
+    neither a class nor labels can fall from it. ``spoilt``: a sum of the block was outside its public bound, as all
+    sites saw.
 
     Raises:
-        BadParametersError: ``COUNTS_FOREIGN`` for anything but two opened counts of one domain.
+        BadParametersError: ``COUNTS_FOREIGN`` for anything but opened counts of one domain, or none before.
     """
-    if type(now) is not JudgedCounts or type(before) is not JudgedCounts or now.domain != before.domain:
+    if not before or any(type(one) is not JudgedCounts or one.domain != now.domain for one in (now, *before)):
         raise BadParametersError("COUNTS_FOREIGN", "only opened counts of one domain can be compared")
-    falls = [_fall(one, its) for one, its in zip(_shares(now, "order"), _shares(before, "order"), strict=True)]
-    labels = [
-        _fall(share(now, "label"), share(before, "label")) for share in (_of_all, _balanced)
-    ]
+    classes = zip(*(_shares(one, "order") for one in before), strict=True)
+    falls = [_fall(one, _mean(its)) for one, its in zip(_shares(now, "order"), classes, strict=True)]
+    order, *labels = (
+        _fall(share(now, judgement), _mean([share(one, judgement) for one in before])) for share, judgement in COMPARED
+    )
     found = {
         SPOILT: spoilt,
         LOW: not _surely_at_least(least, _balanced(now, "order")),
-        FELL: _fall(_balanced(now, "order"), _balanced(before, "order")) > FALL,
+        FELL: order > FALL,
         CLASS_FELL: trained and max(falls) > CLASS_FALL,
         LABELS_LOW: _surely_more(_shortfall(now)) > FALL,
         LABELS_FELL: trained and max(labels) > FALL,
-        GREW: any(_growth(now, before, (*right, *wrong)) > 0 for right, wrong in now.parts("order")),
+        GREW: any(_growth(now, before[-1], (*right, *wrong)) > 0 for right, wrong in now.parts("order")),
     }
     return Verdict(tuple(reason for reason, holds in found.items() if holds))
 
@@ -121,14 +124,24 @@ def _shares(judged: JudgedCounts, judgement: Judgement) -> list[Estimate]:
 
 def _balanced(judged: JudgedCounts, judgement: Judgement) -> Estimate:
     """The mean over classes of the share that ``judgement`` is right of."""
-    known = _shares(judged, judgement)
-    return sum(share for share, _ in known) / len(known), sum(variance for _, variance in known) / len(known) ** 2
+    return _mean(_shares(judged, judgement))
 
 
 def _of_all(judged: JudgedCounts, judgement: Judgement) -> Estimate:
     """The share of all people that ``judgement`` is right of."""
     rights, wrongs = zip(*judged.parts(judgement), strict=True)
     return _share(judged.counts, sum(rights, ()), sum(wrongs, ()))
+
+
+# What must not fall: the order, and labels of all people and as the mean over classes.
+COMPARED: tuple[tuple[Callable[[JudgedCounts, Judgement], Estimate], Judgement], ...] = (
+    (_balanced, "order"), (_of_all, "label"), (_balanced, "label")
+)  # fmt: skip
+
+
+def _mean(known: Sequence[Estimate]) -> Estimate:
+    """The mean of shares whose noises are independent of each other."""
+    return sum(share for share, _ in known) / len(known), sum(variance for _, variance in known) / len(known) ** 2
 
 
 def _shortfall(judged: JudgedCounts) -> Estimate:

@@ -69,7 +69,7 @@ VALIDATION_MUTANTS = (
     Mutant(
         "a verdict on exact counts",
         (
-            Edit(VERDICT, "if type(now) is not JudgedCounts or type(before) is not JudgedCounts or now", "if now"),
+            Edit(VERDICT, "any(type(one) is not JudgedCounts or one.domain", "any(one.domain"),
             Edit(JUDGED, "if type(self.counts) is not OpenedCounts or not isinstance(", "if not isinstance("),
         ),
         (f"{VERDICTS}::test_exact_counts_are_not_judged",),
@@ -86,7 +86,7 @@ VALIDATION_MUTANTS = (
     ),
     Mutant(
         "labels of all alone: giving up the smaller class is not seen",
-        (Edit(VERDICT, "for share in (_of_all, _balanced)", "for share in (_of_all,)"),),
+        (Edit(VERDICT, '(_of_all, "label"), (_balanced, "label")', '(_of_all, "label")'),),
         (f"{VERDICTS}::test_giving_up_the_smaller_class_is_seen_where_hardly_anybody_is_labelled_worse",),
         "assert reasons(counts(0, 70, 30, 160, 40, 0), before) ==",
     ),

@@ -41,7 +41,7 @@ GOOD = counts(50, 20, 30, 160, 20, 20)
 
 
 def reasons(now: JudgedCounts, before: JudgedCounts = GOOD, **given: object) -> tuple[str, ...]:
-    return verdict_on(now, before, **{"least": 0.5, "trained": True, **given}).reasons  # type: ignore[arg-type]
+    return verdict_on(now, (before,), **{"least": 0.5, "trained": True, **given}).reasons  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_as_good_a_block_is_rejected_as_seldom_as_is_written() -> None:
     rng, wrong, truth = np.random.default_rng(2), 0, np.array(GOOD.counts.values)
     for _ in range(2000):
         now, before = noised(truth, rng), noised(truth, rng)
-        wrong += not verdict_on(now, before, least=0.5, trained=True).accept
+        wrong += not verdict_on(now, (before,), least=0.5, trained=True).accept
     assert wrong < 0.03 * 2000
 
 
@@ -143,7 +143,7 @@ def test_who_always_gives_the_larger_class_is_below_it_in_one_case_of_a_hundred(
     rng, wrong, truth = np.random.default_rng(4), 0, np.array([0.0, 70.0, 30.0, 160.0, 40.0, 0.0])
     for _ in range(2000):
         now = noised(truth, rng)
-        wrong += LABELS_LOW in verdict_on(now, now, least=0.5, trained=True).reasons
+        wrong += LABELS_LOW in verdict_on(now, (now,), least=0.5, trained=True).reasons
     assert wrong < 0.01 * 2000
 
 
@@ -175,9 +175,25 @@ def test_a_fall_of_twice_the_noise_beyond_the_tolerance_is_caught_in_half_of_all
     moved = (0.02 + 2.3263 * DEVIATIONS[rule]) * MOVED[rule]
     for _ in range(2000):
         before, now = noised(truth, rng), noised(truth + moved, rng)
-        caught += rule in verdict_on(now, before, least=0.5, trained=True).reasons
+        caught += rule in verdict_on(now, (before,), least=0.5, trained=True).reasons
     # labels fall for all or as a mean: two looks find a little more than one
     assert 0.4 < caught / 2000 < (0.6 if rule == FELL else 0.7)
+
+
+def test_more_states_before_make_a_fall_surer() -> None:
+    """The mean of four counts has a quarter of one's variance, so a fall that one look misses more often is seen."""
+    rng, truth, once, often = np.random.default_rng(5), np.array(GOOD.counts.values), 0, 0
+    moved = (0.02 + 2.3263 * DEVIATIONS[FELL]) * MOVED[FELL]
+    for _ in range(1000):
+        before, now = [noised(truth, rng) for _ in range(4)], noised(truth + moved, rng)
+        once += FELL in verdict_on(now, before[:1], least=0.5, trained=True).reasons
+        often += FELL in verdict_on(now, before, least=0.5, trained=True).reasons
+        assert verdict_on(now, before, least=0.5, trained=True).accept == verdict_on(
+            now, [before[2], before[0], before[1], before[3]], least=0.5, trained=True
+        ).accept
+    assert often > once + 100
+    with pytest.raises(BadParametersError):
+        verdict_on(GOOD, (), least=0.5, trained=True)
 
 
 def test_exact_counts_are_not_judged() -> None:
@@ -188,12 +204,12 @@ def test_exact_counts_are_not_judged() -> None:
     judged = SimpleNamespace(counts=exact, domain=DOMAIN, parts=GOOD.parts, right=GOOD.right, middle_above=True)
     for now, before in ((judged, GOOD), (GOOD, judged)):
         with pytest.raises(BadParametersError) as refused:
-            verdict_on(now, before, least=0.5, trained=True)  # type: ignore[arg-type]
+            verdict_on(now, (before,), least=0.5, trained=True)  # type: ignore[arg-type]
         assert refused.value.code == "COUNTS_FOREIGN"
     with pytest.raises(BadParametersError):
         JudgedCounts(exact, True)  # type: ignore[arg-type]
     with pytest.raises(BadParametersError):
-        verdict_on(GOOD, counts(*opened.values, domain=validation("no", "yes")), least=0.5, trained=True)
+        verdict_on(GOOD, (counts(*opened.values, domain=validation("no", "yes")),), least=0.5, trained=True)
 
 
 def test_the_counts_of_a_state_are_read_with_its_own_middle() -> None:
