@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from .logged import logs_below, planted_in, watched
 
+MUTANT = "SEKISHO_TESTS_OF_A_MUTANT"  # set by mutants/workbench.py
+
 
 @pytest.fixture(scope="session", autouse=True)
 def no_log_says_anything_about_anybody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The personal data that tests plant stand in no log of the whole suite; looked at as the session ends."""
+    if MUTANT in os.environ:  # a mistake that logs a person is for the test that names it to find
+        yield
+        return
     with pytest.MonkeyPatch.context() as patch, watched(patch) as seen:
         yield
         patch.undo()

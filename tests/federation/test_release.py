@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -74,15 +75,28 @@ def opened(study: Path) -> Federation:
 # --- each condition, at a site that has trained ----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site after a run, its study open; what a test changes it puts back."""
-    federation = opened(study_folder.build(tmp_path_factory.mktemp("trained") / "study", steps=2, allowance=1))
+@contextmanager
+def after_a_run(study: Path) -> Iterator[Site]:
+    federation = opened(study_folder.build(study, steps=2, allowance=1))
     try:
         federation.run("probe")
         yield federation.sites[PUBLISHER]
     finally:
         federation.close()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site after a run, its study open; what a test changes it puts back."""
+    with after_a_run(tmp_path_factory.mktemp("trained") / "study") as site:
+        yield site
+
+
+@pytest.fixture
+def trained_alone(tmp_path: Path) -> Iterator[Site]:
+    """One for a test that releases: a release cannot be put back."""
+    with after_a_run(tmp_path / "study") as site:
+        yield site
 
 
 TERMS = ReleaseTerms(
@@ -202,10 +216,10 @@ def read_record_of(site: Site, tmp_path: Path) -> ReleaseRecord:
     return read_record((site.folder.candidates / site.state.run / RECORD).read_bytes())
 
 
-def test_it_is_granted_when_all_hold_and_the_gate_has_told_it(trained: Site, tmp_path: Path) -> None:
-    study = trained.folder.study_folder
+def test_it_is_granted_when_all_hold_and_the_gate_has_told_it(trained_alone: Site, tmp_path: Path) -> None:
+    study = trained_alone.folder.study_folder
     before = len(log_of(study, PUBLISHER))
-    released(trained, tmp_path / "out")
+    released(trained_alone, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
     since = [entry["type"] for entry in log_of(study, PUBLISHER)[before:]]
     assert "control.told" in since[: since.index("release.published")]

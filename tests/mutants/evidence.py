@@ -76,7 +76,7 @@ EVIDENCE_MUTANTS = (
         "any conviction excuses every log",
         (Edit(VERIFIER, "if problem and one.note.head.origin not in convicted:", "if problem and not convicted:"),),
         (f"{SELECTED}::test_a_witness_who_saw_the_other_history_is_told_beside_the_proof",),
-        'assert judged(accused, {"kind": "all"})[0] == "changed"',
+        'assert judged(with_it, {"kind": "all"})[0] == "changed"',
     ),
     Mutant(
         "whoever did not show its log is excused for two of them",

@@ -54,6 +54,7 @@ class Workbench:
             "PYTHONPATH": str(folder / ".namespace"),
             "PYTHONDONTWRITEBYTECODE": "1",
             "OMP_NUM_THREADS": "1",
+            "SEKISHO_TESTS_OF_A_MUTANT": "1",
         }
         self._runner = subprocess.Popen(
             [sys.executable, "-P", str(folder / "tests" / "mutants" / "runner.py")],
