@@ -62,10 +62,14 @@ def export_evidence(
     sites = read_study(study_folder).sites
     parties = (*sites, roster.coordinator.id)
     members: dict[str, Member] = dict(papers_of(study_folder, sites))
-    statements = provenance_of(provenance, roster)
     with _work_folder(out) as folder:
+        # the logs first: where there are none, that is what has to be said, whatever lies in the folder of adapters
         logs, runs = _logs_of(study_folder, roster, parties, scope, Path(folder))
-        statements = {name: data for name, data in statements.items() if runs is None or _run_of(name) in runs}
+        statements = {
+            name: data
+            for name, data in provenance_of(provenance, roster).items()
+            if runs is None or _run_of(name) in runs
+        }
         members |= {**logs, **statements}
         key = load_key(study_folder, roster.coordinator.id, demo=roster.demo)
         together = keys_lie_together(study_folder, roster, parties)

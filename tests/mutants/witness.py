@@ -43,7 +43,7 @@ IN_THE_RUN = (
         (Edit(SITE_WATCH, 'if shown is not None and kind == "readies":', "if shown is None:"),),
         # of two histories of one length the victim convicts by itself, from the next message
         (f"{IN_RUNS}::test_two_heads_of_different_sizes_stop_the_run_and_convict_nobody",),
-        "assert",
+        "assert ongoing.refused is not None and",
     ),
     Mutant(
         "a log that became shorter within a run",
