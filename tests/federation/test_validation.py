@@ -214,7 +214,7 @@ def test_a_coordinator_that_goes_on_after_too_many_rejections_goes_on_alone(
 
 
 def test_who_withdraws_is_told_no_less_than_the_counts_cost_them(tmp_path: Path) -> None:
-    study = validated.build(tmp_path / "study", steps=2, allowance=1)
+    study = validated.build(tmp_path / "study", steps=2, allowance=1, subjects=120, declared=120)
     change(study / "study.yaml", 'probe: {epsilon: "3.0"', 'probe: {epsilon: "1.0"')
     sign(study)
     federation = open_federation(study)
