@@ -19,7 +19,7 @@ from ..errors import BadInputError
 from ..site.papers import read_file
 from .console import Terminal, guarded
 
-USABLE = ("verified", "consistent", "other-root")   # whose members are those that somebody signed
+USABLE = ("verified", "consistent")   # not another's bundle where a fingerprint was given: nobody asked to read that
 
 
 @guarded()
@@ -32,7 +32,8 @@ def views(
 ) -> None:
     """Verify a bundle, then write its pages (HTML), tables (CSV, JSON) and SIEM events (OCSF).
 
-    A bundle that was changed is not shown: nothing is written. The exit code is that of the verdict.
+    Of a bundle that was changed, or is not of the roster with your fingerprint, nothing is written. The exit code is
+    that of the verdict.
     """
     from ...governance.evidence import verifier
     from ...governance.evidence.views import FOLDER, view_members

@@ -30,6 +30,14 @@ OBSERVED = (
 SECONDS = 240  # far above what any command takes, on a machine with other work
 
 
+class Quiet:
+    """A listener that nobody hears."""
+
+    def say(self, text: str = "") -> None: ...
+
+    def progress(self, stage: str, done: int, total: int) -> None: ...
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended. ``loaded`` are its modules' names; empty if it was killed."""

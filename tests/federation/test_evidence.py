@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import study_folder
 from channels import Dying
-from command import Ended, log_of, sekisho, sekisho_here
+from command import Ended, Quiet, log_of, sekisho, sekisho_here
 from study_folder import SITES, HashedFeatures
 
 from sekisho.core.engines.embedded import EmbeddedChannel
@@ -31,14 +31,6 @@ from ..verifier.second import Second
 OTHER_ROOT = "sha256:" + "1" * 64
 PLACES = 3  # of a member where a byte is changed: first, middle, last; the verifier's own tests try every kind of byte
 Capture = pytest.CaptureFixture[str]
-
-
-class Quiet:
-    """A listener that nobody hears."""
-
-    def say(self, text: str = "") -> None: ...
-
-    def progress(self, stage: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import study_folder
 from channels import Recording
-from command import codes_logged, ledger_of, log_of, nothing_charged, one_line, sekisho, sekisho_here
+from command import Quiet, codes_logged, ledger_of, log_of, nothing_charged, one_line, sekisho, sekisho_here
 from study_folder import PEOPLE, SITES, HashedFeatures, change
 
 from sekisho.core.coordinator.coordinator import RunResult
@@ -382,14 +382,6 @@ def lifetime_for(tmp_path: Path, *, pilots: int) -> str:
             assert (pilots + 1) * min(costs) > filter_cap(budget, order)
             return str(epsilon)
     raise AssertionError("no lifetime admits so many")
-
-
-class Quiet:
-    """A listener that nobody hears."""
-
-    def say(self, text: str = "") -> None: ...
-
-    def progress(self, stage: str, done: int, total: int) -> None: ...
 
 
 # --- the offer

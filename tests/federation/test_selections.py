@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import study_folder
-from command import Ended, log_of, sekisho_here
+from command import Ended, Quiet, log_of, sekisho_here
 from study_folder import SITES, HashedFeatures
 
 from sekisho.core.pilot.evidence import export_evidence, statements_at
@@ -28,14 +28,6 @@ PARTIES = (*SITES, "coordinator")
 SELECTED = ".selected.jsonl"
 ONE = SITES[0]
 PERSON = f"{ONE}-c000"
-
-
-class Quiet:
-    """A listener that nobody hears."""
-
-    def say(self, text: str = "") -> None: ...
-
-    def progress(self, stage: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True)

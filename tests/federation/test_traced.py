@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import study_folder
-from command import sekisho, sekisho_here
+from command import Quiet, sekisho, sekisho_here
 from study_folder import SITES, HashedFeatures
 
 from sekisho.core.pilot.federation import Federation
@@ -25,14 +25,6 @@ from sekisho.governance.provenance.tracing import opened
 
 Capture = pytest.CaptureFixture[str]
 HEAVY = {"torch", "tenseal", "dp_accounting", "transformers", "numpy"}
-
-
-class Quiet:
-    """A listener that nobody hears."""
-
-    def say(self, text: str = "") -> None: ...
-
-    def progress(self, stage: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True)

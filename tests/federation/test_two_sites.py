@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import study_folder
+from command import Quiet
 from study_folder import HashedFeatures, change
 
 from sekisho.core.errors import CoreError
@@ -15,14 +16,6 @@ from sekisho.core.pilot.pilot import run_pilot
 from sekisho.core.planning import plan_of
 from sekisho.core.site.papers import read_study
 from sekisho.privacy.accounting.accountant import subject_figure, worst_certificate
-
-
-class Quiet:
-    """A listener that nobody hears."""
-
-    def say(self, text: str = "") -> None: ...
-
-    def progress(self, stage: str, done: int, total: int) -> None: ...
 
 
 @pytest.fixture(params=["1", pytest.param("0.5", marks=pytest.mark.proof)], ids=["full batch", "half of them"])

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import study_folder
-from command import log_of, sekisho_here
+from command import Quiet, log_of, sekisho_here
 from study_folder import SITES, HashedFeatures
 
 from sekisho.core.pilot.pilot import run_pilot
@@ -52,14 +52,6 @@ except SystemExit as ended: code = ended.code
 first = First(); first.feed(shown)
 print(json.dumps({"code": code or 0, "rows": first.rows, "sekisho": any("sekisho" in name for name in sys.modules)}))
 '''
-
-
-class Quiet:
-    """A listener that nobody hears."""
-
-    def say(self, text: str = "") -> None: ...
-
-    def progress(self, stage: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -180,6 +172,15 @@ def test_of_a_changed_bundle_nothing_is_written(ran: Ran, tmp_path: Path, capsys
     ended = sekisho_here(capsys, "compliance", "views", tmp_path / "changed.zip", "--root", ran.root, "--out",
                          tmp_path / "out", "--json")
     assert (ended.exit, ended.told["verdict"], ended.told["written"]) == (5, "changed", [])
+    assert not (tmp_path / "out").exists()
+
+
+def test_of_a_bundle_of_another_roster_than_the_one_that_was_named_nothing_is_written(
+    ran: Ran, tmp_path: Path, capsys: Capture
+) -> None:
+    ended = sekisho_here(capsys, "compliance", "views", ran.bundle, "--root", "sha256:" + "1" * 64, "--out",
+                         tmp_path / "out", "--json")
+    assert (ended.exit, ended.told["verdict"], ended.told["written"]) == (4, "other-root", [])
     assert not (tmp_path / "out").exists()
 
 
