@@ -17,7 +17,7 @@ from ..errors import BadInputError
 from ..site.papers import read_file
 from .console import DEFAULT_OUT, DEFAULT_STUDY, Terminal, guarded
 from .provenance import provenance
-from .proving import fsck, proof
+from .proving import fsck, proof, retire
 from .viewing import views
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -31,6 +31,7 @@ def compliance_commands() -> None:
 app.command("provenance", short_help="Where an adapter came from, link by link.")(provenance)
 app.command("proof", short_help="One entry of a party's log, with its proof.")(proof)
 app.command("fsck", short_help="Recompute a party's log from its entries.")(fsck)
+app.command("retire", short_help="Let go of routine entries past their term.")(retire)
 app.command("views", short_help="What people read of a bundle: pages, tables, events.")(views)
 
 
@@ -60,6 +61,7 @@ def export(
     paths = statements_at(provenance) + (statements_at(Path(model)) if model and Path(model).is_dir() else [])
     written = export_evidence(study, out, provenance=paths, scope=scope)
     terminal.say(f"{out} written ({written.size} bytes; provenance statements: {len(written.provenance)})")
+    scope = written.scope
     if not scope.whole:
         terminal.say(f"it is a selection ({scope.kind}): what was left out cannot be seen in it")
     terminal.say(f"verify it with: sekisho compliance verify {out} --root {written.root}")

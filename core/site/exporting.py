@@ -49,7 +49,7 @@ class OpenLog:
 
     def rows(self) -> Iterator[Row]:
         """What the rules of a selection read, entry by entry."""
-        return (Row.read(index, body) for index, body in enumerate(self.log.entries()))
+        return (Row.read(index, body) for index, body in self.log.rows())
 
 
 def keys_lie_together(study_folder: Path, roster: Roster, parties: Sequence[str]) -> bool:
@@ -95,7 +95,7 @@ def selected_log(
     path = folder / f"{one.party.id}.selected.jsonl"
     _write_lines(path, (
         selected_line(index, body, one.log.inclusion(index))
-        for index, body in enumerate(one.log.entries()) if index in chosen
+        for index, body in one.log.rows() if index in chosen
     ))  # fmt: skip
     return {f"logs/{one.party.id}.selected.jsonl": path, f"logs/{one.party.id}.checkpoint": one.note.encode("utf-8")}
 

@@ -1,7 +1,7 @@
 """What a log may say: enumerated entry types, and values that cannot carry free text.
 
 For: one entry of a party's log as a frozen value and as its canonical bytes. Not for: details about people,
-which stay in the erasable vault; a log is never erased, so what must be erasable must never get in.
+which stay in the erasable vault; a log is not erased on request, so what must be erasable must never get in.
 
 Order of calls: ``Entry(...)`` refuses what may not be logged; ``AuditLog.append`` stores ``to_bytes``;
 ``Entry.from_bytes`` reads it back as strictly.
@@ -47,6 +47,7 @@ class EntryType(StrEnum):
     LOG_OPENED = "log.opened"
     LOG_WITNESSED = "log.witnessed"
     LOG_CONTRADICTED = "log.contradicted"
+    LOG_RETIRED = "log.retired"
     POLICY_LOADED = "policy.loaded"
     ROSTER_ACCEPTED = "roster.accepted"
     STUDY_OFFERED = "study.offered"

@@ -71,6 +71,7 @@ GOOD: dict[str, str | None] = {
     "compliance provenance": None,
     "compliance proof": None,
     "compliance fsck": None,
+    "compliance retire": None,
     "compliance views": None,
     "doctor": "",
 }
@@ -114,6 +115,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "compliance provenance": ("{out}/nowhere --study {study}", 2, "PROVENANCE_MISSING"),
     "compliance proof": ("{site} 0 --study {study}", 2, "NO_LOG"),
     "compliance views": ("{out}/nowhere.zip --out {out}/views", 2, "FILE_UNREADABLE"),
+    "compliance retire": ("nobody --study {study}", 3, "PARTY_UNKNOWN"),
     "compliance fsck": ("nobody --study {study}", 3, "PARTY_UNKNOWN"),
 }
 
