@@ -133,7 +133,6 @@ UNIX_SOCKETS = "core.engines.pipe"
 LATER = {
     "core.flare.controller",
     "core.flare.executor",
-    "core.flare.kits",
     "core.cli.coordinator",
 }
 
