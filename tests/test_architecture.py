@@ -46,6 +46,8 @@ COORDINATOR_SIDE = (
     "core.coordinator.summing",
     "core.engines.channel",
     "core.engines.embedded",
+    "core.engines.pipe",
+    "core.engines.relayed",
     "core.flare.controller",
     "core.flare.kits",
     "core.cli.coordinator",
@@ -111,6 +113,8 @@ BASELINES = "core.pilot.baselines"  # reads the figures that an example's script
 ENTRY_POINTS = ("core.cli.cli", "core.flare.controller", "core.flare.executor", "privacy.encryption.worker")
 NETWORK = (
     "socket",
+    "socketserver",
+    "multiprocessing.connection",
     "ssl",
     "http",
     "urllib.request",
@@ -122,11 +126,13 @@ NETWORK = (
     "ftplib",
 )
 
+# Frames between a process of ours and FLARE's beside it: sockets of this machine, and of no other family.
+UNIX_SOCKETS = "core.engines.pipe"
+
 # Named above and not built yet; what lands must leave this list (``test_rules_name_files_that_exist``).
 LATER = {
     "core.flare.controller",
     "core.flare.executor",
-    "core.flare.kits",
     "core.cli.coordinator",
 }
 
@@ -288,9 +294,11 @@ def engines_carry_sealed(tree: Tree) -> list[str]:
         ]
         if not returns or any(node is None or ast.unparse(node) != "Sealed" for node in returns):
             found.append(f"{name}: handle does not return Sealed")
-    engines = [name for name in tree.under("core.engines") if name.count(".") == 2 and name != "core.engines.channel"]
-    for name in engines + tree.under("core.flare.executor"):
-        if not any(isinstance(node, ast.Call) and called(node) == "carry" for node in tree.nodes(name)):
+    # Who asks a site carries its answer. FLARE's processes ask none: theirs hand bytes to a site's own process, whose
+    # door is an engine.
+    for name in tree.under("core.engines", "core.flare"):
+        calls = {called(node) for node in tree.nodes(name) if isinstance(node, ast.Call)}
+        if "handle" in calls and ("carry" not in calls or within(name, ("core.flare",))):
             found.append(f"{name}: does not pass a site's answer through carry")
     return found
 
@@ -459,14 +467,22 @@ def verifier_stands_alone(tree: Tree) -> list[str]:
 
 
 def nothing_opens_a_connection(tree: Tree) -> list[str]:
-    """No file outside the FLARE engine imports a network library: what leaves, leaves through an engine."""
-    return [
+    """Nobody imports a network library: FLARE connects machines, and one file of ours opens Unix sockets."""
+    found = [
         f"{name} imports {imported}"
         for name, names in tree.imports.items()
-        if not within(name, ("core.flare",))
         for imported in names
-        if within(imported, NETWORK)
+        if within(imported, NETWORK) and (name, imported) != (UNIX_SOCKETS, "socket")
     ]
+    for node in tree.nodes(UNIX_SOCKETS) if UNIX_SOCKETS in tree.path_of else ():
+        if isinstance(node, ast.Attribute) and node.attr.startswith(("AF_", "PF_")) and node.attr != "AF_UNIX":
+            found.append(f"{UNIX_SOCKETS}: {node.attr}")
+        elif isinstance(node, ast.Call) and called(node) in {"create_connection", "create_server", "fromfd"}:
+            found.append(f"{UNIX_SOCKETS}: {ast.unparse(node)}")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "socket.socket":
+            family = ast.unparse(node.args[0]) if node.args else ""
+            found += [f"{UNIX_SOCKETS}: {ast.unparse(node)}"] if family != "socket.AF_UNIX" else []
+    return found
 
 
 def modules_say_what_they_are_for(tree: Tree) -> list[str]:
@@ -518,6 +534,7 @@ PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (sealed_is_made_in_the_gate, "core/site/site.py", "answer = replace(sealed, message=other)"),
     (engines_carry_sealed, "core/engines/channel.py", "class Wide:\n    def handle(self, m) -> bytes: ..."),
     (engines_carry_sealed, "core/engines/pigeon.py", "def poll(site): return site.handle(b'')"),
+    (engines_carry_sealed, "core/flare/pigeon.py", "def execute(site): return carry(site.handle(b''))"),
     (gate_and_training_apart, "core/gate/gate.py", "from ..data.dataset import Dataset"),
     (gate_and_training_apart, "core/gate/facts.py", "import torch"),
     (gate_and_training_apart, "core/training/probe.py", "from ..gate.sealed import Sealed"),
@@ -566,6 +583,11 @@ PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (packages_are_plain, "core/gate/__init__.py", "from .gate import Gate"),
     (verifier_stands_alone, "governance/evidence/verifier.py", "from ..canonical import digest"),
     (nothing_opens_a_connection, "core/training/features.py", "import urllib.request"),
+    (nothing_opens_a_connection, "core/flare/controller.py", "import socket"),
+    (nothing_opens_a_connection, "core/engines/relayed.py", "import socket"),
+    (nothing_opens_a_connection, "core/engines/pipe.py", "family = socket.AF_INET"),
+    (nothing_opens_a_connection, "core/engines/pipe.py", "other = socket.socket()"),
+    (nothing_opens_a_connection, "core/engines/pipe.py", "other = socket.create_connection(address)"),
     (modules_say_what_they_are_for, "core/site/new.py", "x = 1"),
     (files_are_short, "core/site/new.py", "\n" * (LONGEST + 1)),
 )
@@ -617,6 +639,7 @@ def test_rules_name_files_that_exist(sources: dict[str, str]) -> None:
         "core.cli.signing",
         "core.cli.site",
         "core.cli.study",
+        UNIX_SOCKETS,
         "core.gate.facts",
         "governance.evidence.verifier",
     }

@@ -3,7 +3,8 @@
 For: the site's own report, after a pilot in one process and after a run on many machines alike. Not for: what may be
 said beyond the site (facts.py, runs.py), or writing the report (site_report.py).
 
-Order of calls: ``site_run`` after each run, before the next begins; ``personal_facts_at`` after the last; ``site_facts``.
+Order of calls: ``site_run`` after each run, before the next begins; ``personal_facts_at`` after the last; then
+``site_facts``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """From a federation and its runs to the plain facts that reports are written from.
 
-Order of calls: ``balances`` before the first run; runs.py after each; after the last, ``summary_facts``, which holds only
-what may be said beyond the sites (and, in the example, what may be shown because its data are public). What stays at
-one site: at_site.py.
+Order of calls: ``balances`` before the first run; runs.py after each; after the last, ``summary_facts``, which holds
+only what may be said beyond the sites (and, in the example, what may be shown because its data are public). What stays
+at one site: at_site.py.
 """
 
 from __future__ import annotations

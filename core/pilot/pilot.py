@@ -240,9 +240,8 @@ def _write_files(
     for name in federation.sites:
         folder = out / "sites" / name
         make_private_folder(folder)  # exact counts and balances: for this site's eyes
-        own = site_facts(
-            federation.sites[name].folder, pilot.at_sites.get(name, ()), started=began, personal=pilot.personal.get(name)
-        )
+        kept, personal = federation.sites[name].folder, pilot.personal.get(name)
+        own = site_facts(kept, pilot.at_sites.get(name, ()), started=began, personal=personal)
         if own is not None:
             replace_file(folder / "report.html", site_report(own).encode("utf-8"))
     replace_file(
