@@ -19,7 +19,7 @@ from ..errors import CoreError, Interrupted, ProtocolError, Refused
 from ..gate.gate import Gate
 from ..gate.sealed import Sealed
 from ..messages import Body, Decline, LogHead, Offer, SignedMessage, Stop, Stopped
-from ..training.going_on import STOPPED
+from ..training.going_on import ENDING, ORDERED, STOPPED
 from ..training.optimizer import Momentum
 from ..training.task import Rows
 from ..training.tasks import Tasks, adapter_of
@@ -29,6 +29,7 @@ from .considering import Considered, consider
 from .folder import SiteFolder
 from .reach import RunReach
 from .state import AGREEMENT, RunState
+from .stops import read_stops
 from .witnessing import SiteWatch
 
 # After these nothing of the run can be trusted to go on here: a sum was opened that is no sum.
@@ -84,8 +85,11 @@ class Site:
                 self._end(run, error.code)
             raise
         except Interrupted as interrupted:
-            if interrupted.code == STOPPED:  # else the run is taken up again by the next process
-                self._end(run, interrupted.code)
+            if interrupted.code == ENDING:  # the run is taken up again by the next process
+                raise
+            self._end(run, interrupted.code)
+            if interrupted.code == ORDERED:  # a refusal of this site, which the coordinator does not know of yet
+                return gate.tell(Decline(code=ORDERED))
             raise
 
     def interrupt(self, message: bytes) -> None:
@@ -100,6 +104,18 @@ class Site:
             return
         if isinstance(received.body, Stop) and state is not None and received.header.run == state.run:
             self._tasks.going_on.stop(state.run)
+
+    def interrupt_if_stopped(self) -> None:
+        """From another thread while ``handle`` is at work: people's stop orders are honoured inside a step, too."""
+        state, folder = self.state, self.folder
+        if state is None or state.finished:
+            return
+        try:
+            stops = read_stops(folder.study_folder, folder.roster, folder.study, folder.policy, now=folder.clock())
+        except (CoreError, GovernanceError):
+            return  # the next decision meets the same, and refuses by its code
+        if stops.stopped:
+            self._tasks.going_on.stop(state.run, ORDERED)
 
     def interrupt_all(self) -> None:
         """This process ends: the work in hand ends between two batches, and the run stays as it stands."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from ..errors import Interrupted
 
 STOPPED = "STOPPED_BY_COORDINATOR"  # the run is over
+ORDERED = "STOPPED"  # people have ordered a stop, by the code that every decision has for it
 ENDING = "SITE_ENDING"  # this process ends; the run may be taken up again
 
 
@@ -26,25 +27,26 @@ class GoingOn:
 
     def __init__(self) -> None:
         self._run = ""
-        self._stopped = ""
+        self._stopped = "", STOPPED
         self._ending = False
 
     def work_on(self, run: str) -> None:
         """What ``check`` is about from here on."""
         self._run = run
 
-    def stop(self, run: str) -> None:
-        """``run`` is over: whatever is at work for it ends at its next ``check``."""
-        self._stopped = run
+    def stop(self, run: str, code: str = STOPPED) -> None:
+        """``run`` is over, with ``code``: whatever is at work for it ends at its next ``check``."""
+        self._stopped = run, code
 
     def stop_all(self) -> None:
         """This process ends."""
         self._ending = True
 
     def check(self) -> None:
-        """Return if the work is to go on. Raises ``Interrupted`` STOPPED_BY_COORDINATOR or SITE_ENDING."""
-        if self._stopped and self._stopped == self._run:
-            raise Interrupted(STOPPED, "the run was stopped while a step was at work", "what was started stays charged")
+        """Return if the work is to go on. Raises ``Interrupted`` with the code of the stop, or SITE_ENDING."""
+        run, code = self._stopped
+        if run and run == self._run:
+            raise Interrupted(code, "the run was stopped while a step was at work", "what was started stays charged")
         if self._ending:
             raise Interrupted(
                 ENDING, "this site's process was told to end while a step was at work", "start it again to go on"
