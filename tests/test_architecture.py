@@ -110,7 +110,7 @@ CANARIES = {"core.pilot.canary_run", "core.pilot.deep"}
 DISPATCHER = "core.cli.cli"  # its table of commands is read as imports
 DISPATCH = "importlib.import_module(f'.{COMMANDS[cmd_name][0]}', __package__)"
 BASELINES = "core.pilot.baselines"  # reads the figures that an example's script wrote, as strict JSON
-ENTRY_POINTS = ("core.cli.cli", "core.flare.controller", "core.flare.executor", "privacy.encryption.worker")
+ENTRY_POINTS = ("core.cli.cli", "core.cli.serving", "core.flare.controller", "core.flare.executor", "privacy.encryption.worker")
 NETWORK = (
     "socket",
     "socketserver",

@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pilot": ("pilot", "Run a study, every site in this process; write its report."),
     "study": ("study", "A study of your own: draft, keys, where it stands."),
     "legal": ("legal", "Policies and approvals: read, compare, try, sign, stop."),
-    "site": ("site", "A site's own view: roster, budget and consent."),
+    "site": ("site", "A site's own view: service, roster, budget and consent."),
     "remedy": ("remedying", "After a withdrawal: notify, revoke, or repeat a run without the person."),
     "compliance": ("compliance", "Export evidence, and verify it."),
     "doctor": ("doctor", "Prove that each protection is on, by trying to break it."),

@@ -7,6 +7,7 @@ the engine reports that this site did not deliver.
 
 from __future__ import annotations
 
+from ...governance.errors import GovernanceError
 from ...governance.errors import Refused as GovernanceRefused
 from ...governance.policy.request import Request
 from ...governance.provenance.provenance import epsilon_text
@@ -14,10 +15,11 @@ from ...governance.signing.envelope import write_time
 from ...privacy.budget import decimal_text
 from ...privacy.errors import BudgetExceededError
 from ...privacy.keys.runkeys import JoinPublic
-from ..errors import ProtocolError, Refused
+from ..errors import CoreError, Interrupted, ProtocolError, Refused
 from ..gate.gate import Gate
 from ..gate.sealed import Sealed
 from ..messages import Body, Decline, LogHead, Offer, SignedMessage, Stop, Stopped
+from ..training.going_on import ENDING, ORDERED, STOPPED
 from ..training.optimizer import Momentum
 from ..training.task import Rows
 from ..training.tasks import Tasks, adapter_of
@@ -27,6 +29,7 @@ from .considering import Considered, consider
 from .folder import SiteFolder
 from .reach import RunReach
 from .state import AGREEMENT, RunState
+from .stops import read_stops
 from .witnessing import SiteWatch
 
 # After these nothing of the run can be trusted to go on here: a sum was opened that is no sum.
@@ -60,12 +63,11 @@ class Site:
         """Answer one message of the coordinator. Raises coded errors; see the module's docstring."""
         received = SignedMessage.from_bytes(message)
         # 1. from the roster's coordinator, about this study
-        received.verify(self.folder.roster.coordinator.key)
-        if received.header.sender != self.folder.roster.coordinator.id or received.header.study != self.folder.study.id:
-            raise ProtocolError("MESSAGE_FOREIGN", "the message is not from this study's coordinator")
+        self._check_sender(received)
         # 2. about the run that is open; a stop of a run that is not open has nothing left to do
         body, run = received.body, received.header.run
         gate = self._gate(run)
+        self._tasks.going_on.work_on(run)
         known = self.state is not None and run == self.state.run
         if isinstance(body, Stop) and not (known and self._running()):
             return gate.tell(Stopped())
@@ -82,6 +84,48 @@ class Site:
             if error.code in ENDS_THE_RUN:
                 self._end(run, error.code)
             raise
+        except Interrupted as interrupted:
+            if interrupted.code == ENDING:  # the run is taken up again by the next process
+                raise
+            self._end(run, interrupted.code)
+            if interrupted.code == ORDERED:  # a refusal of this site, which the coordinator does not know of yet
+                return gate.tell(Decline(code=ORDERED))
+            raise
+
+    def interrupt(self, message: bytes) -> None:
+        """What came while another thread is in ``handle``: a stop of the open run ends the work in hand there, between
+        two batches. Whatever else comes does nothing: it is not answered, and can be sent again.
+        """
+        state = self.state
+        try:
+            received = SignedMessage.from_bytes(message)
+            self._check_sender(received)
+        except (CoreError, GovernanceError):
+            return
+        if isinstance(received.body, Stop) and state is not None and received.header.run == state.run:
+            self._tasks.going_on.stop(state.run)
+
+    def interrupt_if_stopped(self) -> None:
+        """From another thread while ``handle`` is at work: people's stop orders are honoured inside a step, too."""
+        state, folder = self.state, self.folder
+        if state is None or state.finished:
+            return
+        try:
+            stops = read_stops(folder.study_folder, folder.roster, folder.study, folder.policy, now=folder.clock())
+        except (CoreError, GovernanceError):
+            return  # the next decision meets the same, and refuses by its code
+        if stops.stopped:
+            self._tasks.going_on.stop(state.run, ORDERED)
+
+    def interrupt_all(self) -> None:
+        """This process ends: the work in hand ends between two batches, and the run stays as it stands."""
+        self._tasks.going_on.stop_all()
+
+    def _check_sender(self, received: SignedMessage) -> None:
+        coordinator = self.folder.roster.coordinator
+        received.verify(coordinator.key)
+        if received.header.sender != coordinator.id or received.header.study != self.folder.study.id:
+            raise ProtocolError("MESSAGE_FOREIGN", "the message is not from this study's coordinator")
 
     def _dispatch(self, message: SignedMessage, gate: Gate) -> Sealed:
         kind = message.body.kind
@@ -161,6 +205,7 @@ class Site:
             considered=considered,
             admitted=admitted.trained,
             held_out=admitted.held_out,
+            check=self._tasks.going_on.check,
             optimizer=Momentum.for_plan(considered.plan, settings, self._tasks.schedule(settings)),
         )
         return sealed
@@ -203,7 +248,7 @@ class Site:
         return self._tasks.dimension(settings) if settings is not None else 0
 
     def _stop(self, state: RunState, gate: Gate) -> Sealed:
-        self._end(state.run, "STOPPED_BY_COORDINATOR")
+        self._end(state.run, STOPPED)
         return gate.tell(Stopped())
 
     def _running(self) -> bool:
@@ -244,6 +289,7 @@ class Site:
             log=folder.log,
             clock=folder.clock,
             show=self._show,
+            check=self._tasks.going_on.check,
         )
 
     def _show(self, body: Body) -> LogHead | None:

@@ -19,6 +19,7 @@ from ..errors import BadInputError
 from ..methods import AdapterSettings, Method
 from .adapter import Adapter
 from .features import Features
+from .going_on import GoingOn
 from .lora_layout import LoraLayout, LoraSettings
 from .schedule import PLAIN, Schedule
 from .task import FeatureSource, TextProbe, TrainingTask
@@ -35,7 +36,7 @@ class Tasks:
     """The tasks of a study's ``methods`` on one base model.
 
     ``features`` is what a probe sees of a text. Where the study trains adapters as well, the base model's passes for
-    those give the same, and are not made twice.
+    those give the same, and are not made twice. ``going_on`` is what ``features`` asks as well, where it can be asked.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class Tasks:
         features: FeatureSource,
         *,
         progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+        going_on: GoingOn | None = None,
     ) -> None:
+        self.going_on = going_on or GoingOn()
         self._base_model = base_model
         self._adapted = next((settings for settings in methods if settings.adapter is not None), None)
         self._features = features
@@ -104,7 +107,7 @@ class Tasks:
                 raise BadInputError("METHOD_UNKNOWN", "the study has no method that trains adapters")
             encoder = Encoder.load(self._base_model)
             settings = lora_settings(self._adapted.adapter, self._adapted.seed)
-            lora = LoraTask(encoder, settings, progress=self._progress)
+            lora = LoraTask(encoder, settings, progress=self._progress, check=self.going_on.check)
             self._shared = lora, BaseFeatures(lora)
         return self._shared
 
