@@ -28,7 +28,7 @@ REPLY_SECONDS = 3600.0  # a local step may take long on a small machine; an engi
 # What reading a hostile reply may raise: all of it means that this site did not deliver.
 CODED = (CoreError, GovernanceError, PrivacyError)
 POLL_SECONDS = 0.01  # only slept where replies are still out
-# A reply without its parts. The longest honest one carries 94 ML-KEM ciphertexts in hex, about 220 KiB.
+# A reply without its parts. The longest honest one carries 126 ML-KEM ciphertexts in hex, about 290 KiB.
 LONGEST_REPLY = 512 * 1024
 
 

@@ -30,7 +30,7 @@ from ..signing.envelope import read_time, write_time
 ENTRY_VERSION = 1
 MAX_ENTRY_BYTES = 65_535     # tlog-tiles writes an entry's length in 16 bits
 MAX_FIELDS = 32
-MAX_LIST = 128               # 95 sites and the coordinator fit
+MAX_LIST = 128               # 127 sites and the coordinator fit
 MAX_INTEGER = 2**53 - 1      # what RFC 8785 can write exactly
 
 Value = str | int | bool | list[str | int | bool]
