@@ -179,6 +179,8 @@ def client_command(folder: Path, *, site: str, socket: Path) -> Command:
 def started_with(socket: Path | None = None) -> dict[str, str]:
     """The environment of a process of FLARE's: little of ours, and where the socket is."""
     env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    if "PYTHONPATH" in env:  # its processes run in folders of their own
+        env["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in env["PYTHONPATH"].split(os.pathsep))
     env |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
     return env if socket is None else {**env, SOCKET: str(socket.absolute())}
 
