@@ -40,7 +40,7 @@ HELLO = b"sekisho-relay-1"  # what a relay says first; changes when frames chang
 
 
 class Kind(IntEnum):
-    """What a frame is. To a site's door: HELLO, POST. From it: REPLY, NOTHING, END. At the coordinator's socket: all."""
+    """What a frame is. To a door: HELLO, POST. From it: REPLY, NOTHING, END. At the coordinator's socket: all."""
 
     HELLO = 1  # relay: which protocol (body)
     POST = 2  # ours: give this message (body) to this site (name)

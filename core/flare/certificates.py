@@ -1,7 +1,7 @@
 """Certificates of one federation's transport: a CA at the coordinator's, and who it vouches for.
 
-They open connections and nothing else: what travels is signed with roster keys, which are other keys. Each private key is
-made where it is used and never leaves; what travels is a request and a certificate.
+They open connections and nothing else: what travels is signed with roster keys, which are other keys. Each private key
+is made where it is used and never leaves; what travels is a request and a certificate.
 
 A site's certificate is good for a client alone and the server's for a server (extended key usage, RFC 5280 section
 4.2.1.12): a site cannot pose as the server, although both are vouched for by one CA and FLARE compares no host names.

@@ -1,8 +1,8 @@
 """The one class of ours that NVIDIA FLARE's client loads, by its class path: a relay at a site's machine.
 
 It is installed, allowed by name in the site's kit, and never shipped. It holds no key, no record and no state: signed
-messages go from FLARE's connection to the site's door, and answers back. Where the door is, says the environment that the
-client was started with (kits.py); no word of a job decides a path.
+messages go from FLARE's connection to the site's door, and answers back. Where the door is, says the environment that
+the client was started with (kits.py); no word of a job decides a path.
 
 It executes no task, whatever a job calls one. FLARE calls ``handle_event`` when the job's process starts and ends.
 """
@@ -23,6 +23,7 @@ from nvflare.fuel.f3.cellnet.defs import ReturnCode as CellReturnCode
 from nvflare.fuel.f3.cellnet.fqcn import FQCN
 from nvflare.fuel.f3.message import Message
 
+from .orphans import end_with_parent
 from .site_end import SiteEnd
 
 SOCKET = "SEKISHO_ENGINE_SOCKET"  # as in controller.py: the two never run in one process
@@ -30,7 +31,7 @@ CHANNEL = "sekisho"
 TOPIC = "relay"
 
 
-class RelayExecutor(Executor):
+class RelayExecutor(Executor):  # type: ignore[misc]  # FLARE ships no types
     """FLARE's client's end of the pipe. A job gives it no arguments, and it takes none."""
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
@@ -39,6 +40,7 @@ class RelayExecutor(Executor):
             self._cell = fl_ctx.get_engine().get_cell()
             self._server = FQCN.join([FQCN.ROOT_SERVER, fl_ctx.get_job_id()])
             self._end = SiteEnd(Path(os.environ[SOCKET]), self._ask)
+            end_with_parent(self._end.close)
         elif event_type == EventType.END_RUN:
             self._end.close()
 
@@ -54,4 +56,4 @@ class RelayExecutor(Executor):
         if reply.get_header(MessageHeaderKey.RETURN_CODE) != CellReturnCode.OK:
             return None
         answer = reply.payload
-        return answer if isinstance(answer, (bytes, bytearray, memoryview)) else None
+        return memoryview(answer) if isinstance(answer, (bytes, bytearray, memoryview)) else None

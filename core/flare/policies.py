@@ -126,7 +126,7 @@ def server_resources(folder: Path) -> dict[str, Any]:
 def logging_config() -> dict[str, Any]:
     """log_config.json: what FLARE says goes to its standard output and to files that do not grow for ever."""
     line = "%(asctime)s - %(name)s - %(levelname)s - %(fl_ctx)s - %(message)s"
-    file = {"class": "logging.handlers.RotatingFileHandler", "formatter": "baseFormatter", "mode": "a"}
+    file: dict[str, Any] = {"class": "logging.handlers.RotatingFileHandler", "formatter": "baseFormatter", "mode": "a"}
     file |= {"maxBytes": LOG_BYTES, "backupCount": LOG_FILES}
     return {
         "version": 1,

@@ -3,10 +3,10 @@
 It runs in the process that FLARE's server starts for the job (controller.py) and knows nothing of FLARE. It holds what
 is outstanding while the coordinator is connected, and forgets it with the connection: the coordinator posts again.
 
-An answer counts only from the site that was asked, under a key that only that site was told. More than ``HELD_BYTES`` of
-answers are not taken from sites before the coordinator has read some.
+An answer counts only from the site that was asked, under a key that only that site was told. More than ``HELD_BYTES``
+of answers are not taken from sites before the coordinator has read some.
 
-Order of calls: ``ServerEnd(path)`` → ``answer`` for each request of a site, from any thread → ``ended`` is set → ``close``.
+Order of calls: ``ServerEnd(path)`` → ``answer`` each request of a site, from any thread → ``close`` once it ``ended``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..engines.pipe import HELLO, Head as Frame, Kind, Pipe, connect
+from ..engines.pipe import HELLO, Kind, Pipe, connect
+from ..engines.pipe import Head as Frame
 from .pieces import (
     ASK,
     FETCH,
@@ -103,9 +104,9 @@ class ServerEnd:
     def _asked(self, site: str, head: Head) -> bytes:
         until = time.monotonic() + LONG_POLL_SECONDS
         with self._changed:
-            self._seen[site] = time.monotonic(), head.open
+            mine = self._seen[site] = time.monotonic(), head.open
             self._changed.notify_all()  # who is in reach may be news
-            while head.open and not self.ended.is_set():
+            while head.open and self._seen[site] is mine and not self.ended.is_set():  # else it has asked again since
                 for key, post in self._posts.items():
                     if post.site == site and key not in head.working:
                         return self._piece(key, post, 0)
@@ -198,4 +199,5 @@ class ServerEnd:
 
     def _reached(self) -> tuple[str, ...]:
         now = time.monotonic()
-        return tuple(sorted(site for site, (seen, is_open) in self._seen.items() if is_open and now - seen < SILENT_SECONDS))
+        heard = self._seen.items()
+        return tuple(sorted(site for site, (seen, is_open) in heard if is_open and now - seen < SILENT_SECONDS))

@@ -1,8 +1,8 @@
 """The relay's end at a site: asks the server's end for messages, and takes them to the site's door and answers back.
 
-It runs in the process that FLARE's client starts for the job (executor.py) and knows nothing of FLARE. It goes on asking
-while a message is in work, so that a stop arrives; and it tells the server whether the site's own process can be reached.
-What it holds it can lose: it asks anew, is told the same messages, and the door answers the same.
+It runs in the process that FLARE's client starts for the job (executor.py) and knows nothing of FLARE. It goes on
+asking while a message is in work, so that a stop arrives; and it tells the server whether the site's own process can be
+reached. What it holds it can lose: it asks anew, is told the same messages, and the door answers the same.
 
 Order of calls: ``SiteEnd(path, ask)`` → ``ended`` is set, when another relay has taken this one's place → ``close``.
 """
@@ -153,7 +153,7 @@ class SiteEnd:
                 self.ended.wait(RETRY_SECONDS)
         return False
 
-    def _say(self, head: Head, more: float = 0.0, piece: memoryview = memoryview(b"")) -> tuple[Head, memoryview] | None:
+    def _say(self, head: Head, more: float = 0.0, piece: bytes | memoryview = b"") -> tuple[Head, memoryview] | None:
         answer = self._ask(pack(head, piece), more + REPLY_SECONDS)
         try:
             return None if answer is None else unpack(answer)
