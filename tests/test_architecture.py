@@ -42,10 +42,16 @@ TORCH = (
 OF_FLARE = ("core.flare.controller", "core.flare.executor", "core.flare.desk")
 LOADED_BY_FLARE = ("core.engines.pipe", "core.errors", "core.flare")
 COORDINATOR_SIDE = (
+    "core.coordinator.agreeing",
     "core.coordinator.collecting",
     "core.coordinator.coordinator",
     "core.coordinator.endings",
+    "core.coordinator.entries",
+    "core.coordinator.keeping",
+    "core.coordinator.resuming",
+    "core.coordinator.rounds",
     "core.coordinator.state",
+    "core.coordinator.status",
     "core.coordinator.summing",
     "core.engines.channel",
     "core.engines.embedded",
