@@ -110,7 +110,13 @@ CANARIES = {"core.pilot.canary_run", "core.pilot.deep"}
 DISPATCHER = "core.cli.cli"  # its table of commands is read as imports
 DISPATCH = "importlib.import_module(f'.{COMMANDS[cmd_name][0]}', __package__)"
 BASELINES = "core.pilot.baselines"  # reads the figures that an example's script wrote, as strict JSON
-ENTRY_POINTS = ("core.cli.cli", "core.cli.serving", "core.flare.controller", "core.flare.executor", "privacy.encryption.worker")
+ENTRY_POINTS = (
+    "core.cli.cli",
+    "core.cli.serving",  # `sekisho site serve` becomes it by name: no other command of a site loads what trains
+    "core.flare.controller",
+    "core.flare.executor",
+    "privacy.encryption.worker",
+)
 NETWORK = (
     "socket",
     "socketserver",
