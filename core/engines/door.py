@@ -149,6 +149,10 @@ class SiteDoor:
             head = pipe.head()
             if head is None or head.kind is not Kind.HELLO or pipe.body(head, len(HELLO)) != HELLO:
                 return
+            with self._changed:
+                before = self._pipes - {pipe}
+            for other in before:  # the newest stays: of two that both came back, neither would
+                other.dismiss()
             while (head := pipe.head()) is not None:
                 if head.kind is Kind.POST:
                     self._take(pipe, head.ticket, pipe.body(head, self._longest))

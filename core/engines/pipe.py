@@ -40,7 +40,7 @@ HELLO = b"sekisho-relay-1"  # what a relay says first; changes when frames chang
 
 
 class Kind(IntEnum):
-    """What a frame is. To a site's door: POST. From it: REPLY, NOTHING. Between coordinator and relay: all."""
+    """What a frame is. To a site's door: HELLO, POST. From it: REPLY, NOTHING, END. At the coordinator's socket: all."""
 
     HELLO = 1  # relay: which protocol (body)
     POST = 2  # ours: give this message (body) to this site (name)
@@ -48,7 +48,7 @@ class Kind(IntEnum):
     NOTHING = 4  # this ticket's site did not deliver
     SITES = 5  # relay: who can be reached now (body: ids, one a line)
     CANCEL = 6  # ours: nobody waits for this ticket any more
-    END = 7  # ours: nothing will be posted again
+    END = 7  # ours: do not come back, the run is over or another relay has taken your place
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ class Pipe:
         self._socket = connection
         self._sending = threading.Lock()
 
-    def send(self, kind: Kind, *, ticket: int = 0, name: str = "", body: bytes = b"") -> None:
+    def send(
+        self, kind: Kind, *, ticket: int = 0, name: str = "", body: bytes | bytearray | memoryview = b""
+    ) -> None:
         """One frame, whole. Raises ``OSError`` when the other end is gone."""
         called = name.encode("ascii")
         with self._sending:
@@ -85,7 +87,10 @@ class Pipe:
 
         Raises ``ConnectionError`` for what is no frame; nothing else can be read then.
         """
-        data = self._take(HEAD.size)
+        try:
+            data = self._take(HEAD.size)
+        except ConnectionResetError:  # it closed, and had not read all that it was sent
+            return None
         if not data:
             return None
         if len(data) < HEAD.size:
@@ -112,6 +117,16 @@ class Pipe:
         with self._in_time():
             while left:
                 left -= len(self._whole(min(left, SKIP_BYTES)))
+
+    def dismiss(self) -> None:
+        """Tell the other end not to come back, and close; in a thread of its own, because it may not be reading."""
+
+        def last_word() -> None:
+            with contextlib.suppress(OSError):
+                self.send(Kind.END)
+            self.close()
+
+        threading.Thread(target=last_word, name="dismissed relay", daemon=True).start()
 
     def close(self) -> None:
         """Wakes whoever reads or sends here; may be called from any thread, and twice."""

@@ -156,7 +156,7 @@ class RelayedChannel:
             self._outbox = deque((Kind.POST, ticket) for ticket in self._outstanding)
             self._changed.notify_all()
         if before is not None:
-            before.close()
+            before.dismiss()  # of two that both came back, neither would stay
 
     def _let_go(self, pipe: Pipe) -> None:
         pipe.close()
