@@ -58,6 +58,19 @@ class OwnLog:
         """Entry ``index`` is of something that the next message says was done."""
         self._done.append(index)
 
+    def go_on(self, party: str, after: LogHead, done: Iterable[int]) -> None:
+        """Continue after the message that showed ``after``, in another process; ``done``: entries not shown yet.
+
+        What others claimed before needs no keeping: ``after`` continued it, and must be continued now.
+
+        Raises:
+            Refused: LOG_BEHIND. BadSignatureError: it is no head of this log.
+        """
+        head = verify_checkpoint(after.note, self._log.origin, self._key)
+        self._number, self._last, self._done = after.number, head.size, list(done)
+        self._claims.add(head)
+        self._check_claims(party)
+
     def claim(self, note: str) -> None:
         """Others hold ``note`` as a head of this log; what this key did not sign is nobody's claim."""
         try:

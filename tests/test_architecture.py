@@ -39,10 +39,16 @@ TORCH = (
     "safetensors.torch",
 )
 COORDINATOR_SIDE = (
+    "core.coordinator.agreeing",
     "core.coordinator.collecting",
     "core.coordinator.coordinator",
     "core.coordinator.endings",
+    "core.coordinator.entries",
+    "core.coordinator.keeping",
+    "core.coordinator.resuming",
+    "core.coordinator.rounds",
     "core.coordinator.state",
+    "core.coordinator.status",
     "core.coordinator.summing",
     "core.engines.channel",
     "core.engines.embedded",

@@ -19,7 +19,8 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..engines.pipe import HELLO, Head as Frame, Kind, Pipe, connect
+from ..engines.pipe import HELLO, Kind, Pipe, connect
+from ..engines.pipe import Head as Frame
 from .pieces import (
     ASK,
     FETCH,

@@ -29,7 +29,7 @@ from .considering import Considered, consider
 from .folder import SiteFolder
 from .reach import RunReach
 from .state import AGREEMENT, RunState
-from .stops import read_stops
+from .stops import read_stops, take_stops
 from .witnessing import SiteWatch
 
 # After these nothing of the run can be trusted to go on here: a sum was opened that is no sum.
@@ -129,6 +129,11 @@ class Site:
 
     def _dispatch(self, message: SignedMessage, gate: Gate) -> Sealed:
         kind = message.body.kind
+        # what must be fresh comes with the message; nothing is decided before it was looked at
+        take_stops(
+            message, self.folder.study_folder, self.folder.roster, drafts=self.folder.runs.parent,
+            now=self.folder.clock(),
+        )  # fmt: skip
         if kind == "offer":
             return self._join(message, gate)
         state, tools = self._open_run()

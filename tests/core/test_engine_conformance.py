@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sekisho.core.engines.channel import Channel, Reply
 from sekisho.core.engines.door import SiteDoor
 from sekisho.core.engines.embedded import EmbeddedChannel
