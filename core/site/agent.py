@@ -28,14 +28,13 @@ from ..engines.door import SiteDoor
 from ..errors import CoreError, Interrupted
 from ..flare.supervising import Supervised
 from ..gate.sealed import Sealed
-from ..parties import state_folder
+from ..parties import SOCKET, state_folder
 from ..training.going_on import ENDING
 from .budget import lifetime_figures
 from .papers import SIGNATURES
 from .site import Site
 from .status import BEAT_SECONDS, Status, StatusFile
 
-SOCKET = "engine.sock"  # in the site's state folder
 ENDED, PAPERS = "ended", "papers"
 CODED = (CoreError, GovernanceError, PrivacyError)
 CodedError = CoreError | GovernanceError | PrivacyError

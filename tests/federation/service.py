@@ -15,9 +15,9 @@ from sekisho.core.data.intake import inspect, locate
 from sekisho.core.engines.channel import Reply
 from sekisho.core.engines.embedded import EmbeddedChannel
 from sekisho.core.engines.pipe import HELLO, Kind, Pipe, connect
-from sekisho.core.parties import state_folder
+from sekisho.core.parties import SOCKET, state_folder
 from sekisho.core.pilot.after_run import follow
-from sekisho.core.site.agent import SOCKET, Agent
+from sekisho.core.site.agent import Agent
 from sekisho.core.site.folder import SiteFolder
 from sekisho.core.site.papers import read_study
 from sekisho.core.site.site import Site
