@@ -76,6 +76,7 @@ GOOD: dict[str, str | None] = {
     "site subject-request": None,
     "remedy": "{study}",
     "compliance export": None,
+    "compliance gather": None,  # tests/flare/test_processes.py
     "compliance verify": None,
     "compliance provenance": None,
     "compliance proof": None,
@@ -128,6 +129,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "site subject-request": ("{site} nobody --study {study} --out {out}/mine.zip", 2, "SUBJECT_UNKNOWN"),
     "remedy": ("{out}/nowhere", 2, "FILE_UNREADABLE"),
     "compliance export": ("{study} --out {out}/evidence.zip", 2, "NO_LOG"),
+    "compliance gather": ("{out}/nowhere.zip --study {study} --out {out}/whole.zip", 2, "FILE_UNREADABLE"),
     "compliance verify": ("{out}/nowhere.zip", 2, "FILE_UNREADABLE"),
     "compliance provenance": ("{out}/nowhere --study {study}", 2, "PROVENANCE_MISSING"),
     "compliance proof": ("{site} 0 --study {study}", 2, "NO_LOG"),
