@@ -1,4 +1,4 @@
-"""Parties as they are on machines of their own: a folder each with what is theirs, and processes of the real command."""
+"""Parties as on machines of their own: a folder each with what is theirs, and processes of the real command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = "from sekisho.core.cli.cli import main; main()"
@@ -50,7 +49,7 @@ class Machines:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, *words: str | Path, program: Sequence[str] = ("-c", MAIN)) -> subprocess.Popen[bytes]:
-        log = (self.homes[name.split("/")[0]] / f"{name.replace('/', '-')}.log").open("ab")
+        log = (self.homes[name.split("/", maxsplit=1)[0]] / f"{name.replace('/', '-')}.log").open("ab")
         process = subprocess.Popen(
             [sys.executable, *program, *map(str, words)], stdout=log, stderr=log, env=environment(),
             start_new_session=True, stdin=subprocess.DEVNULL,
@@ -80,7 +79,7 @@ class Machines:
         return found
 
     def log(self, name: str) -> str:
-        return (self.homes[name.split("/")[0]] / f"{name.replace('/', '-')}.log").read_text("utf-8", "replace")
+        return (self.homes[name.split("/", maxsplit=1)[0]] / f"{name.replace('/', '-')}.log").read_text("utf-8", "replace")
 
     def close(self) -> None:
         self.closing.close()

@@ -17,7 +17,6 @@ sys.path.insert(0, str(ROOT))
 from sekisho.core.cli import serving  # noqa: E402
 from sekisho.core.training import training  # noqa: E402
 from sekisho.core.training.task import TextProbe  # noqa: E402
-
 from tests.federation.study_folder import HashedFeatures  # noqa: E402
 
 

@@ -66,7 +66,7 @@ def test_a_long_step_survives_and_a_stop_inside_the_next_is_heard_within_a_minut
         (books,) = ledger_of(homes[SLOW], SLOW)
         assert (books.started, books.state) == (2, "closed")
         for site in SITES:
-            wait_until(lambda: "run.stopped" in kinds(homes[site], site), f"{site} was not told", 120)  # noqa: B023
+            wait_until(lambda: "run.stopped" in kinds(homes[site], site), f"{site} was not told", 120)
     finally:
         machines.close()
 

@@ -52,7 +52,7 @@ def test_parties_on_machines_of_their_own_run_release_and_give_evidence_that_ver
     assert conducts.wait(600) == 0, machines.log("coordinator")
     # what follows a run, at each site by itself
     for site in SITES:
-        wait_until(lambda: list((state(machines, site) / "reports").glob("*.html")), site)  # noqa: B023
+        wait_until(lambda: list((state(machines, site) / "reports").glob("*.html")), site)
     (released,) = (state(machines, "ame") / "releases").iterdir()
     assert not [site for site in SITES[1:] if (state(machines, site) / "releases").exists()]
     # each service says how it is, ends when it is told to, and leaves no process and no socket
