@@ -59,6 +59,8 @@ COORDINATOR_SIDE = (
     "core.engines.relayed",
     "core.flare.controller",
     "core.flare.kits",
+    "core.flare.conducting",
+    "core.flare.supervising",
     "core.cli.coordinator",
     "core.bodies",
     "core.messages",
@@ -121,7 +123,7 @@ DISPATCH = "importlib.import_module(f'.{COMMANDS[cmd_name][0]}', __package__)"
 BASELINES = "core.pilot.baselines"  # reads the figures that an example's script wrote, as strict JSON
 ENTRY_POINTS = (
     "core.cli.cli",
-    "core.cli.serving",
+    "core.cli.serving",  # `sekisho site serve` becomes it by name: no other command of a site loads what trains
     "core.flare.controller",
     "core.flare.executor",
     "core.flare.desk",
@@ -146,9 +148,7 @@ NETWORK = (
 UNIX_SOCKETS = "core.engines.pipe"
 
 # Named above and not built yet; what lands must leave this list (``test_rules_name_files_that_exist``).
-LATER = {
-    "core.cli.coordinator",
-}
+LATER: set[str] = set()
 
 
 # --- reading

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "study": ("study", "A study of your own: draft, keys, where it stands."),
     "legal": ("legal", "Policies and approvals: read, compare, try, sign, stop."),
     "site": ("site", "A site's own view: service, roster, budget and consent."),
+    "coordinator": ("coordinator", "The machine in the middle: admit sites, run, status, stop."),
     "remedy": ("remedying", "After a withdrawal: notify, revoke, or repeat a run without the person."),
     "compliance": ("compliance", "Export evidence, and verify it."),
     "doctor": ("doctor", "Prove that each protection is on, by trying to break it."),

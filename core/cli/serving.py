@@ -22,10 +22,10 @@ from ..data.intake import inspect, locate
 from ..errors import CoreError
 from ..flare.kits import client_command
 from ..flare.supervising import Supervised
-from ..parties import key_path, state_folder
+from ..parties import SOCKET, key_path, state_folder
 from ..passphrases import unlock
 from ..pilot.after_run import follow
-from ..site.agent import PAPERS, SOCKET, Agent
+from ..site.agent import PAPERS, Agent
 from ..site.folder import SiteFolder
 from ..site.papers import read_roster, read_study
 from ..site.site import Site

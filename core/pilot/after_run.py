@@ -4,9 +4,9 @@ For: a site's service, which has no other party in its process. Not for: the pil
 more (pilot.py), or the run itself.
 
 A recipient site publishes: the one with the lowest id of the last cohort, as in a pilot, so that one adapter is
-released once. The others hold the same state; to whom it went they learn from people. Whether every protection held in a run is
-what a pilot can say of all parties together: where a study makes its release depend on that, this one is withheld by
-name, and a candidate is kept for people (`sekisho site release`).
+released once. The others hold the same state; to whom it went they learn from people. Whether every protection held in
+a run is what a pilot can say of all parties together: where a study makes its release depend on that, this one is
+withheld by name, and a candidate is kept for people (`sekisho site release`).
 
 Order of calls: ``follow`` once after each run, in the site's thread.
 """

@@ -2,8 +2,9 @@
 
 For: ``Agent``, which `sekisho site serve` runs. Everything that touches the site (messages, what follows a run, its
 log) happens in the one thread that calls ``run``; beside it a second thread writes the status, tends the engine's
-client and ends the first when it is told to. Not for: what a message means (site.py), who brings it (engines/door.py), papers and
-keys (folder.py), or writing reports (whoever makes the agent hands in what follows a run).
+client and ends the first when it is told to. Not for: what a message means (site.py), who
+brings it (engines/door.py), papers and keys (folder.py), or writing reports (whoever makes the agent hands in what
+follows a run).
 
 The engine's processes hold nothing of ours; this process may be killed at any time, and the run goes on with the next.
 
@@ -27,14 +28,13 @@ from ..engines.door import SiteDoor
 from ..errors import CoreError, Interrupted
 from ..flare.supervising import Supervised
 from ..gate.sealed import Sealed
-from ..parties import state_folder
+from ..parties import SOCKET, state_folder
 from ..training.going_on import ENDING
 from .budget import lifetime_figures
 from .papers import SIGNATURES
 from .site import Site
 from .status import BEAT_SECONDS, Status, StatusFile
 
-SOCKET = "engine.sock"  # in the site's state folder
 ENDED, PAPERS = "ended", "papers"
 CODED = (CoreError, GovernanceError, PrivacyError)
 CodedError = CoreError | GovernanceError | PrivacyError

@@ -118,6 +118,16 @@ def witnessed_heads(logs: Sequence[OpenLog], *, whole: bool) -> dict[str, Member
     return members
 
 
+def heads_of_others(one: OpenLog, study: str, roster: Roster) -> dict[str, Member]:
+    """What one party saw of everybody else's logs, also of those that lie on other machines."""
+    members: dict[str, Member] = {}
+    for party in roster.parties:
+        note = None if party.id == one.party.id else _seen_by(one, log_origin(study, party.id), party.key)
+        if note is not None:
+            members[f"witnessed/{one.party.id}/{party.id}.checkpoint"] = note.encode("utf-8")
+    return members
+
+
 def contradictions(logs: Sequence[OpenLog]) -> dict[str, Member]:
     """Forks that nobody noticed in a run: to export is to compare, too.
 
@@ -146,12 +156,16 @@ def misbehaviour_of(logs: Iterable[OpenLog]) -> dict[str, Member]:
 
 
 def _cosigned(witness: OpenLog, one: OpenLog) -> str | None:
+    return _seen_by(witness, one.log.origin, one.party.key)
+
+
+def _seen_by(witness: OpenLog, origin: str, key: PublicKey) -> str | None:
     """The newest head of a log that a party saw and cosigned; None where it saw none, or signed under an older key."""
     path = witness.state / WITNESS_NAME
     if not path.exists():
         return None
     with closing(Witness(path)) as seen:
-        note = seen.cosigned(one.log.origin, one.party.key)
+        note = seen.cosigned(origin, key)
     return note if note is not None and _carries(note, witness.log.origin, witness.party.key) else None
 
 

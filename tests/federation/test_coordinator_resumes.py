@@ -6,18 +6,13 @@ that was not. So they end in the same state, their ledgers are charged alike, an
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from sekisho.core.coordinator.state import CoordinatorState, open_runs
-from sekisho.core.errors import CoreError, Refused
-
 from . import validated
-from .channels import Dying, Recording
-from .coordinator_cuts import RUN, Bench, Cuts, Killed, Recorded, killed, record
+from .channels import Dying
+from .coordinator_cuts import Bench, Cuts, Recorded, record
 
 BEFORE_THE_FIRST_STEP = "RUN_NOT_BEGUN"
 
