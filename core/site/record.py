@@ -20,13 +20,13 @@ class Acts:
 
     def __init__(self, folder: SiteFolder, run: str, *, since: int) -> None:
         self._folder = folder
-        self._run = run
+        self.run = run
         self.since = since
 
     def record(self, kind: str, refs: Mapping[str, str] | None = None, data: Mapping[str, Value] | None = None) -> None:
         """Append the entry durably, unless one of the same type, references and figures came since the last answer."""
         folder = self._folder
-        said = Entry(kind, folder.site, folder.clock(), {"run": self._run, **(refs or {})}, data or {})
+        said = Entry(kind, folder.site, folder.clock(), {"run": self.run, **(refs or {})}, data or {})
         if not any(_same(Entry.from_bytes(body), said) for body in folder.log.entries(self.since)):
             folder.log.append(said)
 

@@ -34,6 +34,7 @@ from . import kept as forms
 from .considering import Considered, Counted
 from .folder import SiteFolder
 from .keeping import DAMAGED, NOT_KEPT, CannotResumeError, KeptRun, to_bytes, to_text
+from .record import Acts
 from .state import AGREEMENT, Accepted, CountRound, RunState, Transcript
 
 ORPHAN = "ORPHAN_CLOSED"
@@ -60,9 +61,10 @@ def go_on(folder: SiteFolder) -> None:
     folder.kept, why = _found(folder)
     going = None if folder.kept is None or folder.kept.over else folder.kept.begun.run
     _close_others(folder, going, why)
-    if folder.kept is not None and folder.kept.over:  # a kill came between the last answer and what follows it
-        folder.close_charges(folder.kept.begun.run)
-        folder.files.drop_keys(folder.kept.begun.run)
+    if folder.kept is not None and folder.kept.document.going_on.finished:
+        document = folder.kept.document  # a kill may have come between the last answer and what follows it
+        acts = Acts(folder, document.run, since=document.going_on.entries)
+        conclude(folder, acts, step=document.going_on.step, completed=document.completed)
     if folder.kept is not None and going is not None:
         # which acts were cut off, and so may stand in the log from that entry on without having been answered
         now = folder.kept.document.going_on
@@ -84,6 +86,16 @@ def leave_to_agent(folder: SiteFolder) -> None:
             site=folder.site,
         )
     _close_others(folder, None, why)
+
+
+def conclude(folder: SiteFolder, acts: Acts, *, step: int, completed: int) -> None:
+    """The run has ended well, and its last answer is kept: give back what was never started, and drop the keys.
+
+    Twice is once. Not before that answer is kept: a run that the log calls finished may open nothing any more.
+    """
+    folder.close_charges(acts.run)
+    acts.record("run.finished", data={"step": step, "completed": completed})
+    folder.files.drop_keys(acts.run)
 
 
 def give_up(folder: SiteFolder, kept: KeptRun, code: str) -> None:

@@ -114,8 +114,10 @@ class Site:
             if isinstance(error, ProtocolError) and error.code in ENDS_THE_RUN:
                 self._end(run, error.code)
             raise
-        if self.state is not None and self.state.finished:
-            self._close(self.state)
+        # 6. a run that is over, and whose end is kept, is closed
+        if self.state is not None and self.tools is not None and self.state.finished:
+            resuming.conclude(self.folder, self.tools.acts, step=self.state.step, completed=self.state.completed)
+            self.state.wipe()
         return sealed
 
     def _dispatch(self, message: SignedMessage, gate: Gate) -> Sealed:
@@ -306,12 +308,6 @@ class Site:
         if self.tools is not None and self._running():  # a stop that came since outruns it
             self.tools.gate.decide(self._request(self.tools))
         return gate.resend(told)
-
-    def _close(self, state: RunState) -> None:
-        """The run is over and its end is kept: give back what was never started, and drop the keys."""
-        self.folder.close_charges(state.run)
-        self.folder.files.drop_keys(state.run)
-        state.wipe()
 
     def _request(self, tools: step.StepTools) -> Request:
         return self.folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer)

@@ -125,8 +125,9 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
     # 3. a step that was sealed is re-sent unchanged, never computed again
     kept = folder.ledger.sealed(state.run, state.step)
     if kept is not None:
-        state.note_start(sealed=True)
-        tools.acts.record(*disclosure(kept, tools.plan, state.step, len(state.step_cohort)))
+        if not state.step_sealed:  # a kill came between the ledger's mark and the log, or the state
+            state.note_start(sealed=True)
+            tools.acts.record(*disclosure(kept, tools.plan, state.step, len(state.step_cohort)))
         return tools.gate.resend(kept)
     tools.plan.check_sealing_rule(len(state.step_cohort))
     check_controllers(state.step_cohort, tools)
@@ -183,7 +184,6 @@ def finish(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     if folder.study.validation is not None:
         _keep_accepted(state, tools.acts)
     state.finished = True
-    tools.acts.record("run.finished", data={"step": state.step, "completed": state.completed})
     return tools.gate.tell(Finished(step=state.step, state_mac=state.state_mac()), request=request)
 
 

@@ -99,10 +99,10 @@ def take(
     # 3. a count that was sealed is re-sent unchanged, never computed again
     kept = folder.ledger.sealed(charge, count.number)
     if kept is not None:
-        if not count.sealed:  # a kill came between the seal and the state: what the share was ordered by is public
+        if not count.sealed:  # a kill came between the ledger's mark and the state; the middle is public
             count.middle_above = is_above(_middle(load(), public(), state))
-        state.note_count_start(count, sealed=True)
-        tools.acts.record(*disclosure(kept, counted.plan, count.number, len(count.cohort)))
+            state.note_count_start(count, sealed=True)
+            tools.acts.record(*disclosure(kept, counted.plan, count.number, len(count.cohort)))
         return tools.gate.resend(kept)
     counted.plan.check_sealing_rule(len(count.cohort))
     check_controllers(count.cohort, tools)
