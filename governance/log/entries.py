@@ -61,6 +61,7 @@ class EntryType(StrEnum):
     RUN_JOINED = "run.joined"
     RUN_STOPPED = "run.stopped"
     RUN_FINISHED = "run.finished"
+    RUN_RESUMED = "run.resumed"
     STEP_STARTED = "step.started"
     STEP_DISCLOSED = "step.disclosed"
     COUNTS_DISCLOSED = "counts.disclosed"
