@@ -61,15 +61,14 @@ class OwnLog:
     def go_on(self, party: str, after: LogHead, done: Iterable[int]) -> None:
         """Continue after the message that showed ``after``, in another process; ``done``: entries not shown yet.
 
-        What others claimed before needs no keeping: ``after`` continued it, and must be continued now.
+        What others claimed before needs no keeping: ``after`` continued it, and everybody has that.
 
         Raises:
             Refused: LOG_BEHIND. BadSignatureError: it is no head of this log.
         """
         head = verify_checkpoint(after.note, self._log.origin, self._key)
+        self._check_has(party, head)
         self._number, self._last, self._done = after.number, head.size, list(done)
-        self._claims.add(head)
-        self._check_claims(party)
 
     def claim(self, note: str) -> None:
         """Others hold ``note`` as a head of this log; what this key did not sign is nobody's claim."""
@@ -109,14 +108,17 @@ class OwnLog:
 
     def _check_claims(self, party: str) -> None:
         for head in self._claims:
-            if head.size > self._log.size or self._log.root(head.size) != head.root:
-                raise Refused(
-                    "LOG_BEHIND",
-                    f"{party}: others hold a head of {head.size} entries that this log's key signed "
-                    "and this log never had",
-                    hint="a log restored from a backup must not go on; find the newest copy",
-                    site=party,
-                )
+            self._check_has(party, head)
+
+    def _check_has(self, party: str, head: Checkpoint) -> None:
+        if head.size > self._log.size or self._log.root(head.size) != head.root:
+            raise Refused(
+                "LOG_BEHIND",
+                f"{party}: others hold a head of {head.size} entries that this log's key signed "
+                "and this log never had",
+                hint="a log restored from a backup must not go on; find the newest copy",
+                site=party,
+            )
 
     def _entry(self, index: int, size: int) -> EntryShown:
         body = next(self._log.entries(index)).decode("ascii")

@@ -36,18 +36,19 @@ class CoordinatorWatch:
         self._log = log
         self._own = OwnLog(log, post.key.public)
         self._others = Others(post)
-        self._logged: list[Entry] = []  # by another process, of a run that goes on
+        self._logged: list[Entry] = []  # of this run, also by the process before
 
     def record(self, kind: str, refs: Mapping[str, str], data: Mapping[str, Value]) -> None:
         """Log what was done, durably; the next message says so, and shows this entry.
 
-        What stands in the log already, of a run that goes on, is not written again: a step has one sum.
+        What the log says of the run already is not written again: a step has one sum, whoever was killed when.
         """
         if any(Told(kind, refs, data).is_in(entry) for entry in self._logged):
             return
         refs = {"run": self._run, **refs}
         entry = Entry(type=kind, party=self._post.party, at=self._post.clock(), refs=refs, data=data)
         self._own.did(self._log.append(entry))
+        self._logged.append(entry)
 
     def logged(self, since: int) -> list[tuple[int, Entry]]:
         """What the log says of this run from its entry ``since`` on, each with its number."""
