@@ -219,6 +219,13 @@ class Bench:
                 (bench.runs / f"{RUN}.{name}.part").write_bytes(b"half")
         return bench
 
+    @classmethod
+    def over(cls, recorded: Recorded, other: Bench) -> Bench:
+        """The same folder, in the hands of a coordinator with other papers."""
+        bench = object.__new__(cls)
+        bench.recorded, bench.home, bench.channel = recorded, other.home, other.channel
+        return bench
+
     def cut_everywhere(self, home: Path) -> list[Bench]:
         """Run to the end; a copy after each durable write."""
         copies: list[Bench] = []
