@@ -80,21 +80,18 @@ def as_undisturbed(bench: Bench, recorded: Recorded) -> None:
 
 
 def goes_on(bench: Bench, recorded: Recorded) -> str:
-    """Take the run up until it is over; by which code there was nothing to go on with, or nothing."""
+    """Take the run up until it is over; the code by which it could not, or what it was: "" open, or finished."""
     stands = CoordinatorState.load(bench.runs, RUN)
     assert open_runs(bench.runs) == (() if stands.ended else (RUN,))
     try:
         result = bench.resume()
     except Refused as refused:
-        assert refused.code == ("RUN_ENDED" if stands.agreed else BEFORE_THE_FIRST_STEP)
-        if refused.code == BEFORE_THE_FIRST_STEP:
-            stopped_by_name(bench, recorded)
-            return refused.code
-        as_undisturbed(bench, recorded)
+        assert refused.code == BEFORE_THE_FIRST_STEP and not stands.agreed
+        stopped_by_name(bench, recorded)
         return refused.code
-    assert result.state_macs_agree and not stands.ended
+    assert result.state_macs_agree and result.state.ended == "finished"
     as_undisturbed(bench, recorded)
-    return ""
+    return stands.ended
 
 
 def stopped_by_name(bench: Bench, recorded: Recorded) -> None:
@@ -119,8 +116,8 @@ def test_killed_after_any_durable_write_it_goes_on_as_if_nothing_had_been(
     as_undisturbed(whole, recorded)
     codes = [goes_on(bench, recorded) for bench in cuts]
     # each of the three ends was seen, in this order, and the middle is nearly all
-    assert codes == sorted(codes, key=["RUN_NOT_BEGUN", "", "RUN_ENDED"].index)
-    assert codes.count("") > 45 and codes.count("RUN_ENDED") == 2
+    assert codes == sorted(codes, key=["RUN_NOT_BEGUN", "", "finished"].index)
+    assert codes.count("") > 45 and codes.count("finished") == 2
 
 
 def test_killed_again_and_again_it_still_goes_on(quiet: Recorded, tmp_path: Path) -> None:
@@ -134,7 +131,7 @@ def test_killed_again_and_again_it_still_goes_on(quiet: Recorded, tmp_path: Path
             bench.resume()
         processes += 1
         assert processes < 100
-    assert goes_on(bench, quiet) == "RUN_ENDED"
+    assert goes_on(bench, quiet) == "finished"
     assert processes > 10
 
 
@@ -311,7 +308,7 @@ def test_killed_for_good_it_goes_on_in_another_process(quiet: Recorded, tmp_path
     in_another_process(bench.run, at)
     in_another_process(bench.resume, 2)
     bench.channel.posted = list(dict.fromkeys(quiet.posted))  # those processes kept what they posted to themselves
-    assert goes_on(bench, quiet) in ("", "RUN_ENDED")
+    assert goes_on(bench, quiet) in ("", "finished")
 
 
 def in_another_process(work: Callable[[], object], at: int) -> None:
