@@ -100,6 +100,7 @@ class Coordinator:
         self._collector = Collector(
             channel,
             study=study.id,
+            sites=sorted(study.sites),
             roster=roster,
             key=key,
             papers=stops.papers,
