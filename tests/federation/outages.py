@@ -43,7 +43,7 @@ VICTIM = "hana"
 ATTEMPTS = 200  # of one message; a site that is killed at every write of it needs some twenty
 
 
-class Killed(BaseException):  # noqa: N818  no error: nothing in the product may catch it
+class Killed(BaseException):
     """The process is gone."""
 
 
@@ -74,8 +74,8 @@ def opened_by(
 class Reposting:
     """One message to one site, until it is answered; after a kill the site is opened again first.
 
-    ``tries``: how often it is posted where the site fails. ``before(site, message)`` is called before each attempt, ``opens(site)`` before a site is opened again, ``after``
-    when a message was answered.
+    ``tries``: how often it is posted where the site fails. ``before(site, message)`` is called before each attempt,
+    ``opens(site)`` before a site is opened again, ``after`` when a message was answered.
     """
 
     inner: EmbeddedChannel
@@ -186,7 +186,7 @@ class Cuts:
         self._counted.clear()
 
     def opens(self, site: str) -> None:
-        """Another process begins; what it writes as it opens is told as "open after" the message that it was killed at."""
+        """Another process begins; what it writes as it opens is told as "open after" the message it was killed at."""
         self.armed, self.dead = site == self.victim, False
         self.kind = self.kind if self.kind.startswith("open") else f"open after {self.kind}"
         self._counted.clear()
@@ -223,7 +223,7 @@ class Cuts:
                     self.about()
                 write_whole(path, *rest, **more)
                 if mine:
-                    self.wrote(f"file:{path.suffix if path.suffix != '.json' or path.parent.name == 'runs' else path.name}")
+                    self.wrote(f"file:{path.suffix if path.parent.name == 'runs' else path.name}")
 
             def unlinked(path: Path, missing_ok: bool = False) -> None:
                 mine = home in path.parents and path.exists() and path.suffix in {".keys", ".begun", ".opening"}
