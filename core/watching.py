@@ -71,11 +71,11 @@ class OwnLog:
 
     @property
     def place(self) -> OwnPlace:
-        """Where it stands; ``go_on`` from there later."""
+        """Where it stands; ``stand_at`` it later."""
         claims = frozenset((head.size, head.root) for head in self._claims)
         return OwnPlace(self._number, self._last, self._round, claims, tuple(self._done))
 
-    def go_on(self, place: OwnPlace) -> None:
+    def stand_at(self, place: OwnPlace) -> None:
         """Stand where ``place`` says: what was shown since was handed to nobody."""
         self._number, self._last, self._round = place.number, place.last, place.round
         self._claims = {Checkpoint(self._log.origin, size, root) for size, root in place.claims}

@@ -38,16 +38,29 @@ TORCH = (
     "sentence_transformers",
     "safetensors.torch",
 )
+# FLARE's processes hold bytes alone: of ours they load the frames of a socket, and nothing that could read one.
+OF_FLARE = ("core.flare.controller", "core.flare.executor", "core.flare.desk")
+LOADED_BY_FLARE = ("core.engines.pipe", "core.errors", "core.flare")
 COORDINATOR_SIDE = (
+    "core.coordinator.agreeing",
     "core.coordinator.collecting",
     "core.coordinator.coordinator",
     "core.coordinator.endings",
+    "core.coordinator.entries",
+    "core.coordinator.keeping",
+    "core.coordinator.resuming",
+    "core.coordinator.rounds",
     "core.coordinator.state",
+    "core.coordinator.status",
     "core.coordinator.summing",
     "core.engines.channel",
     "core.engines.embedded",
+    "core.engines.pipe",
+    "core.engines.relayed",
     "core.flare.controller",
     "core.flare.kits",
+    "core.flare.conducting",
+    "core.flare.supervising",
     "core.cli.coordinator",
     "core.bodies",
     "core.messages",
@@ -100,7 +113,7 @@ HOME_OF = {
     "ruamel": {"governance.document"},
     "rfc8785": {"governance.canonical"},
     "jinja2": {"governance.evidence.page"},
-    "nvflare": {"core.flare.controller", "core.flare.executor"},
+    "nvflare": {"core.flare.controller", "core.flare.executor", "core.flare.desk"},  # processes of FLARE's, all three
     "rich": {"core.cli.console"},
 }
 # Who may put a study of canaries together: it signs for everybody, with keys that everybody has.
@@ -108,9 +121,18 @@ CANARIES = {"core.pilot.canary_run", "core.pilot.deep"}
 DISPATCHER = "core.cli.cli"  # its table of commands is read as imports
 DISPATCH = "importlib.import_module(f'.{COMMANDS[cmd_name][0]}', __package__)"
 BASELINES = "core.pilot.baselines"  # reads the figures that an example's script wrote, as strict JSON
-ENTRY_POINTS = ("core.cli.cli", "core.flare.controller", "core.flare.executor", "privacy.encryption.worker")
+ENTRY_POINTS = (
+    "core.cli.cli",
+    "core.cli.serving",  # `sekisho site serve` becomes it by name: no other command of a site loads what trains
+    "core.flare.controller",
+    "core.flare.executor",
+    "core.flare.desk",
+    "privacy.encryption.worker",
+)
 NETWORK = (
     "socket",
+    "socketserver",
+    "multiprocessing.connection",
     "ssl",
     "http",
     "urllib.request",
@@ -122,13 +144,11 @@ NETWORK = (
     "ftplib",
 )
 
+# Frames between a process of ours and FLARE's beside it: sockets of this machine, and of no other family.
+UNIX_SOCKETS = "core.engines.pipe"
+
 # Named above and not built yet; what lands must leave this list (``test_rules_name_files_that_exist``).
-LATER = {
-    "core.flare.controller",
-    "core.flare.executor",
-    "core.flare.kits",
-    "core.cli.coordinator",
-}
+LATER: set[str] = set()
 
 
 # --- reading
@@ -288,9 +308,11 @@ def engines_carry_sealed(tree: Tree) -> list[str]:
         ]
         if not returns or any(node is None or ast.unparse(node) != "Sealed" for node in returns):
             found.append(f"{name}: handle does not return Sealed")
-    engines = [name for name in tree.under("core.engines") if name.count(".") == 2 and name != "core.engines.channel"]
-    for name in engines + tree.under("core.flare.executor"):
-        if not any(isinstance(node, ast.Call) and called(node) == "carry" for node in tree.nodes(name)):
+    # Who asks a site carries its answer. FLARE's processes ask none: theirs hand bytes to a site's own process, whose
+    # door is an engine.
+    for name in tree.under("core.engines", "core.flare"):
+        calls = {called(node) for node in tree.nodes(name) if isinstance(node, ast.Call)}
+        if "handle" in calls and ("carry" not in calls or within(name, ("core.flare",))):
             found.append(f"{name}: does not pass a site's answer through carry")
     return found
 
@@ -307,6 +329,17 @@ def gate_and_training_apart(tree: Tree) -> list[str]:
 def coordinator_is_blind(tree: Tree) -> list[str]:
     """3. The coordinator's side reaches no key, record, vault, ledger, gate, model, TenSEAL or torch."""
     return tree.cannot_reach(COORDINATOR_SIDE, (*SECRETS, "tenseal", *TORCH))
+
+
+def flare_loads_frames_alone(tree: Tree) -> list[str]:
+    """3b. No process of FLARE's has the means to hold a key, a record, a ledger, a model or a run's state."""
+    return [
+        chain
+        for start in OF_FLARE
+        if start in tree.path_of
+        for name, chain in tree.reach(start, ()).items()
+        if within(name, HOUSES) and not within(name, LOADED_BY_FLARE)
+    ]
 
 
 def offices_are_light(tree: Tree) -> list[str]:
@@ -366,7 +399,7 @@ def one_file_per_heavy_library(tree: Tree) -> list[str]:
 
 
 def entry_points_have_no_importer(tree: Tree) -> list[str]:
-    """9. The command line, the two FLARE classes and the worker process are where reading starts."""
+    """9. The command line, the two FLARE classes, its administrator and the worker process are where reading starts."""
     return [f"{name} imports {entry}" for entry in ENTRY_POINTS for name in sorted(tree.importers(entry))]
 
 
@@ -459,14 +492,22 @@ def verifier_stands_alone(tree: Tree) -> list[str]:
 
 
 def nothing_opens_a_connection(tree: Tree) -> list[str]:
-    """No file outside the FLARE engine imports a network library: what leaves, leaves through an engine."""
-    return [
+    """Nobody imports a network library: FLARE connects machines, and one file of ours opens Unix sockets."""
+    found = [
         f"{name} imports {imported}"
         for name, names in tree.imports.items()
-        if not within(name, ("core.flare",))
         for imported in names
-        if within(imported, NETWORK)
+        if within(imported, NETWORK) and (name, imported) != (UNIX_SOCKETS, "socket")
     ]
+    for node in tree.nodes(UNIX_SOCKETS) if UNIX_SOCKETS in tree.path_of else ():
+        if isinstance(node, ast.Attribute) and node.attr.startswith(("AF_", "PF_")) and node.attr != "AF_UNIX":
+            found.append(f"{UNIX_SOCKETS}: {node.attr}")
+        elif isinstance(node, ast.Call) and called(node) in {"create_connection", "create_server", "fromfd"}:
+            found.append(f"{UNIX_SOCKETS}: {ast.unparse(node)}")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "socket.socket":
+            family = ast.unparse(node.args[0]) if node.args else ""
+            found += [f"{UNIX_SOCKETS}: {ast.unparse(node)}"] if family != "socket.AF_UNIX" else []
+    return found
 
 
 def modules_say_what_they_are_for(tree: Tree) -> list[str]:
@@ -487,6 +528,7 @@ RULES: tuple[Rule, ...] = (
     engines_carry_sealed,
     gate_and_training_apart,
     coordinator_is_blind,
+    flare_loads_frames_alone,
     offices_are_light,
     site_and_coordinator_never_meet,
     few_open_the_gate,
@@ -518,6 +560,7 @@ PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (sealed_is_made_in_the_gate, "core/site/site.py", "answer = replace(sealed, message=other)"),
     (engines_carry_sealed, "core/engines/channel.py", "class Wide:\n    def handle(self, m) -> bytes: ..."),
     (engines_carry_sealed, "core/engines/pigeon.py", "def poll(site): return site.handle(b'')"),
+    (engines_carry_sealed, "core/flare/pigeon.py", "def execute(site): return carry(site.handle(b''))"),
     (gate_and_training_apart, "core/gate/gate.py", "from ..data.dataset import Dataset"),
     (gate_and_training_apart, "core/gate/facts.py", "import torch"),
     (gate_and_training_apart, "core/training/probe.py", "from ..gate.sealed import Sealed"),
@@ -530,6 +573,8 @@ PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (coordinator_is_blind, "core/engines/embedded.py", "from ..data.dataset import Dataset"),
     (coordinator_is_blind, "core/messages.py", "from ..privacy.encryption.bfv import Keys"),
     (coordinator_is_blind, "privacy/accounting/plan.py", "import torch"),  # reached through the accountant
+    (flare_loads_frames_alone, "core/flare/executor.py", "from ..site.site import Site"),
+    (flare_loads_frames_alone, "core/flare/site_end.py", "from ...governance.signing.keys import SigningKey"),
     (offices_are_light, "core/cli/legal.py", "from ...privacy.accounting.accountant import certificate"),
     (offices_are_light, "core/cli/compliance.py", "from ...governance.consent.vault import Vault"),
     (offices_are_light, "core/cli/site.py", "import transformers"),
@@ -566,6 +611,11 @@ PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (packages_are_plain, "core/gate/__init__.py", "from .gate import Gate"),
     (verifier_stands_alone, "governance/evidence/verifier.py", "from ..canonical import digest"),
     (nothing_opens_a_connection, "core/training/features.py", "import urllib.request"),
+    (nothing_opens_a_connection, "core/flare/controller.py", "import socket"),
+    (nothing_opens_a_connection, "core/engines/relayed.py", "import socket"),
+    (nothing_opens_a_connection, "core/engines/pipe.py", "family = socket.AF_INET"),
+    (nothing_opens_a_connection, "core/engines/pipe.py", "other = socket.socket()"),
+    (nothing_opens_a_connection, "core/engines/pipe.py", "other = socket.create_connection(address)"),
     (modules_say_what_they_are_for, "core/site/new.py", "x = 1"),
     (files_are_short, "core/site/new.py", "\n" * (LONGEST + 1)),
 )
@@ -617,6 +667,7 @@ def test_rules_name_files_that_exist(sources: dict[str, str]) -> None:
         "core.cli.signing",
         "core.cli.site",
         "core.cli.study",
+        UNIX_SOCKETS,
         "core.gate.facts",
         "governance.evidence.verifier",
     }

@@ -45,7 +45,7 @@ from ...privacy.keys.masks import step_mask
 from ...privacy.keys.runkeys import RunSecret
 from ...privacy.mechanism.mechanism import add_share
 from ...privacy.mechanism.randomness import SecretStream
-from ..errors import CoreError, ProtocolError, Refused
+from ..errors import CoreError, Interrupted, ProtocolError, Refused
 from ..messages import (
     Body,
     Decline,
@@ -65,6 +65,7 @@ from ..messages import (
     sign_message,
 )
 from ..study import Stage
+from ..training.going_on import never_stops
 from ..training.update import Update
 from .artefacts import artefact_of, charge_of
 from .facts import ARTEFACT
@@ -98,7 +99,7 @@ def refusals_logged(method: Callable[Concatenate[Gate, P], Sealed]) -> Callable[
     def guarded(gate: Gate, /, *arguments: P.args, **named: P.kwargs) -> Sealed:
         try:
             return method(gate, *arguments, **named)
-        except (Refused, BrokenLogError):
+        except (Refused, BrokenLogError, Interrupted):  # who was told to end has refused nothing
             raise
         except (CoreError, PrivacyError, GovernanceError) as error:
             gate.record_refusal(error.code)
@@ -124,6 +125,7 @@ class Gate:
         log: AuditLog,
         clock: Callable[[], datetime],
         show: Callable[[Body], LogHead | None] = lambda body: None,
+        check: Callable[[], None] = never_stops,
         sealed_at: Iterable[bytes] = (),
     ) -> None:
         self._site = site
@@ -136,6 +138,7 @@ class Gate:
         self._ledger = ledger
         self._log = log
         self._clock = clock
+        self._check = check  # whether to go on, before every few blocks of a ciphertext
         self._show = show  # this site's log as its messages of a run show it to those who witness it
         # under which something was sealed: in this process, or in the one before it, as a site that goes on says
         self._transcripts = set(sealed_at)
@@ -219,7 +222,9 @@ class Gate:
         )
         secret = StepSecret.derive(context.run_secret, context.transcript)
         try:
-            ciphertext = encrypt(noised.values, preset, secret=secret, masks=masks)
+            ciphertext = encrypt(
+                noised.values, preset, secret=secret, masks=masks, progress=lambda done, total: self._check()
+            )
         finally:
             secret.wipe()
             masks.fill(0)  # they would take this site's share apart; noise and sum are merely let go of

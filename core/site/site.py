@@ -16,15 +16,13 @@ from collections.abc import Iterable
 
 from ...governance.errors import Refused as GovernanceRefused
 from ...governance.policy.request import Request
-from ...governance.provenance.provenance import epsilon_text
-from ...governance.signing.envelope import write_time
-from ...privacy.budget import decimal_text
 from ...privacy.errors import BudgetExceededError
 from ...privacy.keys.runkeys import JoinPublic
-from ..errors import CoreError, ProtocolError, Refused
+from ..errors import CoreError, Interrupted, ProtocolError, Refused
 from ..gate.gate import Gate
 from ..gate.sealed import Sealed
-from ..messages import Body, Decline, LogHead, Offer, SignedMessage, Stop, Stopped
+from ..messages import Body, Decline, Offer, SignedMessage, Stop, Stopped
+from ..training.going_on import ENDING, ORDERED, STOPPED
 from ..training.optimizer import Momentum
 from ..training.task import Rows
 from ..training.tasks import Tasks, adapter_of
@@ -33,20 +31,19 @@ from . import joining, resuming, step, voting
 from .answers import Answers, Standing, openings_of
 from .considering import Considered, consider
 from .folder import SiteFolder
+from .interrupting import Interruptible
 from .keeping import CannotResumeError, KeptRun
-from .reach import RunReach
 from .record import Acts
-from .state import AGREEMENT, RunState
+from .state import AGREEMENT, RunState, check_due
+from .stops import take_stops
 from .witnessing import SiteWatch
 
 # After these nothing of the run can be trusted to go on here: a sum was opened that is no sum.
 ENDS_THE_RUN = frozenset({"SUM_OUT_OF_BOUNDS", "OPENED_ALREADY"})
-
-
 PUBLIC_RECORDS = 128  # of the public ones: their median lies within a twentieth of that of all, and they cost little
 
 
-class Site:
+class Site(Interruptible):
     """One site in one federation. ``tasks`` are the ways of training; they are shared by all sites of a process."""
 
     def __init__(self, folder: SiteFolder, tasks: Tasks) -> None:
@@ -77,9 +74,7 @@ class Site:
         """
         received = SignedMessage.from_bytes(message)
         # 1. from the roster's coordinator, about this study
-        received.verify(self.folder.roster.coordinator.key)
-        if received.header.sender != self.folder.roster.coordinator.id or received.header.study != self.folder.study.id:
-            raise ProtocolError("MESSAGE_FOREIGN", "the message is not from this study's coordinator")
+        self._check_sender(received)
         with self._working:
             return self._answer(received)
 
@@ -87,6 +82,7 @@ class Site:
         # 2. about the run that is open; a stop of a run that is not open has nothing left to do
         body, run = received.body, received.header.run
         gate = self._gate(run)
+        self._tasks.going_on.work_on(run)
         told = self._answers.told(received)
         known = self.state is not None and run == self.state.run
         if isinstance(body, Stop) and not (known and self._running()):
@@ -109,6 +105,16 @@ class Site:
             declined = gate.tell(Decline(code=refused.code, clause=clause))
             self._answers.keep_last(received, declined, before, self._watch, refused.code)
             return declined
+        except Interrupted as interrupted:
+            before.again(self.state, self._watch)
+            if interrupted.code == ENDING:  # the run is taken up again by the next process
+                raise
+            self._end(run, interrupted.code)
+            if interrupted.code == ORDERED:  # a refusal of this site, which the coordinator does not know of yet
+                declined = gate.tell(Decline(code=ORDERED))
+                self._answers.keep_last(received, declined, before, self._watch, ORDERED)
+                return declined
+            raise
         except BaseException as error:
             before.again(self.state, self._watch)
             if isinstance(error, ProtocolError) and error.code in ENDS_THE_RUN:
@@ -122,10 +128,15 @@ class Site:
 
     def _dispatch(self, message: SignedMessage, gate: Gate) -> Sealed:
         kind = message.body.kind
+        # what must be fresh comes with the message; nothing is decided before it was looked at
+        take_stops(
+            message, self.folder.study_folder, self.folder.roster, drafts=self.folder.runs.parent,
+            now=self.folder.clock(),
+        )  # fmt: skip
         if kind == "offer":
             return self._join(message, gate)
         state, tools = self._open_run()
-        _check_due(kind, state)
+        check_due(kind, state)
         # 3. everybody's log goes on from where it was seen, before anything is opened, charged or touched
         if self._watch is not None:
             self._watch.hear(message)
@@ -133,7 +144,8 @@ class Site:
         if kind in AGREEMENT:
             return gate.tell(self._agree(message, state, tools), request=self._request(tools))
         if kind == "stop":
-            return self._stop(state, gate)
+            self._end(state.run, STOPPED)
+            return gate.tell(Stopped())
         if kind in ("count", "judge") or state.count is not None:
             return self._count(message, state, tools)
         return self._step(message, state, tools)
@@ -189,7 +201,7 @@ class Site:
         sealed, self.state, admitted = joining.join(self.folder, message, considered, gate, initial=initial)
         # who is held out is in the run, too: what is counted of them decides what stays
         self.folder.reach.admit(
-            _reach_of(message.header.run, considered, self.state), {*admitted.trained, *admitted.held_out}
+            joining.reach_of(message.header.run, considered, self.state), {*admitted.trained, *admitted.held_out}
         )
         self._offer, self.data, self._held_out = message, None, None
         self._public = None
@@ -220,6 +232,7 @@ class Site:
             optimizer=Momentum.for_plan(considered.plan, settings, self._tasks.schedule(settings)),
             acts=Acts(self.folder, run, since=since),
             openings=openings_of(self.folder, run, opened),
+            check=self._tasks.going_on.check,
             left=set(left),
         )
 
@@ -262,10 +275,6 @@ class Site:
         methods = self.folder.study.methods.items()
         settings = next((settings for name, settings in methods if name == offer.method), None)
         return self._tasks.dimension(settings) if settings is not None else 0
-
-    def _stop(self, state: RunState, gate: Gate) -> Sealed:
-        self._end(state.run, "STOPPED_BY_COORDINATOR")
-        return gate.tell(Stopped())
 
     def _running(self) -> bool:
         return self.state is not None and not self.state.finished
@@ -335,27 +344,7 @@ class Site:
             ledger=folder.ledger,
             log=folder.log,
             clock=folder.clock,
-            show=self._show,
+            show=lambda body: None if self._watch is None else self._watch.show(body),
+            check=self._tasks.going_on.check,
             sealed_at=sealed_at,
         )
-
-    def _show(self, body: Body) -> LogHead | None:
-        return None if self._watch is None else self._watch.show(body)
-
-
-def _reach_of(run: str, considered: Considered, state: RunState) -> RunReach:
-    return RunReach(
-        run=run,
-        method=considered.offer.method,
-        epsilon=epsilon_text(considered.run_epsilon),
-        delta=decimal_text(considered.run_delta),
-        joined=write_time(state.started),
-    )
-
-
-def _check_due(kind: str, state: RunState) -> None:
-    """Keys are agreed once, before the first step; a count ends before a step; a run may be ended at any time."""
-    between = ("step", "readies", "count", "finish") if state.count is None else ("readies", "judge")
-    due = AGREEMENT[state.agreed : state.agreed + 1] or between
-    if kind not in (*due, "stop"):
-        raise ProtocolError("MESSAGE_UNEXPECTED", f"a {kind} message is not due at this point of the run")

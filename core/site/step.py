@@ -27,6 +27,7 @@ from ..errors import ProtocolError, Refused
 from ..gate.gate import Gate, StepContext, disclosure
 from ..gate.sealed import Sealed
 from ..messages import Count, Finish, Finished, Readies, Ready, SignedMessage, Step
+from ..training.going_on import never_stops
 from ..training.optimizer import Momentum
 from ..training.training import TrainingData, train_step
 from .blocks import count_is_due
@@ -52,6 +53,7 @@ class StepTools:
     openings: Openings
     held_out: tuple[str, ...] = ()
     left: set[str] = field(default_factory=set)
+    check: Callable[[], None] = never_stops
 
     @property
     def plan(self) -> Plan:
@@ -150,6 +152,7 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
         step=state.step,
         stream=stream.derive(b"training"),
         rotation=tools.plan.rotation(state.step_transcript),
+        check=tools.check,
     )
     # 6. the gate
     sealed = tools.gate.disclose(
