@@ -111,7 +111,9 @@ class Site(Interruptible):
                 raise
             self._end(run, interrupted.code)
             if interrupted.code == ORDERED:  # a refusal of this site, which the coordinator does not know of yet
-                return gate.tell(Decline(code=ORDERED))
+                declined = gate.tell(Decline(code=ORDERED))
+                self._answers.keep_last(received, declined, before, self._watch, ORDERED)
+                return declined
             raise
         except BaseException as error:
             before.again(self.state, self._watch)
