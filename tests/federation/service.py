@@ -20,6 +20,7 @@ from sekisho.core.pilot.after_run import follow
 from sekisho.core.site.agent import Agent
 from sekisho.core.site.folder import SiteFolder
 from sekisho.core.site.papers import read_study
+from sekisho.core.site.resuming import go_on
 from sekisho.core.site.site import Site
 from sekisho.core.training.going_on import GoingOn
 from sekisho.core.training.tasks import Tasks
@@ -66,7 +67,9 @@ class Service:
         try:
             study = read_study(self.study)
             base_model = inspect(locate(study.base_model, self.study))
-            folder = SiteFolder.open(self.study, self.site, base_model=base_model, clock=lambda: datetime.now(UTC))
+            folder = SiteFolder.open(
+                self.study, self.site, base_model=base_model, clock=lambda: datetime.now(UTC), open_runs=go_on
+            )
             try:
                 tasks = Tasks(base_model, study.methods.values(), HashedFeatures(), going_on=GoingOn())
                 self.real = Site(folder, tasks)
