@@ -71,11 +71,11 @@ class OwnLog:
 
     @property
     def place(self) -> OwnPlace:
-        """Where it stands; ``go_on`` from there later."""
+        """Where it stands; ``stand_at`` it later."""
         claims = frozenset((head.size, head.root) for head in self._claims)
         return OwnPlace(self._number, self._last, self._round, claims, tuple(self._done))
 
-    def go_on(self, place: OwnPlace) -> None:
+    def stand_at(self, place: OwnPlace) -> None:
         """Stand where ``place`` says: what was shown since was handed to nobody."""
         self._number, self._last, self._round = place.number, place.last, place.round
         self._claims = {Checkpoint(self._log.origin, size, root) for size, root in place.claims}
@@ -84,19 +84,6 @@ class OwnLog:
     def did(self, index: int) -> None:
         """Entry ``index`` is of something that the next message says was done."""
         self._done.append(index)
-
-    def go_on(self, party: str, after: LogHead, done: Iterable[int]) -> None:
-        """Continue after the message that showed ``after``, in another process; ``done``: entries not shown yet.
-
-        What others claimed before needs no keeping: ``after`` continued it, and must be continued now.
-
-        Raises:
-            Refused: LOG_BEHIND. BadSignatureError: it is no head of this log.
-        """
-        head = verify_checkpoint(after.note, self._log.origin, self._key)
-        self._number, self._last, self._done = after.number, head.size, list(done)
-        self._claims.add(head)
-        self._check_claims(party)
 
     def claim(self, note: str) -> None:
         """Others hold ``note`` as a head of this log; what this key did not sign is nobody's claim."""

@@ -15,14 +15,15 @@ from datetime import datetime
 from pathlib import Path
 
 from ...governance.log.auditlog import AuditLog
+from ...governance.log.checkpoint import verify_checkpoint
 from ...governance.log.entries import Entry, EntryType, Value
 from ...governance.log.shown import Said
-from ...governance.log.witness import Witness, head_of
+from ...governance.log.witness import Witness
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ..messages import Body, LogHead, SignedMessage
 from ..study import Study
-from ..watching import PROOFS, WITNESS_NAME, Others, OwnLog, Post, shows
+from ..watching import PROOFS, WITNESS_NAME, Others, OwnLog, OwnPlace, Post, shows
 from .entries import Told
 
 
@@ -57,14 +58,18 @@ class CoordinatorWatch:
     def go_on(self, after: LogHead | None, logged: Sequence[tuple[int, Entry]]) -> None:
         """Continue after the last message of another process, which showed ``after``; ``logged`` as above.
 
+        A log that was put back meanwhile is refused, LOG_BEHIND, as its next message is made.
+
         Raises:
-            Refused: LOG_BEHIND. BadSignatureError.
+            BadSignatureError: it is no head of this log.
         """
         self._logged = [entry for _, entry in logged if entry.type != EntryType.LOG_CONTRADICTED]
         if after is not None:
-            shown = head_of(after.note).size
-            fresh = [n for n, entry in logged if n >= shown and entry.type != EntryType.LOG_CONTRADICTED]
-            self._own.go_on(self._post.party, after, fresh)
+            # what others claimed before needs no keeping: ``after`` continued it, and must be continued now
+            head = verify_checkpoint(after.note, self._log.origin, self._post.key.public)
+            fresh = [n for n, entry in logged if n >= head.size and entry.type != EntryType.LOG_CONTRADICTED]
+            claims = frozenset({(head.size, head.root)})
+            self._own.stand_at(OwnPlace(after.number, head.size, claims=claims, done=tuple(fresh)))
 
     def show(self, body: Body) -> LogHead | None:
         """The coordinator's log for the message that ``body`` becomes. Raises ``Refused`` LOG_BEHIND."""

@@ -6,8 +6,8 @@ never under an output folder, and survives the process.
 
 Not here: one run's state (state.py), decisions (gate/), and what happens to records (training/).
 
-Order of calls: ``SiteFolder.open`` → ``standing`` / ``request_for_plan`` per decision → ``close``. What becomes of a run
-that a crash left open is for whoever opens the folder to say: ``open_runs`` closes it, or leaves it to go on
+Order of calls: ``SiteFolder.open`` → ``standing`` / ``request_for_plan`` per decision → ``close``. What becomes of a
+run that a crash left open is for whoever opens the folder to say: ``open_runs`` closes it, or leaves it to go on
 (resuming.py).
 """
 

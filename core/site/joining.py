@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from ...governance.log.entries import Value
 from ...governance.provenance.provenance import SitePart, epsilon_text, size_bucket
+from ...governance.signing.envelope import write_time
 from ...privacy.accounting.plan import Plan
+from ...privacy.budget import decimal_text
 from ...privacy.keys.runkeys import JoinKeys, JoinPublic, RunSecret, pair_key
 from ..errors import ProtocolError
 from ..gate.artefacts import charge_of
@@ -31,6 +33,7 @@ from .budget import lifetime_figures
 from .considering import Considered
 from .folder import SiteFolder
 from .heads import Claim, answers, claims_about, judge_own, judge_peer
+from .reach import RunReach
 from .state import RunState, Transcript
 
 BodyT = TypeVar("BodyT", bound=Body)
@@ -280,4 +283,16 @@ def _from_peer(
 def _pair(own: str, peer: str, state: RunState, public: JoinPublic, shared: bytes) -> bytes:
     return pair_key(
         state.own_keys(), public, shared, h0=state.transcript.h0, low=min(own, peer), high=max(own, peer)
+    )
+
+
+
+def reach_of(run: str, considered: Considered, state: RunState) -> RunReach:
+    """What the site notes of a run for those who ask later which runs their records were in."""
+    return RunReach(
+        run=run,
+        method=considered.offer.method,
+        epsilon=epsilon_text(considered.run_epsilon),
+        delta=decimal_text(considered.run_delta),
+        joined=write_time(state.started),
     )

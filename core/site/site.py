@@ -14,18 +14,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from ...governance.errors import GovernanceError
 from ...governance.errors import Refused as GovernanceRefused
 from ...governance.policy.request import Request
-from ...governance.provenance.provenance import epsilon_text
-from ...governance.signing.envelope import write_time
-from ...privacy.budget import decimal_text
 from ...privacy.errors import BudgetExceededError
 from ...privacy.keys.runkeys import JoinPublic
 from ..errors import CoreError, Interrupted, ProtocolError, Refused
 from ..gate.gate import Gate
 from ..gate.sealed import Sealed
-from ..messages import Body, Decline, LogHead, Offer, SignedMessage, Stop, Stopped
+from ..messages import Body, Decline, Offer, SignedMessage, Stop, Stopped
 from ..training.going_on import ENDING, ORDERED, STOPPED
 from ..training.optimizer import Momentum
 from ..training.task import Rows
@@ -35,21 +31,19 @@ from . import joining, resuming, step, voting
 from .answers import Answers, Standing, openings_of
 from .considering import Considered, consider
 from .folder import SiteFolder
+from .interrupting import Interruptible
 from .keeping import CannotResumeError, KeptRun
-from .reach import RunReach
 from .record import Acts
-from .state import AGREEMENT, RunState
-from .stops import read_stops, take_stops
+from .state import AGREEMENT, RunState, check_due
+from .stops import take_stops
 from .witnessing import SiteWatch
 
 # After these nothing of the run can be trusted to go on here: a sum was opened that is no sum.
 ENDS_THE_RUN = frozenset({"SUM_OUT_OF_BOUNDS", "OPENED_ALREADY"})
-
-
 PUBLIC_RECORDS = 128  # of the public ones: their median lies within a twentieth of that of all, and they cost little
 
 
-class Site:
+class Site(Interruptible):
     """One site in one federation. ``tasks`` are the ways of training; they are shared by all sites of a process."""
 
     def __init__(self, folder: SiteFolder, tasks: Tasks) -> None:
@@ -130,41 +124,6 @@ class Site:
             self.state.wipe()
         return sealed
 
-    def interrupt(self, message: bytes) -> None:
-        """What came while another thread is in ``handle``: a stop of the open run ends the work in hand there, between
-        two batches. Whatever else comes does nothing: it is not answered, and can be sent again.
-        """
-        state = self.state
-        try:
-            received = SignedMessage.from_bytes(message)
-            self._check_sender(received)
-        except (CoreError, GovernanceError):
-            return
-        if isinstance(received.body, Stop) and state is not None and received.header.run == state.run:
-            self._tasks.going_on.stop(state.run)
-
-    def interrupt_if_stopped(self) -> None:
-        """From another thread while ``handle`` is at work: people's stop orders are honoured inside a step, too."""
-        state, folder = self.state, self.folder
-        if state is None or state.finished:
-            return
-        try:
-            stops = read_stops(folder.study_folder, folder.roster, folder.study, folder.policy, now=folder.clock())
-        except (CoreError, GovernanceError):
-            return  # the next decision meets the same, and refuses by its code
-        if stops.stopped:
-            self._tasks.going_on.stop(state.run, ORDERED)
-
-    def interrupt_all(self) -> None:
-        """This process ends: the work in hand ends between two batches, and the run stays as it stands."""
-        self._tasks.going_on.stop_all()
-
-    def _check_sender(self, received: SignedMessage) -> None:
-        coordinator = self.folder.roster.coordinator
-        received.verify(coordinator.key)
-        if received.header.sender != coordinator.id or received.header.study != self.folder.study.id:
-            raise ProtocolError("MESSAGE_FOREIGN", "the message is not from this study's coordinator")
-
     def _dispatch(self, message: SignedMessage, gate: Gate) -> Sealed:
         kind = message.body.kind
         # what must be fresh comes with the message; nothing is decided before it was looked at
@@ -175,7 +134,7 @@ class Site:
         if kind == "offer":
             return self._join(message, gate)
         state, tools = self._open_run()
-        _check_due(kind, state)
+        check_due(kind, state)
         # 3. everybody's log goes on from where it was seen, before anything is opened, charged or touched
         if self._watch is not None:
             self._watch.hear(message)
@@ -183,7 +142,8 @@ class Site:
         if kind in AGREEMENT:
             return gate.tell(self._agree(message, state, tools), request=self._request(tools))
         if kind == "stop":
-            return self._stop(state, gate)
+            self._end(state.run, STOPPED)
+            return gate.tell(Stopped())
         if kind in ("count", "judge") or state.count is not None:
             return self._count(message, state, tools)
         return self._step(message, state, tools)
@@ -239,7 +199,7 @@ class Site:
         sealed, self.state, admitted = joining.join(self.folder, message, considered, gate, initial=initial)
         # who is held out is in the run, too: what is counted of them decides what stays
         self.folder.reach.admit(
-            _reach_of(message.header.run, considered, self.state), {*admitted.trained, *admitted.held_out}
+            joining.reach_of(message.header.run, considered, self.state), {*admitted.trained, *admitted.held_out}
         )
         self._offer, self.data, self._held_out = message, None, None
         self._public = None
@@ -314,10 +274,6 @@ class Site:
         settings = next((settings for name, settings in methods if name == offer.method), None)
         return self._tasks.dimension(settings) if settings is not None else 0
 
-    def _stop(self, state: RunState, gate: Gate) -> Sealed:
-        self._end(state.run, STOPPED)
-        return gate.tell(Stopped())
-
     def _running(self) -> bool:
         return self.state is not None and not self.state.finished
 
@@ -386,28 +342,7 @@ class Site:
             ledger=folder.ledger,
             log=folder.log,
             clock=folder.clock,
-            show=self._show,
+            show=lambda body: None if self._watch is None else self._watch.show(body),
             check=self._tasks.going_on.check,
             sealed_at=sealed_at,
         )
-
-    def _show(self, body: Body) -> LogHead | None:
-        return None if self._watch is None else self._watch.show(body)
-
-
-def _reach_of(run: str, considered: Considered, state: RunState) -> RunReach:
-    return RunReach(
-        run=run,
-        method=considered.offer.method,
-        epsilon=epsilon_text(considered.run_epsilon),
-        delta=decimal_text(considered.run_delta),
-        joined=write_time(state.started),
-    )
-
-
-def _check_due(kind: str, state: RunState) -> None:
-    """Keys are agreed once, before the first step; a count ends before a step; a run may be ended at any time."""
-    between = ("step", "readies", "count", "finish") if state.count is None else ("readies", "judge")
-    due = AGREEMENT[state.agreed : state.agreed + 1] or between
-    if kind not in (*due, "stop"):
-        raise ProtocolError("MESSAGE_UNEXPECTED", f"a {kind} message is not due at this point of the run")

@@ -311,3 +311,12 @@ class RunState:
         for older in folder.iterdir():
             if older not in (arrays, kept) and own.fullmatch(older.name):
                 older.unlink(missing_ok=True)
+
+
+
+def check_due(kind: str, state: RunState) -> None:
+    """Keys are agreed once, before the first step; a count ends before a step; a run may be ended at any time."""
+    between = ("step", "readies", "count", "finish") if state.count is None else ("readies", "judge")
+    due = AGREEMENT[state.agreed : state.agreed + 1] or between
+    if kind not in (*due, "stop"):
+        raise ProtocolError("MESSAGE_UNEXPECTED", f"a {kind} message is not due at this point of the run")

@@ -54,7 +54,7 @@ class SiteWatch:
 
     def go_back(self, place: OwnPlace) -> None:
         """What was shown since was handed to nobody."""
-        self._own.go_on(place)
+        self._own.stand_at(place)
 
     def kept(self) -> Watched:
         """What ``go_on`` needs; the heads of others lie in the witness's own file."""
@@ -68,7 +68,7 @@ class SiteWatch:
     def go_on(self, kept: Watched, own_join: bytes) -> None:
         """After a kill: as it stood with the last answer. Raises ``CannotResumeError``, ``ProtocolError``."""
         claims = frozenset((size, bytes.fromhex(root)) for size, root in kept.claims)
-        self._own.go_on(OwnPlace(kept.number, kept.last, kept.round, claims))
+        self._own.stand_at(OwnPlace(kept.number, kept.last, kept.round, claims))
         self._begun, self._told = kept.begun, to_bytes(kept.coordinator)
         self._others.own_join = own_join
         told = SignedMessage.from_bytes(self._told, detached=True)

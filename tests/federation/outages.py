@@ -43,7 +43,7 @@ VICTIM = "hana"
 ATTEMPTS = 200  # of one message; a site that is killed at every write of it needs some twenty
 
 
-class Killed(BaseException):  # noqa: N818  no error: nothing in the product may catch it
+class Killed(BaseException):
     """The process is gone."""
 
 
@@ -170,7 +170,7 @@ class Cuts:
         self._counted.clear()
 
     def opens(self, site: str) -> None:
-        """Another process begins; what it writes as it opens is told as "open after" the message that it was killed at."""
+        """Another process begins; what it writes as it opens is told as "open after" the message it was killed at."""
         self.armed, self.dead = site == self.victim, False
         self.kind = self.kind if self.kind.startswith("open") else f"open after {self.kind}"
         self._counted.clear()
@@ -207,7 +207,8 @@ class Cuts:
                     self.about()
                 write_whole(path, *rest, **more)
                 if mine:
-                    self.wrote(f"file:{path.suffix if path.suffix != '.json' or path.parent.name == 'runs' else path.name}")
+                    of_run = path.suffix != ".json" or path.parent.name == "runs"
+                    self.wrote(f"file:{path.suffix if of_run else path.name}")
 
             def unlinked(path: Path, missing_ok: bool = False) -> None:
                 mine = home in path.parents and path.exists() and path.suffix in {".keys", ".begun", ".opening"}

@@ -1,7 +1,7 @@
 """A coordinator that is killed between any two durable writes goes on, and the run ends as if nothing had been.
 
-The strongest form of it: in a run that was cut, sites are sent the very messages, to the byte, that they are sent in one
-that was not. So they end in the same state, their ledgers are charged alike, and no sum is another.
+The strongest form of it: in a run that was cut, sites are sent the very messages, to the byte, that they are sent in
+one that was not. So they end in the same state, their ledgers are charged alike, and no sum is another.
 """
 
 from __future__ import annotations

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.core.messages import SignedMessage
-
-from . import study_folder, validated
+from . import study_folder
 from .books import Spent, books
-from .outages import THREE, VICTIM, Cuts, hall, kept, reopened, steps, told
+from .outages import THREE, VICTIM, Cuts, hall, kept, steps, told
 
 STEPS = 2
 

@@ -79,7 +79,8 @@ class Machines:
         return found
 
     def log(self, name: str) -> str:
-        return (self.homes[name.split("/", maxsplit=1)[0]] / f"{name.replace('/', '-')}.log").read_text("utf-8", "replace")
+        home = self.homes[name.split("/", maxsplit=1)[0]]
+        return (home / f"{name.replace('/', '-')}.log").read_text("utf-8", "replace")
 
     def close(self) -> None:
         self.closing.close()
