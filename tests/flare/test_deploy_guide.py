@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,9 @@ def typed(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
             left = subprocess.run(["pgrep", "-s", str(shell.pid)], capture_output=True, text=True, check=False).stdout
             for process in left.split():
                 os.kill(int(process), signal.SIGKILL)
+            for mark in folder.glob("**/state/flare.pid"):  # what was supervised by those: groups of their own
+                with suppress(ProcessLookupError):
+                    os.killpg(int(mark.read_text("ascii")), signal.SIGKILL)
     return subprocess.CompletedProcess(
         script, code, (folder / "out.log").read_text("utf-8"), (folder / "err.log").read_text("utf-8")
     )
