@@ -99,6 +99,14 @@ def test_a_site_behind_its_door_runs_publishes_reports_and_ends_as_one_in_the_pr
         check_healthy(found)
     assert caught.value.code == "SERVICE_NOT_RUNNING"
     assert not (state / "engine.sock").exists()
+    # the next process finds the last run, and does none of what followed it again
+    kinds = [entry["type"] for entry in log_of(together.study, OWN)]
+    again = Service(together.study, OWN).start()
+    wait_until(lambda: together.status()["doing"] == "idle" and together.status()["run"] == "probe-two")
+    again.end()
+    later = [entry["type"] for entry in log_of(together.study, OWN)]
+    assert later.count("release.published") == kinds.count("release.published") == 2
+    assert later.count("personal.asked") == kinds.count("personal.asked") == 2
 
 
 def test_a_stop_that_comes_inside_a_step_is_heard_through_the_door(
