@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..governance.log.witness import MAX_PROOF
 
-MAX_PARTIES = 96     # 95 sites and the coordinator
-MAX_ENTRY = 16_384   # characters; the longest that is shown names 95 sites that did not deliver
+MAX_SITES = 127      # as in a study
+MAX_PARTIES = 128    # those and the coordinator, as in a roster
+MAX_ENTRY = 16_384   # characters; the longest that is shown names 127 sites that did not deliver
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$", max_length=16384)]
@@ -74,7 +75,7 @@ class Offer(Body):
     roster: Digest
     method: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")
     base_model: Digest
-    sites: tuple[SiteId, ...] = Field(min_length=3, max_length=95)
+    sites: tuple[SiteId, ...] = Field(min_length=3, max_length=MAX_SITES)
     plan: dict[str, object]
     counts_plan: dict[str, object] | None = None  # the plan of the counts that judge blocks of steps; None: no block is
 

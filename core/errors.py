@@ -4,7 +4,8 @@
     ├── Refused           policy, consent, approval or budget says no            exit 3
     ├── BadInputError     a file or argument that cannot be used                 exit 2
     ├── CheckFailedError  a check ran and found something                        exit 1
-    └── ProtocolError     a message that this state of the run does not allow
+    ├── ProtocolError     a message that this state of the run does not allow
+    └── Interrupted       work in hand was told to end; nothing was decided
 
 Codes are UPPER_SNAKE and never change meaning. Messages never contain record content.
 """
@@ -41,3 +42,7 @@ class CheckFailedError(CoreError):
 
 class ProtocolError(CoreError):
     """A message that is forged, out of order, or not allowed in this state of the run."""
+
+
+class Interrupted(CoreError):  # noqa: N818  no fault: somebody asked for it
+    """Work in hand was told to end, between two batches; what was started stays charged."""

@@ -90,7 +90,8 @@ __all__ = [
 MAGIC = b"SKM1"
 SIGNATURE_CONTEXT = b"sekisho-message-v1\x00"  # domain separation: no other signed thing starts so
 SIGNATURE_BYTES = 64
-MAX_HEADER_BYTES = 4 * 1024 * 1024  # a cohort of 95 joins with ML-KEM keys is under 300 KiB; this bounds hostile input
+# The longest honest one lists 127 sites and is under 300 KiB (docs/scale.md); this bounds hostile input.
+MAX_HEADER_BYTES = 4 * 1024 * 1024
 
 class Part(BaseModel):
     """One piece of the payload, in order."""

@@ -15,6 +15,7 @@ from .errors import BadInputError, Refused
 from .passphrases import unlock
 
 LOG_NAME = "log.sqlite"
+SOCKET = "engine.sock"  # in a party's state folder, where an engine's process connects
 
 
 def state_folder(study_folder: Path, party: str, *, coordinator: bool = False) -> Path:

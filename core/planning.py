@@ -16,7 +16,16 @@ from .methods import Method
 from .study import Study
 
 DOMAIN: ValidationDomain = validation("negative", "positive")  # the second label of a study is the positive class
+# A study's mapping of methods has no order of its own (what is signed is its canonical form, with sorted keys). The
+# lightest runs first, so that most is known before most is spent.
+LIGHTEST_FIRST = ("probe", "lora")
 SPARE_COUNTS = 1  # a count that is lost with a site can be made once more; what is lost twice is a run to look into
+
+
+def methods_of(study: Study) -> tuple[str, ...]:
+    """The study's methods in the order in which they are run and shown."""
+    known = [method for method in LIGHTEST_FIRST if method in study.methods]
+    return (*known, *(method for method in study.methods if method not in known))
 
 
 def plan_of(study: Study, method: str, *, dimension: int) -> Plan:

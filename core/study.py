@@ -44,7 +44,7 @@ DEFAULT_PERSONAL_HEADS = False  # a use of the records without noise: only where
 
 LEAST_SITES = 3  # with two, each reads the other's update off the sum
 LEAST_HONEST = 2  # honest sites left after the observers: below, "the sum" is one site's update
-MOST_SITES = 95  # no decryption failure up to here (privacy/encryption/presets.py)
+MOST_SITES = 127  # a roster has 128 parties; sums decrypt for certain up to 381 (privacy/encryption/presets.py)
 MOST_SUBJECTS = 10**9
 MOST_RUNS = 10_000
 

@@ -31,7 +31,7 @@ from ..governance.log.witness import Offered, Witness, contradiction, head_of
 from ..governance.signing.keys import PublicKey, SigningKey
 from ..governance.signing.roster import Roster
 from .bodies import EntryShown, LogHead
-from .errors import Refused
+from .errors import ProtocolError, Refused
 from .parties import log_origin
 
 WITNESS_NAME = "witness.sqlite"
@@ -40,6 +40,21 @@ VIEWS_DIFFER = "LOG_VIEWS_DIFFER"
 HINT = "the run ends here; what was started stays charged. Ask its owner for the log, and show others what is kept"
 # A run's first messages say where a log is. What it was before is asked for in them, and answered in the next.
 OPENING = frozenset({"offer", "join"})
+
+
+@dataclass(frozen=True)
+class OwnPlace:
+    """What one party has shown of its own log so far: how much ``OwnLog`` needs to go on after its process was killed.
+
+    ``number``, ``last``, ``round``: of its last message, and the log's size there and in the last that came round.
+    ``claims``: size and root of each head that others hold. ``done``: entries that the next message must show.
+    """
+
+    number: int = 0
+    last: int = 0
+    round: int = 0
+    claims: frozenset[tuple[int, bytes]] = frozenset()
+    done: tuple[int, ...] = ()
 
 
 class OwnLog:
@@ -53,6 +68,18 @@ class OwnLog:
         self._round = 0       # the size in the last message that came round to everybody
         self._claims: set[Checkpoint] = set()  # of one size there may be two, and then one is not this log's
         self._done: list[int] = []
+
+    @property
+    def place(self) -> OwnPlace:
+        """Where it stands; ``stand_at`` it later."""
+        claims = frozenset((head.size, head.root) for head in self._claims)
+        return OwnPlace(self._number, self._last, self._round, claims, tuple(self._done))
+
+    def stand_at(self, place: OwnPlace) -> None:
+        """Stand where ``place`` says: what was shown since was handed to nobody."""
+        self._number, self._last, self._round = place.number, place.last, place.round
+        self._claims = {Checkpoint(self._log.origin, size, root) for size, root in place.claims}
+        self._done = [*place.done]
 
     def did(self, index: int) -> None:
         """Entry ``index`` is of something that the next message says was done."""
@@ -145,6 +172,7 @@ class _Heard:
     digests: set[str] = field(default_factory=set)
     heads: dict[int, Checkpoint] = field(default_factory=dict)
     last: _Last | None = None
+    forgotten: int = 0  # of messages up to this number only the last is known: an earlier process heard them
 
 
 class Others:
@@ -163,6 +191,7 @@ class Others:
 
         Raises:
             Refused: LOG_WITHHELD, LOG_FORKED, LOG_ROLLED_BACK, LOG_INCONSISTENT, LOG_DISOWNED, LOG_VIEWS_DIFFER.
+            ProtocolError: MESSAGE_OLD, where it is from before a kill (``go_on``).
         """
         party = str(said.header["sender"])
         heard = self._heard.setdefault(party, _Heard())
@@ -183,6 +212,17 @@ class Others:
         if heard.last is None or shown.number > heard.last.number:
             heard.last = _Last(said.raw, shown.number, shown.head, shown.note)
         return shown
+
+    def go_on(self, said: Said) -> None:
+        """After a kill: ``said`` was the last message heard of its sender; nothing is compared, for that was done.
+
+        What the sender said before it is not known any more, and is refused should it come again (``hear``).
+        """
+        party = str(said.header["sender"])
+        shown = said.shown(self._post.key_of(party))
+        if shown is not None:
+            last = _Last(said.raw, shown.number, shown.head, shown.note)
+            self._heard[party] = _Heard({said.digest}, {shown.number: shown.head}, last, forgotten=shown.number)
 
     def settle(self) -> None:
         """Keep what was heard, cosigned, in one transaction. Raises ``BrokenLogError`` WITNESS_UNWRITABLE."""
@@ -220,6 +260,8 @@ class Others:
 
     def _compare(self, party: str, heard: _Heard, earlier: _Last, said: Said, shown: Shown) -> None:
         if shown.number <= earlier.number:
+            if shown.number < heard.forgotten and shown.number not in heard.heads:
+                raise ProtocolError("MESSAGE_OLD", f"a message of '{party}' from before this process began came again")
             # Another message under a number that has passed may not show another log than it did then.
             if heard.heads.get(shown.number) != shown.head:
                 self._refuse(VIEWS_DIFFER, party, f"'{party}' signed two messages for one place in the run")

@@ -49,10 +49,16 @@ OF_FLARE = (
 )
 LOADED_BY_FLARE = ("core.engines.pipe", "core.errors", "core.flare")
 COORDINATOR_SIDE = (
+    "core.coordinator.agreeing",
     "core.coordinator.collecting",
     "core.coordinator.coordinator",
     "core.coordinator.endings",
+    "core.coordinator.entries",
+    "core.coordinator.keeping",
+    "core.coordinator.resuming",
+    "core.coordinator.rounds",
     "core.coordinator.state",
+    "core.coordinator.status",
     "core.coordinator.summing",
     "core.engines.channel",
     "core.engines.embedded",
@@ -60,6 +66,8 @@ COORDINATOR_SIDE = (
     "core.engines.relayed",
     "core.flare.controller",
     "core.flare.kits",
+    "core.flare.conducting",
+    "core.flare.supervising",
     "core.cli.coordinator",
     "core.bodies",
     "core.messages",
@@ -122,6 +130,7 @@ DISPATCH = "importlib.import_module(f'.{COMMANDS[cmd_name][0]}', __package__)"
 BASELINES = "core.pilot.baselines"  # reads the figures that an example's script wrote, as strict JSON
 ENTRY_POINTS = (
     "core.cli.cli",
+    "core.cli.serving",  # `sekisho site serve` becomes it by name: no other command of a site loads what trains
     *OF_FLARE,
     "privacy.encryption.worker",
 )
@@ -144,9 +153,7 @@ NETWORK = (
 UNIX_SOCKETS = "core.engines.pipe"
 
 # Named above and not built yet; what lands must leave this list (``test_rules_name_files_that_exist``).
-LATER = {
-    "core.cli.coordinator",
-}
+LATER: set[str] = set()
 
 
 # --- reading

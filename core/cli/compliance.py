@@ -17,7 +17,7 @@ from ..errors import BadInputError
 from ..site.papers import read_file
 from .console import DEFAULT_OUT, DEFAULT_STUDY, Terminal, guarded
 from .provenance import provenance
-from .proving import fsck, proof
+from .proving import fsck, proof, retire
 from .viewing import views
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -31,6 +31,7 @@ def compliance_commands() -> None:
 app.command("provenance", short_help="Where an adapter came from, link by link.")(provenance)
 app.command("proof", short_help="One entry of a party's log, with its proof.")(proof)
 app.command("fsck", short_help="Recompute a party's log from its entries.")(fsck)
+app.command("retire", short_help="Let go of routine entries past their term.")(retire)
 app.command("views", short_help="What people read of a bundle: pages, tables, events.")(views)
 
 
@@ -46,6 +47,7 @@ def export(
     since: str = typer.Option("", "--from", help="Only from this day or time on (UTC where no zone is given)."),
     until: str = typer.Option("", "--until", help="Only until this day or time, which is not included."),
     model: str = typer.Option("", "--model", help="Only this model: its digest, or the folder of a released adapter."),
+    own: bool = typer.Option(False, "--own", help="Only the party whose key lies here: a part, for `gather`."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Write one canonical bundle: papers, logs, signed heads, provenance, and the verifier itself.
@@ -57,14 +59,53 @@ def export(
 
     terminal = Terminal(as_json=as_json)
     scope = _scope(run, since, until, model)
+    if own:
+        if not scope.whole:
+            raise BadInputError("SCOPE_TWICE", "a party's own part is whole", "give --own alone")
+        _tell_part(terminal, study, out)
+        return
     paths = statements_at(provenance) + (statements_at(Path(model)) if model and Path(model).is_dir() else [])
     written = export_evidence(study, out, provenance=paths, scope=scope)
     terminal.say(f"{out} written ({written.size} bytes; provenance statements: {len(written.provenance)})")
+    scope = written.scope
     if not scope.whole:
         terminal.say(f"it is a selection ({scope.kind}): what was left out cannot be seen in it")
     terminal.say(f"verify it with: sekisho compliance verify {out} --root {written.root}")
     terminal.result({"evidence": str(out), "root": written.root, "bytes": written.size,
                      "provenance": list(written.provenance), "scope": scope.written()})
+
+
+@app.command()
+@guarded()
+def gather(
+    parts: list[Path] = typer.Argument(..., help="What each party exported with --own."),
+    study: Path = typer.Option(DEFAULT_STUDY, "--study", help="Folder of the study, with the key of who gathers."),
+    out: Path = typer.Option(Path("evidence.zip"), "--out", help="The bundle to write."),
+    provenance: Path = typer.Option(
+        DEFAULT_OUT / "adapter", "--provenance", help="A released adapter's statement, or a folder of adapters."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """Put the parts of parties on different machines together, and hold what each saw of the others against it."""
+    from ..pilot.evidence import statements_at
+    from ..pilot.gathering import gather as gathered
+
+    terminal = Terminal(as_json=as_json)
+    written = gathered(study, parts, out, provenance=statements_at(provenance))
+    terminal.say(f"{out} written ({written.size} bytes; parts: {len(parts)}, "
+                 f"provenance statements: {len(written.provenance)})")
+    terminal.say(f"verify it with: sekisho compliance verify {out} --root {written.root}")
+    terminal.result({"evidence": str(out), "root": written.root, "bytes": written.size, "parts": len(parts),
+                     "provenance": list(written.provenance)})
+
+
+def _tell_part(terminal: Terminal, study: Path, out: Path) -> None:
+    from ..pilot.gathering import export_own
+
+    written = export_own(study, out)
+    terminal.say(f"{out} written ({written.size} bytes): one party's part, for `compliance gather`")
+    terminal.say(f"verify it with: sekisho compliance verify {out} --root {written.root}")
+    terminal.result({"evidence": str(out), "root": written.root, "bytes": written.size, "own": True})
 
 
 def _scope(run: str, since: str, until: str, model: str) -> Scope:

@@ -1,4 +1,4 @@
-"""sekisho compliance proof and fsck: a party's log, looked at without any key. Reads papers and logs."""
+"""sekisho compliance proof, fsck and retire: a party's log looked at without any key, or relieved under its own."""
 
 from __future__ import annotations
 
@@ -60,12 +60,35 @@ def fsck(
     terminal.result({"logs": [_as_json(one) for one in found]})
 
 
+@guarded()
+def retire(
+    party: str = typer.Argument(..., help="Id of the party whose log it is."),
+    study: Path = typer.Option(DEFAULT_STUDY, "--study", help="Folder of the study."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """Let go of a log's routine entries that are older than the study's audit_years; their hashes stay.
+
+    Every proof and signed head holds as before. Policies, rosters, stops, budgets, releases and withdrawals stay.
+    """
+    from datetime import UTC, datetime
+
+    from ..site.retiring import retire as let_go
+
+    terminal = Terminal(as_json=as_json)
+    found = let_go(study, party, clock=lambda: datetime.now(UTC))
+    day = found.until.date().isoformat()
+    terminal.say(f"{party}: {found.entries} routine entries from before {day} let go of; {found.size} hashes stay")
+    terminal.result({"party": party, "entries": found.entries, "until": day, "size": found.size})
+
+
 def _told(checked: Checked) -> list[str]:
     log, seen = checked.log, checked.witnessed
     lines = [
         f"{log.entries} entries, {log.nodes} nodes and {log.heads} signed heads recomputed and found in order",
         f"root {log.root.hex()}",
     ]
+    if log.retired:
+        lines.append(f"{log.retired} of the entries were let go of after their term; the log says which")
     if seen is not None:
         lines.append(
             f"heads of {seen.verified} other logs verified, {seen.otherwise} signed otherwise, "

@@ -1,6 +1,6 @@
-"""sekisho site: a site accepts the roster; its own view of budget and consent. What it prints stays at the site.
+"""sekisho site: a site's machine, service, roster, and its own view of budget and consent. What it prints stays there.
 
-No torch here: training runs in the engine's own process.
+No torch here: the service is a program of its own (serving.py).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import typer
 
 from .consent import consent, known_site
 from .console import DEFAULT_STUDY, Terminal, guarded
+from .enrolling import enrol, serve, status
 from .signing import sign_roster
 from .using import release, use
 from .withdrawing import erase, remedies, subject_request, withdraw
@@ -20,9 +21,12 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.callback()
 def site_commands() -> None:
-    """A site's own view: roster, budget and consent."""
+    """A site's own view: service, roster, budget and consent."""
 
 
+app.command("enrol", short_help="Set this machine up as a site.")(enrol)
+app.command("serve", short_help="Take part in runs until told to end.")(serve)
+app.command("status", short_help="What the site's service says of itself.")(status)
 app.command("sign-roster")(sign_roster)
 app.command("consent")(consent)
 app.command("withdraw")(withdraw)

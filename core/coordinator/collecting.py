@@ -4,8 +4,11 @@ A reply that is late, forged, too long, of another run or of another kind counts
 ``Decline`` ends the run by name. Not here: what a missing reply means for a step (coordinator.py), and any key but the
 coordinator's own signing key.
 
-Order of calls: ``gather`` where the answers are small and all needed at once; ``each`` where they are large: it hands
-over one at a time and keeps none, so that memory does not grow with the number of sites.
+Order of calls: ``begin`` a run; ``gather`` where the answers are small and all needed at once; ``each`` where they are
+large: it hands over one at a time and keeps none, so that memory does not grow with the number of sites.
+
+Every message is written down before it is first posted (keeping.py). What is asked once more, by this process or by
+the next one, is the same message, to the byte.
 """
 
 from __future__ import annotations
@@ -15,21 +18,45 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ...governance.canonical import digest_bytes
 from ...governance.errors import GovernanceError
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ...privacy.errors import PrivacyError
 from ..engines.channel import Channel, Reply
 from ..errors import CoreError, Refused
-from ..messages import Body, Decline, Judge, LogHead, SignedMessage, sign_message
+from ..messages import Body, Decline, Judge, SignedMessage, sign_message
+from .keeping import SUM, Asked, RunFiles
 from .witnessing import CoordinatorWatch
 
-REPLY_SECONDS = 3600.0  # a local step may take long on a small machine; an engine reports a dead site sooner
+# A local step may take hours on a small machine, and sites in one process answer one after the other. Who waits sees
+# whom it is waiting for (status.py), and can stop the run; an engine reports a dead site sooner.
+ANSWER_SECONDS = 24 * 3600.0
+# A machine that starts anew is back within minutes, and its site goes on where it was; all others wait for so long.
+GONE_SECONDS = 900.0
+AGAIN_SECONDS = 5.0  # between two posts to a site that is gone; a supervisor starts a process anew in about that time
+STOP_SECONDS = 60.0  # a site in training hears of a stop between two batches; who has not by then ends by itself later
 # What reading a hostile reply may raise: all of it means that this site did not deliver.
 CODED = (CoreError, GovernanceError, PrivacyError)
 POLL_SECONDS = 0.01  # only slept where replies are still out
-# A reply without its parts. The longest honest one carries 94 ML-KEM ciphertexts in hex, about 220 KiB.
+# A reply without its parts. The longest honest one carries 126 ML-KEM ciphertexts in hex, about 290 KiB.
 LONGEST_REPLY = 512 * 1024
+# These begin something at a site, which decides under stops as they stand; what it needs to know of them goes along.
+WITH_PAPERS = frozenset({"offer", "step", "count", "readies", "judge", "finish"})
+
+Papers = Callable[[], Mapping[str, bytes]]
+Heard = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long an answer may take, and how long a site may be gone (``Reply.gone``) before it did not deliver."""
+
+    answer_seconds: float = ANSWER_SECONDS
+    gone_seconds: float = GONE_SECONDS
+
+
+PATIENCE = Patience()
 
 
 @dataclass
@@ -72,6 +99,44 @@ class Expected:
         return isinstance(message.body, self.body) and carried == tuple(self.parts.items())
 
 
+class Waiting:
+    """Whose answer to one message is waited for, and until when; sites that are gone are posted to again."""
+
+    def __init__(self, channel: Channel, patience: Patience, message: bytes, sites: Sequence[str]) -> None:
+        self._channel = channel
+        self._patience = patience
+        self._deadline = time.monotonic() + patience.answer_seconds
+        self._tickets: dict[int, str] = {}
+        self._gone: dict[str, float] = {}   # since when; posted to and not heard of since counts as well
+        self._again: dict[str, float] = {}  # when to post to it again
+        self.post(sites, message)
+
+    def __bool__(self) -> bool:
+        return bool(self._tickets or self._again) and time.monotonic() < self._deadline
+
+    def post(self, sites: Sequence[str], message: bytes) -> None:
+        """Post to ``sites``, for as long as is left."""
+        for site in sites:
+            self._again.pop(site, None)
+            left = max(0.0, self._deadline - time.monotonic())
+            self._tickets[self._channel.post(site, message, left)] = site
+
+    def take(self, reply: Reply) -> str | None:
+        """Whose reply this is; None where nobody waits for it, or its site may come back."""
+        site = self._tickets.pop(reply.ticket, None)
+        if site is not None and reply.data is None and reply.gone:
+            now = time.monotonic()
+            if now - self._gone.setdefault(site, now) < self._patience.gone_seconds:
+                self._again[site] = now + AGAIN_SECONDS
+                return None
+        return site
+
+    def due(self) -> tuple[str, ...]:
+        """The sites that are to be posted to again now."""
+        now = time.monotonic()
+        return tuple(site for site, when in self._again.items() if when <= now)
+
+
 def apart(said: Mapping[str, Hashable]) -> tuple[str, ...]:
     """Sites that say other than most, sorted; all of them where no more than half say the same.
 
@@ -83,21 +148,50 @@ def apart(said: Mapping[str, Hashable]) -> tuple[str, ...]:
 
 
 class Collector:
-    """Signs the coordinator's messages, posts them, and collects answers; counts the bytes."""
+    """Signs the coordinator's messages, posts them, and collects answers; counts the bytes.
 
-    def __init__(self, channel: Channel, *, study: str, roster: Roster, key: SigningKey) -> None:
+    ``papers``: what sites must know afresh, as parts of a message (stop_list.py). ``halted``: the code by which
+    somebody here wants the run stopped, or nothing. ``heard``: told the phase, how many have answered, of how many.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        study: str,
+        roster: Roster,
+        key: SigningKey,
+        papers: Papers = dict,
+        patience: Patience = PATIENCE,
+        halted: Callable[[], str] = str,
+        heard: Heard = lambda phase, heard, of: None,
+    ) -> None:
         self._channel = channel
         self._study = study
         self._roster = roster
         self._key = key
+        self._papers = papers
+        self._patience = patience
+        self._halted = halted
+        self._heard = heard
         self.traffic = Traffic()
-        self._watch: CoordinatorWatch | None = None
+        self._watch: CoordinatorWatch
+        self._files: RunFiles
         self._asked: tuple[str, Body] | None = None
-        self._shown: LogHead | None = None
+        self._told = ""  # which papers the sites have
 
-    def watch(self, watch: CoordinatorWatch) -> None:
-        """From here on every message shows the coordinator's log, and every answer's log is witnessed."""
-        self._watch, self._asked = watch, None
+    def begin(self, watch: CoordinatorWatch, files: RunFiles, *, after: Asked | None = None) -> None:
+        """From here on messages are of one run: they show the log that ``watch`` watches, and lie in ``files``.
+
+        ``after``: what another process asked last in this run.
+        """
+        self._watch, self._files = watch, files
+        self._asked = None if after is None else (after.phase, after.message.body)
+        self._told = "" if after is None else after.papers
+
+    def has_asked(self, body: Body, phase: str) -> bool:
+        """Whether ``body`` is what was asked last: then the same message is asked again."""
+        return self._asked == (phase, body)
 
     def gather(
         self,
@@ -123,36 +217,46 @@ class Collector:
         expected: Expected,
         use: Callable[[str, SignedMessage], None],
         parts: Mapping[str, bytes] | None = None,
+        *,
+        phase: str = "",
     ) -> tuple[str, ...]:
         """As ``gather``, but every answer goes to ``use`` as it arrives and is let go; returns who gave none.
 
-        All sites are posted the same bytes object. At most one reply is in hand at a time.
+        All sites are posted the same bytes object. At most one reply is in hand at a time. ``phase`` names what is
+        asked for, where the kind of the body does not say it.
         """
-        message = self._sign(run, body, parts)
-        tickets = {self._channel.post(site, message, REPLY_SECONDS): site for site in sites}
-        self.traffic.down += len(message) * len(tickets)
+        phase = phase or body.kind
+        message = self._message(run, body, parts, phase)
+        waiting = Waiting(self._channel, self._patience, message, sites)
+        self.traffic.down += len(message) * len(sites)
         del message  # the engine has it until the last site has heard it
         missing = set(sites)
-        deadline = time.monotonic() + REPLY_SECONDS
-        while tickets and time.monotonic() < deadline:
+        while waiting:
             # what a turn held is gone when it returns: before the next reply comes
-            if not self._turn(tickets, missing, run, expected, use) and tickets:
+            if not self._turn(waiting, missing, run, expected, use) and waiting:
+                self._post_again(waiting)
                 time.sleep(POLL_SECONDS)
-        if self._watch is not None:
-            self._watch.settle()
+            self._heard(phase, len(sites) - len(missing), len(sites))
+            if code := self._halted():
+                raise Refused(code, "the run was stopped at the coordinator", hint="what was started stays charged")
+        self._watch.settle()
         return tuple(site for site in sites if site in missing)
 
     def tell_all(self, run: str, body: Body) -> None:
-        """Post ``body`` to every site that can be reached, and wait for nobody."""
-        message = self._sign(run, body, None)
-        for site in self._channel.sites():
-            self._channel.post(site, message, REPLY_SECONDS)
-        while self._channel.poll():  # what is still on its way is heard by nobody; each poll lets go of it
-            continue
+        """Post ``body`` to every site that can be reached, and wait a while until they have heard it."""
+        message = sign_message(body, study=self._study, run=run, sender=self._roster.coordinator.id, key=self._key)
+        data = message.to_bytes()
+        tickets = {self._channel.post(site, data, STOP_SECONDS) for site in self._channel.sites()}
+        deadline = time.monotonic() + STOP_SECONDS
+        while tickets and time.monotonic() < deadline:
+            replies = self._channel.poll()  # what is still on its way is heard by nobody; each poll lets go of it
+            tickets -= {reply.ticket for reply in replies}
+            if not replies and tickets:
+                time.sleep(POLL_SECONDS)
 
     def _turn(
         self,
-        tickets: dict[int, str],
+        waiting: Waiting,
         missing: set[str],
         run: str,
         expected: Expected,
@@ -161,27 +265,50 @@ class Collector:
         """One poll; whether anything came."""
         replies = self._channel.poll()
         for reply in replies:
-            site = tickets.pop(reply.ticket, None)
+            site = waiting.take(reply)
             answer = None if site is None else self._accept(reply, site, run, expected)
             if site is not None and answer is not None:
                 missing.discard(site)
                 use(site, answer)
         return bool(replies)
 
-    def _sign(self, run: str, body: Body, parts: Mapping[str, bytes] | None) -> bytes:
-        sender = self._roster.coordinator.id
-        if self._asked != (run, body):  # what is asked once more is the same message, to the byte
-            self._shown = None if self._watch is None else self._watch.show(body)
-            self._asked = run, body
-        signed = sign_message(
-            body, study=self._study, run=run, sender=sender, key=self._key, parts=parts, log=self._shown
-        )
-        if self._watch is not None:
+    def _post_again(self, waiting: Waiting) -> None:
+        due = waiting.due()
+        if due:
+            message = self._files.wire()
+            waiting.post(due, message)
+            self.traffic.down += len(message) * len(due)
+
+    def _message(self, run: str, body: Body, parts: Mapping[str, bytes] | None, phase: str) -> bytes:
+        """What is posted: what was asked before, to the byte, or a new message, which is written down first."""
+        if self.has_asked(body, phase):
+            message = self._files.wire()
+        else:
+            pieces = {**(parts or {}), **self._fresh(body.kind)}
+            signed = sign_message(
+                body,
+                study=self._study,
+                run=run,
+                sender=self._roster.coordinator.id,
+                key=self._key,
+                parts=pieces,
+                log=self._watch.show(body),
+            )
             self._watch.sent(signed)
-        message = signed.to_bytes()
-        if parts and "sum" in parts and not isinstance(body, Judge):
+            self._files.keep(signed, phase, self._told)
+            self._asked = phase, body
+            message = signed.to_bytes()
+        if parts and SUM in parts and not isinstance(body, Judge):
             self.traffic.sum_bytes = len(message)
         return message
+
+    def _fresh(self, kind: str) -> Mapping[str, bytes]:
+        """The papers, where they are others than the sites were told of last."""
+        if kind not in WITH_PAPERS:
+            return {}
+        papers = self._papers()
+        before, self._told = self._told, digest_bytes(b"".join(digest_bytes(one).encode() for one in papers.values()))
+        return {} if self._told == before else papers
 
     def _accept(self, reply: Reply, site: str, run: str, expected: Expected) -> SignedMessage | None:
         # a reply that is not exactly what was asked for counts as none: the site did not deliver
@@ -207,6 +334,5 @@ class Collector:
             )
         if not expected.matches(message):
             return None
-        if self._watch is not None:  # a log that contradicts itself ends the run, whatever else the answer says
-            self._watch.hear(message)
+        self._watch.hear(message)  # a log that contradicts itself ends the run, whatever else the answer says
         return message

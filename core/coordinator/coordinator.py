@@ -4,15 +4,19 @@ It sees who takes part and when, sizes, and ciphertext halves that it adds with 
 signing key, and no path of imports leads from here to a secret key, a record or a model
 (tests/test_architecture.py). What it forwards is signed by the sites; it cannot open it, nor pass off anything else.
 
-Order of calls: ``offer`` builds the message that sites may consider beforehand; ``run`` does the rest.
-A step that fails stays failed: it is abandoned, step numbers only rise, and the next step has a smaller cohort.
+Order of calls: ``offer`` builds the message that sites may consider beforehand; ``run`` does the rest. Where its
+process was killed, ``resume`` in another one goes on: what comes next follows from the state alone, and what was asked
+already is asked again to the byte (resuming.py). ``give_up`` ends a run that cannot go on.
+
+A step that fails stays failed: it is abandoned, step numbers only rise, and the next step has a smaller cohort. What is
+done is durable in this order: the sum, the state that counts it, the log that says so, the message that brings it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -21,49 +25,35 @@ from typing import Literal
 from ...governance.canonical import digest_bytes
 from ...governance.errors import GovernanceError
 from ...governance.log.auditlog import AuditLog
-from ...governance.log.entries import Value
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ...privacy.accounting.plan import Plan
-from ...privacy.encryption.frame import ciphertext_length
-from ...privacy.encryption.presets import PRESETS
 from ...privacy.errors import PrivacyError
 from ..engines.channel import Channel
-from ..errors import CoreError, ProtocolError, Refused
+from ..errors import BadInputError, CoreError, ProtocolError, Refused
 from ..messages import (
-    Body,
-    Cohort,
     Count,
     Finish,
     Finished,
-    Frame,
-    Join,
     Judge,
     Judged,
-    Kem,
-    Kems,
-    Keyed,
     Offer,
-    Readies,
-    Ready,
-    Secret,
-    Secrets,
     SignedMessage,
     Step,
     Stop,
 )
 from ..study import Study
-from .collecting import Collector, Expected, Traffic, apart
+from .agreeing import agree_on_keys
+from .collecting import PATIENCE, Collector, Patience, Traffic, apart
 from .endings import dropped, early_end
-from .state import CoordinatorState, CountOutcome, Outcome, Pending
+from .entries import Told, of_count, of_end, of_step
+from .keeping import SUM, RunFiles
+from .resuming import Standing, offer_of, standing_of
+from .rounds import Progress, Rounds
+from .state import FINISHED, CoordinatorState, CountOutcome, Judging, Outcome, Pending
+from .status import StatusFile
 from .stop_list import StopListKeeper
-from .summing import PART, StepSum
 from .witnessing import CoordinatorWatch, witnessed
-
-Progress = Callable[[str, int, int], None]
-
-RESENDS = 1  # a lost frame is asked for once more: a second loss is a site that is gone, and waiting has a price
-SLOW_SECONDS = 10.0  # a step that takes longer shows how many sites have been heard; sixty short ones show one line
 
 
 @dataclass(frozen=True)
@@ -94,18 +84,36 @@ class Coordinator:
         runs: Path,
         stops: StopListKeeper,
         progress: Progress = lambda stage, done, total: None,
+        patience: Patience = PATIENCE,
+        halted: Callable[[], str] = str,
+        status: StatusFile | None = None,
     ) -> None:
-        self._channel = channel
+        """``halted``: the code by which somebody here wants the run stopped, or nothing; asked all the time."""
         self._study = study
         self._roster = roster
+        self._key = key
+        self._log = log
         self._runs = runs
         self._stops = stops
         self._progress = progress
-        self._collector = Collector(channel, study=study.id, roster=roster, key=key)
+        self._status = status
+        self._collector = Collector(
+            channel,
+            study=study.id,
+            roster=roster,
+            key=key,
+            papers=stops.papers,
+            patience=patience,
+            halted=halted,
+            heard=self._heard,
+        )
         self._witnessed = partial(
             witnessed, study=study, roster=roster, key=key, log=log, clock=clock, state=runs.parent
         )
         self._watch: CoordinatorWatch
+        self._files: RunFiles
+        self._standing: Standing
+        self._rounds: Rounds
 
     def offer(self, method: str, plan: Plan, counts: Plan | None = None) -> Offer:
         """What every site is asked; fixed for the run."""
@@ -122,46 +130,87 @@ class Coordinator:
     def run(self, run: str, offer: Offer, plan: Plan, counts: Plan | None = None) -> RunResult:
         """Offer to finish. Raises ``Refused`` (naming site, code and clause) when the run cannot go on."""
         with self._witnessed(run) as self._watch:
-            self._collector.watch(self._watch)
-            return self._run(run, offer, plan, counts)
+            state = CoordinatorState.begin(
+                self._runs,
+                run=run,
+                method=offer.method,
+                cohort=offer.sites,
+                offer=offer.model_dump(mode="json"),
+                since=self._log.size,
+            )
+            self._take_up(state, Standing())
+            return self._until_the_end(state, offer, plan, counts)
 
-    def _run(self, run: str, offer: Offer, plan: Plan, counts: Plan | None) -> RunResult:
-        state = CoordinatorState.begin(self._runs, run=run, method=offer.method, cohort=offer.sites)
-        seconds: dict[str, float] = {}
+    def resume(self, run: str) -> RunResult:
+        """Go on with a run whose process was killed, at the very phase that it was in.
+
+        Raises:
+            Refused: RUN_NOT_BEGUN (keys were being agreed on: the run is stopped, and another may begin), RUN_ENDED
+                (sites hear of a stop once more), RUN_STATE_BEHIND, RUN_OF_ANOTHER_STUDY, LOG_BEHIND, and as ``run``.
+            BadInputError: RUN_UNKNOWN, RUN_UNREADABLE.
+        """
+        state = CoordinatorState.load(self._runs, run)
+        with self._witnessed(run) as self._watch:
+            # 1. what was asked last, and what the log says: both are this run's, and the state is not behind them
+            files, logged = RunFiles(self._runs, run), self._watch.logged(state.since)
+            standing = standing_of(state, files, logged, study=self._study, roster=self._roster, key=self._key.public)
+            # 2. the log goes on where it was shown last, and has what the state says
+            self._watch.go_on(standing.shown, logged)
+            self._take_up(state, standing)
+            for told in standing.owed:
+                self._record(told)
+            # 3. nothing is left to do, or nothing was begun
+            if standing.refused is not None:
+                self._end(state, standing.refused.code)
+                raise standing.refused
+            # 4. the same course as ever, from here
+            offer = offer_of(state)
+            counts = None if offer.counts_plan is None else Plan.from_json(offer.counts_plan)
+            return self._until_the_end(state, offer, Plan.from_json(offer.plan), counts)
+
+    def give_up(self, run: str, code: str) -> None:
+        """Stop a run of this coordinator that nobody is at work on, also one that cannot be read any more."""
+        with self._witnessed(run) as self._watch:
+            try:
+                state = CoordinatorState.load(self._runs, run)
+            except BadInputError as error:
+                if error.code != "RUN_UNREADABLE":
+                    raise
+                RunFiles(self._runs, run).drop()
+                self._collector.tell_all(run, Stop(code=code))
+                return
+            self._watch.go_on(None, self._watch.logged(state.since))
+            self._take_up(state, Standing())
+            self._end(state, code)
+
+    def _take_up(self, state: CoordinatorState, standing: Standing) -> None:
+        self._standing, self._files = standing, RunFiles(self._runs, state.run)
+        self._rounds = Rounds(self._collector, standing, self._progress)
+        self._collector.begin(self._watch, self._files, after=standing.asked)
+        self._collector.traffic = Traffic(**state.traffic)
+
+    def _until_the_end(self, state: CoordinatorState, offer: Offer, plan: Plan, counts: Plan | None) -> RunResult:
+        seconds = {"joining": 0.0}
         started = time.monotonic()
         try:
             self._stops.keep()
-            self._agree_on_keys(state, offer)
-            seconds["joining"] = time.monotonic() - started
+            if not state.agreed:
+                agree_on_keys(self._collector, self._watch, state.run, offer)
+                state.agreed = True
+                self._save(state)
+                seconds["joining"] = time.monotonic() - started
             started = time.monotonic()
-            finished = self._train(state, plan, counts)
+            self._train(state, plan, counts)
             seconds["steps"] = time.monotonic() - started
         except (CoreError, GovernanceError, PrivacyError) as error:
-            self._stop(state, error.code)  # who has finished already has nothing left to stop
+            self._end(state, error.code)  # who has finished already has nothing left to stop
             raise
-        macs = {body.state_mac for body in finished}
-        return RunResult(run, offer.method, plan, state, self._collector.traffic, seconds, len(macs) == 1)
-
-    # -- before the first step -------------------------------------------------------------------------------------
-
-    def _agree_on_keys(self, state: CoordinatorState, offer: Offer) -> None:
-        sites = state.cohort
-        self._record("study.offered", state, data={"sites": len(sites)}, refs={"study": offer.study_bytes})
-        # the run starts with every site of the study or not at all: nobody is left out silently
-        joins = self._all(state, offer, Join)
-        for site in sites:
-            self._record("run.joined", state, refs={"message": joins[site].digest, "site": site})
-        kems = self._all(state, Cohort(sites=sites), Kem, parts=_whole("join", joins))
-        secrets = self._all(state, Kems(sites=sites), Secret, parts=_whole("kem", kems))
-        lowest = min(sites)
-        self._all(
-            state, Secrets(sites=(lowest,)), Keyed, parts=_whole("secret", {lowest: secrets[lowest]})
-        )
+        return RunResult(state.run, offer.method, plan, state, self._collector.traffic, seconds, state.alike)
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
-    def _train(self, state: CoordinatorState, plan: Plan, counts: Plan | None) -> list[Finished]:
-        settings, pending = self._study.validation, Pending()
+    def _train(self, state: CoordinatorState, plan: Plan, counts: Plan | None) -> None:
+        settings, pending = self._study.validation, self._standing.pending
         ended: Refused | None = None
         while state.completed < plan.steps or self._count_is_due(state, plan, counts):
             if counts is not None and settings is not None:
@@ -175,7 +224,6 @@ class Coordinator:
             else:
                 self._check_can_go_on(state, plan, state.step + 1)
                 pending = self._one_step(state, plan, state.step + 1, pending)
-            state.save(self._runs)
             self._progress("steps", state.completed, plan.steps)
         if ended is not None and state.last_accepted is None:
             raise ended  # not even the start was counted: there is nothing to keep
@@ -187,70 +235,24 @@ class Coordinator:
         self._stop_if(gathered.missing, state, plan)
         if ended is not None:
             raise ended
-        self._record("run.finished", state, data={"completed": state.completed, "abandoned": state.abandoned})
-        return [message.body for message in gathered.messages.values() if isinstance(message.body, Finished)]
+        told = {message.body.state_mac for message in gathered.messages.values() if isinstance(message.body, Finished)}
+        state.alike = len(told) == 1
+        self._end(state, FINISHED)
 
     def _one_step(self, state: CoordinatorState, plan: Plan, step: int, pending: Pending) -> Pending:
         cohort = state.cohort
         begin = Step(step=step, cohort=cohort, previous=pending.previous, signers=pending.signers)
-        failed, forwarded = self._sum(state, plan, begin, step, pending.parts)
+        failed, forwarded = self._rounds.one_sum(state, plan, begin, step, pending.parts)
         if failed:
-            return Pending(self._abandon(state, step, failed))
-        outcome = Outcome(step, "summed", cohort, total=digest_bytes(forwarded["sum"]))
+            outcome = Outcome(step, "abandoned", cohort, missing=failed)
+            state.cohort = tuple(site for site in cohort if site not in failed)
+        else:
+            outcome = Outcome(step, "summed", cohort, total=digest_bytes(forwarded[SUM]))
+            self._files.keep_sum(f"step {step}", forwarded, outcome.total)
         state.outcomes.append(outcome)
-        self._record("step.summed", state, refs={"sum": outcome.total}, data={"step": step, "cohort": len(cohort)})
+        self._save(state)
+        self._record(of_step(outcome))
         return Pending(outcome, forwarded)
-
-    def _sum(
-        self, state: CoordinatorState, plan: Plan, begin: Step | Count, number: int, parts: dict[str, bytes]
-    ) -> tuple[tuple[str, ...], dict[str, bytes]]:
-        """One sum, of a step or a count; returns who failed it, or else what is forwarded."""
-        # 1. every site opens the step before and says where it stands; nothing is charged before all have
-        ready = self._collector.gather(state.run, state.cohort, begin, Ready, parts=parts)
-        if ready.missing:
-            return ready.missing, {}
-        # one that stands apart would make every other refuse the step: it is the one that did not deliver
-        if strays := apart({site: _place(message) for site, message in ready.messages.items()}):
-            return strays, {}
-        parts.clear()  # heard by everybody: let go before frames come
-        # 2. every site sees every ready, and sends its share, which is added and let go; sites expand the seeds
-        total = StepSum(PRESETS[plan.preset], plan.dimension, step=number, readies=ready.messages)
-        whole = _whole("ready", ready.messages)
-        del ready  # what was read of them is let go of before frames come, too
-        missing = self._collect_frames(state, plan, number, whole, total)
-        failed = tuple(site for site in state.cohort if site in {*missing, *total.wrong()})
-        return (failed, {}) if failed else ((), total.parts())
-
-    def _collect_frames(
-        self, state: CoordinatorState, plan: Plan, step: int, readies: Mapping[str, bytes], total: StepSum
-    ) -> tuple[str, ...]:
-        """Every frame into ``total``; returns who did not deliver, after having been asked once more.
-
-        A site that has sealed the step sends the same bytes again and charges nothing. One whose signed frame is wrong
-        is not asked: it would send the same. Where there is one the step is lost, and nobody is asked.
-        """
-        body = Readies(step=step, cohort=state.cohort)
-        length = ciphertext_length(PRESETS[plan.preset], plan.dimension)
-        expected = Expected(Frame, {PART: length})
-        arrived, began = 0, time.monotonic()
-
-        def take(site: str, message: SignedMessage) -> None:
-            nonlocal arrived
-            total.add(site, message)
-            if not plan.cells:  # measured, not what was expected: the report's check of it must be able to fail
-                self._collector.traffic.frame_payload = len(message.payload)
-                self._collector.traffic.frame_bytes = len(message.detached()) + len(message.payload)
-            arrived += 1
-            # the last one is the end of the step, which is shown as such
-            if arrived < len(state.cohort) and time.monotonic() - began > SLOW_SECONDS:
-                self._progress(f"sites heard in step {step}", arrived, len(state.cohort))
-
-        missing = state.cohort
-        for _ in range(1 + RESENDS):
-            if not missing or total.wrong():
-                break
-            missing = self._collector.each(state.run, missing, body, expected, take, parts=readies)
-        return missing
 
     # -- counts ----------------------------------------------------------------------------------------------------
 
@@ -262,34 +264,38 @@ class Coordinator:
 
     def _validate(self, state: CoordinatorState, plan: Plan, counts: Plan, pending: Pending) -> None:
         """One count of those held out, and the sites' verdict on the block, which most of them must sign alike."""
-        cohort, number, step = state.cohort, len(state.counts) + 1, state.step
-        begin = Count(number=number, step=step, cohort=cohort, previous=pending.previous, signers=pending.signers)
-        failed, parts = self._sum(state, counts, begin, number, pending.parts)
-        self._leave_out(state, failed, plan)
+        parts = self._standing.take_count() if state.judging else self._one_count(state, plan, counts, pending)
+        count = state.judging
+        if count is None:
+            raise ProtocolError("NO_COUNT", "no count is open to be judged")
+        number, step, cohort, failed, total = count.number, count.step, count.cohort, count.failed, count.total
         body = Judge(number=number, previous="abandoned" if failed else "summed", signers=() if failed else cohort)
         answers = self._collector.gather(state.run, state.cohort, body, Judged, parts=parts)
         said = {site: _verdict(message) for site, message in answers.messages.items()}
         strays = apart(said)
         self._leave_out(state, (*answers.missing, *strays), plan)
         verdict, _ = next(said[site] for site in said if site not in strays)
-        total = digest_bytes(parts["sum"]) if parts else ""
-        count = CountOutcome(number, step, verdict, cohort, (*failed, *answers.missing, *strays), total)
-        state.judged(count)
-        data: dict[str, Value] = {"count": number, "step": step, "cohort": len(cohort), "verdict": verdict}
-        self._record("validation.opened", state, refs={"sum": total} if total else {}, data=data)
+        judged = CountOutcome(number, step, verdict, cohort, (*failed, *answers.missing, *strays), total)
+        state.judged(judged)
+        self._save(state)
+        self._record(of_count(judged))
+
+    def _one_count(self, state: CoordinatorState, plan: Plan, counts: Plan, pending: Pending) -> dict[str, bytes]:
+        """The sum of the counts, which is to be judged; nothing where somebody failed it."""
+        cohort, number, step = state.cohort, len(state.counts) + 1, state.step
+        begin = Count(number=number, step=step, cohort=cohort, previous=pending.previous, signers=pending.signers)
+        failed, parts = self._rounds.one_sum(state, counts, begin, number, pending.parts)
+        self._leave_out(state, failed, plan)
+        total = digest_bytes(parts[SUM]) if parts else ""
+        if parts:
+            self._files.keep_sum(f"count {number}", parts, total)
+        state.judging = Judging(number, step, cohort, failed, total)
+        self._save(state)
+        return parts
 
     def _leave_out(self, state: CoordinatorState, missing: Sequence[str], plan: Plan) -> None:
         state.cohort = tuple(site for site in state.cohort if site not in missing)
         self._stop_if(missing, state, plan)
-
-    def _abandon(self, state: CoordinatorState, step: int, missing: Sequence[str]) -> Outcome:
-        outcome = Outcome(step, "abandoned", state.cohort, missing=tuple(missing))
-        state.outcomes.append(outcome)
-        state.cohort = tuple(site for site in state.cohort if site not in missing)
-        self._record(
-            "step.abandoned", state, data={"step": step, "missing": list(missing), "cohort": len(state.cohort)}
-        )
-        return outcome
 
     def _check_can_go_on(self, state: CoordinatorState, plan: Plan, step: int) -> None:
         last = state.outcomes[-1] if state.outcomes else None
@@ -307,44 +313,31 @@ class Coordinator:
         if refused is not None:
             raise refused
 
-    # -- messages --------------------------------------------------------------------------------------------------
+    # -- what is written down --------------------------------------------------------------------------------------
 
-    def _all(
-        self, state: CoordinatorState, body: Body, expected: type[Body], parts: Mapping[str, bytes] | None = None
-    ) -> dict[str, SignedMessage]:
-        gathered = self._collector.gather(state.run, state.cohort, body, expected, parts=parts)
-        if gathered.missing:
-            raise Refused(
-                "SITE_MISSING",
-                f"{', '.join(gathered.missing)} did not answer the {body.kind} message; all sites start or none",
-                hint="the site's own log says why; nothing was sent that is computed from data",
-            )
-        return gathered.messages
+    def _end(self, state: CoordinatorState, code: str) -> None:
+        """The run has ended: finished, or stopped by a code, which every site hears."""
+        state.ended = state.ended or code
+        self._save(state)
+        self._record(of_end(state))
+        if state.ended != FINISHED:
+            self._collector.tell_all(state.run, Stop(code=state.ended))
+        self._files.drop()
 
-    def _stop(self, state: CoordinatorState, code: str) -> None:
-        self._record("run.stopped", state, data={"code": code, "completed": state.completed})
-        self._collector.tell_all(state.run, Stop(code=code))
+    def _save(self, state: CoordinatorState) -> None:
+        state.traffic = asdict(self._collector.traffic)
+        state.save(self._runs)
+        if self._status is not None:
+            self._status.stands(state)
 
-    def _record(
-        self,
-        kind: str,
-        state: CoordinatorState,
-        *,
-        refs: dict[str, str] | None = None,
-        data: dict[str, Value] | None = None,
-    ) -> None:
-        self._watch.record(kind, refs or {}, data or {})
+    def _record(self, told: Told) -> None:
+        self._watch.record(told.kind, told.refs, told.data)
 
-
-def _place(ready: SignedMessage) -> tuple[int, str]:
-    body = ready.body
-    return (body.step, body.transcript) if isinstance(body, Ready) else (0, "")
+    def _heard(self, phase: str, heard: int, of: int) -> None:
+        if self._status is not None:
+            self._status.heard(phase, heard, of, self._collector.traffic)
 
 
 def _verdict(judged: SignedMessage) -> tuple[Literal["accepted", "rejected", "lost"], str]:
     body = judged.body
     return (body.verdict, body.state_mac) if isinstance(body, Judged) else ("lost", "")
-
-
-def _whole(name: str, messages: Mapping[str, SignedMessage]) -> dict[str, bytes]:
-    return {f"{name}:{site}": message.to_bytes() for site, message in messages.items()}

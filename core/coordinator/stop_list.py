@@ -25,6 +25,7 @@ from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ...governance.signing.stop import LIST, order_digests, read_list, read_orders
 from ...governance.signing.stop_list import ListState, check_may_follow, list_state, stop_list_statement
+from ...governance.signing.stop_travel import travelling
 from ..errors import BadInputError
 from ..parties import READABLE, replace_file, write_whole
 
@@ -72,6 +73,15 @@ class StopListKeeper:
         """
         now = self._clock()
         self._sign(self._look(now)[1], now)
+
+    def papers(self) -> dict[str, bytes]:
+        """What sites on other machines must have afresh, as parts of a message: the list, and every order known here.
+
+        An order that lies in no readable file here, or that finds no room, does not travel; the list names it, so a
+        site without it stands still. Raises as ``keep``.
+        """
+        self.keep()
+        return travelling(self._roster, read_list(self._folder), read_orders(self._folder))
 
     def _look(self, now: datetime) -> tuple[ListState, frozenset[str]]:
         """The last list, and every order that was ever known, which is remembered before anything is signed."""

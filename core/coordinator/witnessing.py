@@ -3,7 +3,8 @@
 For: one run, at the coordinator. Not for: the rules (core/watching.py), or asking sites (collecting.py).
 
 Order of calls: ``witnessed`` around a run; ``record`` what is done, before the message that says so; ``show`` and
-``sent`` for each message; ``hear`` each answer, ``settle`` when a round of them is over.
+``sent`` for each message; ``hear`` each answer, ``settle`` when a round of them is over. In another process than the
+one that began the run, ``logged`` and ``go_on`` come first.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from datetime import datetime
 from pathlib import Path
 
 from ...governance.log.auditlog import AuditLog
-from ...governance.log.entries import Entry, Value
+from ...governance.log.checkpoint import verify_checkpoint
+from ...governance.log.entries import Entry, EntryType, Value
 from ...governance.log.shown import Said
 from ...governance.log.witness import Witness
 from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ..messages import Body, LogHead, SignedMessage
 from ..study import Study
-from ..watching import PROOFS, WITNESS_NAME, Others, OwnLog, Post, shows
+from ..watching import PROOFS, WITNESS_NAME, Others, OwnLog, OwnPlace, Post, shows
+from .entries import Told
 
 
 class CoordinatorWatch:
@@ -34,12 +37,39 @@ class CoordinatorWatch:
         self._log = log
         self._own = OwnLog(log, post.key.public)
         self._others = Others(post)
+        self._logged: list[Entry] = []  # by another process, of a run that goes on
 
     def record(self, kind: str, refs: Mapping[str, str], data: Mapping[str, Value]) -> None:
-        """Log what was done, durably; the next message says so, and shows this entry."""
+        """Log what was done, durably; the next message says so, and shows this entry.
+
+        What stands in the log already, of a run that goes on, is not written again: a step has one sum.
+        """
+        if any(Told(kind, refs, data).is_in(entry) for entry in self._logged):
+            return
         refs = {"run": self._run, **refs}
         entry = Entry(type=kind, party=self._post.party, at=self._post.clock(), refs=refs, data=data)
         self._own.did(self._log.append(entry))
+
+    def logged(self, since: int) -> list[tuple[int, Entry]]:
+        """What the log says of this run from its entry ``since`` on, each with its number."""
+        entries = ((since + n, Entry.from_bytes(body)) for n, body in enumerate(self._log.entries(since)))
+        return [(index, entry) for index, entry in entries if entry.refs.get("run") == self._run]
+
+    def go_on(self, after: LogHead | None, logged: Sequence[tuple[int, Entry]]) -> None:
+        """Continue after the last message of another process, which showed ``after``; ``logged`` as above.
+
+        A log that was put back meanwhile is refused, LOG_BEHIND, as its next message is made.
+
+        Raises:
+            BadSignatureError: it is no head of this log.
+        """
+        self._logged = [entry for _, entry in logged if entry.type != EntryType.LOG_CONTRADICTED]
+        if after is not None:
+            # what others claimed before needs no keeping: ``after`` continued it, and must be continued now
+            head = verify_checkpoint(after.note, self._log.origin, self._post.key.public)
+            fresh = [n for n, entry in logged if n >= head.size and entry.type != EntryType.LOG_CONTRADICTED]
+            claims = frozenset({(head.size, head.root)})
+            self._own.stand_at(OwnPlace(after.number, head.size, claims=claims, done=tuple(fresh)))
 
     def show(self, body: Body) -> LogHead | None:
         """The coordinator's log for the message that ``body`` becomes. Raises ``Refused`` LOG_BEHIND."""

@@ -19,12 +19,14 @@ from ..gate.sealed import Sealed
 class Reply:
     """What came back for one post. ``data`` is the wire form of one ``Sealed``; None when the site did not deliver.
 
-    ``site`` is whom the engine asked; the signature inside ``data`` decides who answered.
+    ``site`` is whom the engine asked; the signature inside ``data`` decides who answered. ``gone``: there is no data
+    because the engine lost the site itself, which may come back; a site that is there and cannot answer is not gone.
     """
 
     ticket: int
     site: str
     data: bytes | None
+    gone: bool = False
 
 
 class Channel(Protocol):

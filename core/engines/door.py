@@ -32,6 +32,7 @@ from .pipe import HELLO, Kind, Pipe, PipeServer
 WAITING = 2  # one stop behind the message in work, and one more; each is as long as a sum
 # Longer than a sum of 100 million parameters in ciphertext halves with what every site said beside it.
 LONGEST_MESSAGE = 2 * 1024**3
+QUIET_SECONDS = 5.0  # without a message, before ``between`` is called again
 CONNECTIONS = 4  # one relay, and those of jobs that are being ended; each may have one message on its way
 
 Told = Callable[[CoreError | GovernanceError | PrivacyError], None]
@@ -72,11 +73,18 @@ class SiteDoor:
         self._server = PipeServer(path)
         threading.Thread(target=self._accept, name="relays", daemon=True).start()
 
-    def serve(self) -> None:
-        """Work on messages, in this thread, until ``stop``. What ``end`` raises beyond coded errors ends it."""
+    def serve(self, between: Callable[[], None] = lambda: None) -> None:
+        """Work on messages, in this thread, until ``stop``. What ``end`` raises beyond coded errors ends it.
+
+        ``between`` is called in this thread after each answer has gone, and every few seconds while nothing comes.
+        """
         try:
-            while (asked := self._next()) is not None:
-                self._answer(asked)
+            while not self._stopped:
+                asked = self._next()
+                if asked is not None:
+                    self._answer(asked)
+                    del asked  # a message may be as long as a sum
+                between()
         finally:
             self.stop()
 
@@ -104,8 +112,8 @@ class SiteDoor:
 
     def _next(self) -> Asked | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or bool(self._queue))
-            if self._stopped:
+            self._changed.wait_for(lambda: self._stopped or bool(self._queue), QUIET_SECONDS)
+            if self._stopped or not self._queue:
                 return None
             self._in_work = self._queue.pop(0)
             return self._in_work

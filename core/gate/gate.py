@@ -20,7 +20,7 @@ Not here: records, models, torch, engines, files. The gate takes values and retu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
@@ -45,7 +45,7 @@ from ...privacy.keys.masks import step_mask
 from ...privacy.keys.runkeys import RunSecret
 from ...privacy.mechanism.mechanism import add_share
 from ...privacy.mechanism.randomness import SecretStream
-from ..errors import CoreError, ProtocolError, Refused
+from ..errors import CoreError, Interrupted, ProtocolError, Refused
 from ..messages import (
     Body,
     Decline,
@@ -65,6 +65,7 @@ from ..messages import (
     sign_message,
 )
 from ..study import Stage
+from ..training.going_on import never_stops
 from ..training.update import Update
 from .artefacts import artefact_of, charge_of
 from .facts import ARTEFACT
@@ -98,7 +99,7 @@ def refusals_logged(method: Callable[Concatenate[Gate, P], Sealed]) -> Callable[
     def guarded(gate: Gate, /, *arguments: P.args, **named: P.kwargs) -> Sealed:
         try:
             return method(gate, *arguments, **named)
-        except (Refused, BrokenLogError):
+        except (Refused, BrokenLogError, Interrupted):  # who was told to end has refused nothing
             raise
         except (CoreError, PrivacyError, GovernanceError) as error:
             gate.record_refusal(error.code)
@@ -124,6 +125,8 @@ class Gate:
         log: AuditLog,
         clock: Callable[[], datetime],
         show: Callable[[Body], LogHead | None] = lambda body: None,
+        check: Callable[[], None] = never_stops,
+        sealed_at: Iterable[bytes] = (),
     ) -> None:
         self._site = site
         self._study = study
@@ -135,8 +138,10 @@ class Gate:
         self._ledger = ledger
         self._log = log
         self._clock = clock
+        self._check = check  # whether to go on, before every few blocks of a ciphertext
         self._show = show  # this site's log as its messages of a run show it to those who witness it
-        self._transcripts: set[bytes] = set()  # under which something was sealed; a run ends with its process
+        # under which something was sealed: in this process, or in the one before it, as a site that goes on says
+        self._transcripts = set(sealed_at)
 
     def decide(self, request: Request) -> Decision:
         """Decide and log, without sending: the site's policy, and the caps of the study's stage.
@@ -217,7 +222,9 @@ class Gate:
         )
         secret = StepSecret.derive(context.run_secret, context.transcript)
         try:
-            ciphertext = encrypt(noised.values, preset, secret=secret, masks=masks)
+            ciphertext = encrypt(
+                noised.values, preset, secret=secret, masks=masks, progress=lambda done, total: self._check()
+            )
         finally:
             secret.wipe()
             masks.fill(0)  # they would take this site's share apart; noise and sum are merely let go of
@@ -244,21 +251,17 @@ class Gate:
         self._ledger.disclose(charge, context.step, sealed.to_bytes())
         self._transcripts.add(context.transcript)
         # 5. log, durably
-        refs = {"message": sealed.message.digest, "event": event.digest(), "plan": plan.digest()}
-        where: dict[str, Value] = {"step": context.step, "cohort": len(context.cohort)}
-        if artefact == ARTEFACT:
-            self._record("step.disclosed", refs=refs, data=where)
-        else:
-            self._record("counts.disclosed", refs=refs, data={**where, "artefact": artefact})
+        kind, refs, where = _disclosure(sealed.message, plan, context.step, len(context.cohort))
+        self._record(kind, refs=refs, data=where)
         # 6. hand over
         return sealed
 
     @refusals_logged
     def resend(self, kept: bytes) -> Sealed:
-        """A step's sealed bytes as the ledger kept them: unchanged, so nothing new is disclosed."""
+        """An answer of this run as it was kept, a step's sealed bytes for one: unchanged, so nothing new leaves."""
         message = SignedMessage.from_bytes(kept)
         if message.header.sender != self._site or message.header.run != self._run:
-            raise ProtocolError("RESEND_FOREIGN", "the kept bytes are not this site's frame of this run")
+            raise ProtocolError("RESEND_FOREIGN", "the kept bytes are not this site's answer in this run")
         self._record("control.told", refs={"message": message.digest}, data={"kind": "RESENT"})
         return Sealed(message)
 
@@ -269,6 +272,25 @@ class Gate:
     def _record(self, kind: str, *, refs: dict[str, str], data: dict[str, Value]) -> None:
         refs = {"run": self._run, **refs}
         self._log.append(Entry(type=kind, party=self._site, at=self._clock(), refs=refs, data=data))
+
+
+def disclosure(kept: bytes, plan: Plan, step: int, cohort: int) -> tuple[str, dict[str, str], dict[str, Value]]:
+    """What the log says of a disclosure, from its sealed bytes: type, references, figures.
+
+    For a site that was killed between the ledger's mark and the log: it says so before the bytes are sent again.
+    """
+    return _disclosure(SignedMessage.from_bytes(kept), plan, step, cohort)
+
+
+def _disclosure(
+    message: SignedMessage, plan: Plan, step: int, cohort: int
+) -> tuple[str, dict[str, str], dict[str, Value]]:
+    refs = {"message": message.digest, "event": plan.event(cohort, step).digest(), "plan": plan.digest()}
+    data: dict[str, Value] = {"step": step, "cohort": cohort}
+    artefact = artefact_of(plan)
+    if artefact == ARTEFACT:
+        return "step.disclosed", refs, data
+    return "counts.disclosed", refs, {**data, "artefact": artefact}
 
 
 def refusal(site: str, policy: Policy, decision: Decision) -> Refused:

@@ -13,17 +13,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ...governance.errors import BadDocumentError
 from ...governance.evidence import verifier
 from ...governance.evidence.bundle import Member, provenance_member, write_bundle
-from ...governance.evidence.selection import EVERYTHING, Scope, survey, wanted
+from ...governance.evidence.selection import EVERYTHING, Scope, ScopeKind, survey, wanted
 from ...governance.signing.envelope import Statement, read_envelopes
 from ...governance.signing.roster import Roster
 from ..errors import BadInputError
 from ..parties import load_key
 from ..site.exporting import (
+    OpenLog,
     contradictions,
     keys_lie_together,
     merged,
@@ -41,12 +43,16 @@ PROVENANCE = "provenance.dsse.json"  # beside each released adapter
 
 @dataclass(frozen=True)
 class Written:
-    """A bundle on disk: its size, its digest, the roster's fingerprint that verifies it, its provenance statements."""
+    """A bundle on disk: its size, its digest, the roster's fingerprint that verifies it, its provenance statements.
+
+    ``scope``: what it holds; a period where everything was asked for and a log has let go of what is past its term.
+    """
 
     size: int
     digest: str
     root: str
     provenance: tuple[str, ...]
+    scope: Scope = EVERYTHING
 
 
 def export_evidence(
@@ -64,7 +70,7 @@ def export_evidence(
     members: dict[str, Member] = dict(papers_of(study_folder, sites))
     with _work_folder(out) as folder:
         # the logs first: where there are none, that is what has to be said, whatever lies in the folder of adapters
-        logs, runs = _logs_of(study_folder, roster, parties, scope, Path(folder))
+        scope, logs, runs = _logs_of(study_folder, roster, parties, scope, Path(folder))
         statements = {
             name: data
             for name, data in provenance_of(provenance, roster).items()
@@ -74,7 +80,7 @@ def export_evidence(
         key = load_key(study_folder, roster.coordinator.id, demo=roster.demo)
         together = keys_lie_together(study_folder, roster, parties)
         digest = write_bundle(out, members=members, key=key, scope=scope, together=together)
-    return Written(out.stat().st_size, digest, roster.fingerprint, tuple(sorted(statements)))
+    return Written(out.stat().st_size, digest, roster.fingerprint, tuple(sorted(statements)), scope)
 
 
 def _work_folder(out: Path) -> tempfile.TemporaryDirectory[str]:
@@ -88,16 +94,25 @@ def _work_folder(out: Path) -> tempfile.TemporaryDirectory[str]:
 
 def _logs_of(
     study_folder: Path, roster: Roster, parties: Sequence[str], scope: Scope, folder: Path
-) -> tuple[dict[str, Member], frozenset[str] | None]:
-    """What of the logs belongs to the scope, and which runs; None where it is all of them."""
+) -> tuple[Scope, dict[str, Member], frozenset[str] | None]:
+    """The scope that can be given, what of the logs belongs to it, and which runs; None where it is all of them."""
     with open_logs(study_folder, read_study(study_folder).id, roster, parties) as logs:
+        scope = _still_there(scope, logs)
         beside = {**witnessed_heads(logs, whole=scope.whole), **contradictions(logs), **misbehaviour_of(logs)}
         if scope.whole:
-            return {**merged(whole_log(one, folder) for one in logs), **beside}, None
+            return scope, {**merged(whole_log(one, folder) for one in logs), **beside}, None
         surveys = [survey(one.rows(), scope) for one in logs]
         want = wanted(surveys, scope)
         parts = [selected_log(one, found, want, folder) for one, found in zip(logs, surveys, strict=True)]
-        return {**merged(parts), **beside}, want.runs
+        return scope, {**merged(parts), **beside}, want.runs
+
+
+def _still_there(scope: Scope, logs: Sequence[OpenLog]) -> Scope:
+    """All that is left of everything: the time since the last entries that a log has let go of."""
+    begins = max((begin for one in logs if (begin := one.log.whole_since()) is not None), default=None)
+    if not scope.whole or begins is None:
+        return scope
+    return Scope(ScopeKind.PERIOD, since=begins, until=datetime.now(UTC) + timedelta(seconds=1))
 
 
 def _run_of(member: str) -> str:

@@ -1,10 +1,8 @@
 """From a federation and its runs to the plain facts that reports are written from.
 
-Order of calls: ``balances`` before the first run; runs.py after each; after the last, ``summary_facts`` and
-``site_facts``.
-
-``summary_facts`` holds only what may be said beyond the sites (and, in the example, what may be shown because its data
-are public). ``site_facts`` holds what stays at one site: ledger, log, and what its runs say of people.
+Order of calls: ``balances`` before the first run; runs.py after each; after the last, ``summary_facts``, which holds
+only what may be said beyond the sites (and, in the example, what may be shown because its data are public). What stays
+at one site: at_site.py.
 """
 
 from __future__ import annotations
@@ -12,28 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...governance.language import Text
-from ...governance.policy.explain import explanations
-from ...privacy.accounting.accountant import filter_epsilon
+from ..planning import methods_of
 from ..site.budget import policy_budget
 from ..study import Stage
+from .at_site import spent
 from .baselines import Baselines
 from .federation import Federation
 from .findings import BaseModelFacts, MeasureInput, RunFacts, SiteFacts, StageInput, SummaryInput
 from .roi import RoiInput
-from .runs import methods_of, round_up, shown
-from .site_report import ClauseWords, DueRemedy, LedgerRun, PersonalFacts, SiteReportInput, SiteRun
+from .runs import shown
 
 
 def balances(federation: Federation) -> dict[str, float]:
     """What each site's runs have spent of its lifetime, as the epsilon of a person who was in all of them."""
-    return {name: _spent(federation, name) for name in sorted(federation.sites)}
-
-
-def _spent(federation: Federation, name: str) -> float:
-    folder = federation.sites[name].folder
-    balance = folder.ledger.balance()
-    # of the runs, not of the people in them: the common report shows it to everybody
-    return round_up(filter_epsilon(balance.spent_by_all_runs, balance.order, policy_budget(folder.policy).delta))
+    return {name: spent(federation.sites[name].folder) for name in sorted(federation.sites)}
 
 
 def summary_facts(
@@ -116,77 +106,9 @@ def _site(federation: Federation, name: str, before: float) -> SiteFacts:
         id=name,
         name=federation.roster.party(name).name,
         lifetime_before=before,
-        lifetime_spent=_spent(federation, name),
+        lifetime_spent=spent(federation.sites[name].folder),
         lifetime_epsilon=budget.epsilon,
         lifetime_delta=budget.delta,
-    )
-
-
-def site_facts(
-    federation: Federation,
-    name: str,
-    runs: Sequence[SiteRun],
-    *,
-    started: str,
-    personal: PersonalFacts | None = None,
-) -> SiteReportInput | None:
-    """What stays at ``name``; None for a site that never joined a run."""
-    if not runs:
-        return None
-    folder = federation.sites[name].folder
-    budget = policy_budget(folder.policy)
-    balance = folder.ledger.balance()
-    dataset = folder.dataset()
-    return SiteReportInput(
-        site=name,
-        name=federation.roster.party(name).name,
-        study=federation.study.id,
-        title=federation.study.title,
-        started=started,
-        demo=federation.roster.demo,
-        root=federation.roster.fingerprint,
-        records=len(dataset),
-        subjects=len(dataset.subjects),
-        unit=federation.study.unit.value,
-        runs=tuple(runs),
-        lifetime_epsilon=budget.epsilon,
-        lifetime_delta=budget.delta,
-        observers=federation.study.observers,
-        spent_by_all_runs=_spent(federation, name),
-        spent_most=round_up(filter_epsilon(balance.spent_max, balance.order, budget.delta)),
-        spent_least=round_up(filter_epsilon(balance.spent_min, balance.order, budget.delta)),
-        ledger_subjects=balance.subjects,
-        ledger=tuple(
-            LedgerRun(run=row.run, steps=row.steps, started=row.started, disclosed=row.disclosed, state=row.state)
-            for row in balance.runs
-        ),
-        personal=personal,
-        remedies=tuple(
-            DueRemedy(run=one.run, since=one.since) for one in folder.reach.remedies() if not one.outcome
-        ),
-        policy_id=folder.policy.id,
-        policy_version=folder.policy.version,
-        policy_digest=folder.policy.bytes_digest,
-        policy=_policy(federation, name),
-        log_entries=folder.log.size,
-        log_root=folder.log.root().hex(),
-        disclaimer=federation.study.disclaimer,
-    )
-
-
-def _policy(federation: Federation, name: str) -> tuple[ClauseWords, ...]:
-    policy = federation.sites[name].folder.policy
-    grants = {grant.id for grant in policy.grants}
-    return tuple(
-        ClauseWords(
-            id=one.id,
-            name=one.name,
-            prose=one.prose,
-            enforced=one.enforced,
-            recorded=one.recorded,
-            grant=one.id in grants,
-        )
-        for one in explanations(policy)
     )
 
 

@@ -20,6 +20,11 @@ def epsilon_text(value: float | Decimal) -> str:
     return str(exact.quantize(Decimal("0.01"), rounding=ROUND_CEILING))
 
 
+def round_up(epsilon: float) -> float:
+    """Four places, never below what it is."""
+    return float(Decimal(repr(epsilon)).quantize(Decimal("0.0001"), rounding=ROUND_CEILING))
+
+
 def delta_text(value: Decimal) -> str:
     """0.00001 -> 1e-5."""
     mantissa, _, exponent = f"{value.normalize():e}".partition("e")

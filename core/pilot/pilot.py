@@ -32,11 +32,13 @@ from ..coordinator.coordinator import RunResult
 from ..data.dataset import TestSet
 from ..errors import BadInputError, CoreError, Refused
 from ..parties import make_private_folder, replace_file, state_folder
+from ..planning import methods_of
 from ..site.publish import Published, publish_or_withhold
 from ..training.features import Features
+from .at_site import site_facts, site_run
 from .baselines import Baselines, read_baselines
 from .evidence import Written, export_evidence, statements_at
-from .facts import balances, site_facts, summary_facts
+from .facts import balances, summary_facts
 from .federation import Federation, new_run_id, utc_now
 from .findings import RunFacts
 from .personal import personal_facts
@@ -44,7 +46,7 @@ from .preflight import DROPPED, LAST_REPORT, Accepted, consider_all, end_of_run,
 from .protections import protections_held
 from .remedies import note_release
 from .report import pilot_report
-from .runs import Clocked, failed_run_facts, methods_of, run_facts, site_run
+from .runs import Clocked, failed_run_facts, run_facts
 from .scores import evaluate_method, read_test_set
 from .site_report import PersonalFacts, SiteRun, site_report
 from .summary import Summary, summarise
@@ -87,7 +89,7 @@ class _Pilot:
         """Keep what a run leaves behind, before the next one replaces it."""
         self.runs.append(facts)
         for name in self.federation.sites:
-            own = site_run(self.federation, name, facts.method, facts.run)
+            own = site_run(self.federation.sites[name], facts.method, facts.run)
             if own is not None:
                 self.at_sites.setdefault(name, []).append(own)
 
@@ -238,9 +240,8 @@ def _write_files(
     for name in federation.sites:
         folder = out / "sites" / name
         make_private_folder(folder)  # exact counts and balances: for this site's eyes
-        own = site_facts(
-            federation, name, pilot.at_sites.get(name, ()), started=began, personal=pilot.personal.get(name)
-        )
+        kept, personal = federation.sites[name].folder, pilot.personal.get(name)
+        own = site_facts(kept, pilot.at_sites.get(name, ()), started=began, personal=personal)
         if own is not None:
             replace_file(folder / "report.html", site_report(own).encode("utf-8"))
     replace_file(

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from ..errors import BadInputError, CoreError, Refused
 from ..parties import state_folder
+from ..planning import methods_of
 from ..site.considering import Considered
 from .federation import CodedError, Federation
-from .runs import methods_of
 
 LAST_REPORT = "last-report.json"
 EXHAUSTED = frozenset({"BUDGET_EXHAUSTED", "BUDGET_LIFETIME"})

@@ -33,9 +33,9 @@ from ..site.withdrawal_statement import say
 from ..training.features import Features
 from .facts import balances
 from .federation import CodedError, Federation, new_run_id
+from .figures import round_up
 from .personal import personal_facts
 from .preflight import SitesError
-from .runs import round_up
 
 CODED = (CoreError, GovernanceError, PrivacyError)
 

@@ -1,9 +1,7 @@
 """One run's facts, gathered after it and before the next begins, which replaces what sites and coordinator hold.
 
-Order of calls: ``methods_of`` says which runs there are; after each, ``run_facts`` or ``failed_run_facts``, and
-``site_run`` for every site. The whole pilot: facts.py.
-
-``run_facts`` holds only what may be said beyond the sites; ``site_run`` holds what stays at one site.
+Order of calls: after each run ``run_facts`` or ``failed_run_facts``. The whole pilot: facts.py. They hold only what may
+be said beyond the sites; what stays at one site: at_site.py.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,24 +20,13 @@ from ...privacy.errors import BadParametersError
 from ..coordinator.coordinator import RunResult
 from ..site.considering import Considered
 from ..site.publish import Published
-from ..study import Study
 from .federation import Federation
+from .figures import round_up
 from .findings import NotTried, RunFacts, StepRecord, Steps
 from .packing import packing_of
 from .protections import protections_held, protections_of_failed
 from .scores import Evaluated
-from .site_report import SiteRun
 from .validations import validation_facts
-
-# A study's mapping of methods has no order of its own (what is signed is its canonical form, with sorted keys). The
-# lightest runs first, so that most is known before most is spent.
-LIGHTEST_FIRST = ("probe", "lora")
-
-
-def methods_of(study: Study) -> tuple[str, ...]:
-    """The study's methods in the order in which a pilot runs and shows them."""
-    known = [method for method in LIGHTEST_FIRST if method in study.methods]
-    return (*known, *(method for method in study.methods if method not in known))
 
 
 @dataclass(frozen=True)
@@ -186,32 +172,3 @@ def shown(federation: Federation, seconds: Mapping[str, float]) -> dict[str, flo
     """Seconds by stage, where they may be shown."""
     # only the example's data are public; elsewhere how long sites took is nobody else's business
     return {stage: round(spent, 3) for stage, spent in seconds.items()} if federation.roster.demo else {}
-
-
-def site_run(federation: Federation, name: str, method: str, run: str) -> SiteRun | None:
-    """What stays at ``name`` of the run that has just ended; None where the site never joined it."""
-    site = federation.sites[name]
-    tools = site.tools
-    joined = any(row.run == run for row in site.folder.ledger.balance().runs)
-    if tools is None or tools.considered.offer.method != method or not joined:
-        return None
-    excluded = {str(reason): count for reason, count in tools.considered.excluded.items()}
-    counted = tools.considered.counted
-    asked = len(tools.considered.subjects) + len(() if counted is None else counted.subjects)
-    without_budget = asked - len(tools.admitted) - len(tools.held_out)
-    if without_budget:
-        excluded["budget"] = without_budget
-    return SiteRun(
-        method=method,
-        run=run,
-        used_subjects=len(tools.admitted) + len(tools.held_out),
-        excluded=excluded,
-        epsilon=round_up(tools.considered.run_epsilon),
-        delta=tools.considered.run_delta,
-        left=site.folder.reach.left(run),
-    )
-
-
-def round_up(epsilon: float) -> float:
-    """Four places, never below what it is."""
-    return float(Decimal(repr(epsilon)).quantize(Decimal("0.0001"), rounding="ROUND_CEILING"))

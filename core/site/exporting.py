@@ -49,7 +49,7 @@ class OpenLog:
 
     def rows(self) -> Iterator[Row]:
         """What the rules of a selection read, entry by entry."""
-        return (Row.read(index, body) for index, body in enumerate(self.log.entries()))
+        return (Row.read(index, body) for index, body in self.log.rows())
 
 
 def keys_lie_together(study_folder: Path, roster: Roster, parties: Sequence[str]) -> bool:
@@ -95,7 +95,7 @@ def selected_log(
     path = folder / f"{one.party.id}.selected.jsonl"
     _write_lines(path, (
         selected_line(index, body, one.log.inclusion(index))
-        for index, body in enumerate(one.log.entries()) if index in chosen
+        for index, body in one.log.rows() if index in chosen
     ))  # fmt: skip
     return {f"logs/{one.party.id}.selected.jsonl": path, f"logs/{one.party.id}.checkpoint": one.note.encode("utf-8")}
 
@@ -115,6 +115,16 @@ def witnessed_heads(logs: Sequence[OpenLog], *, whole: bool) -> dict[str, Member
                 # a head beyond the log is what the verifier must see; no proof leads there
                 proof = one.log.consistency(size) if size <= one.log.size else ()
                 members[f"{name}.consistency"] = consistency_member(proof)
+    return members
+
+
+def heads_of_others(one: OpenLog, study: str, roster: Roster) -> dict[str, Member]:
+    """What one party saw of everybody else's logs, also of those that lie on other machines."""
+    members: dict[str, Member] = {}
+    for party in roster.parties:
+        note = None if party.id == one.party.id else _seen_by(one, log_origin(study, party.id), party.key)
+        if note is not None:
+            members[f"witnessed/{one.party.id}/{party.id}.checkpoint"] = note.encode("utf-8")
     return members
 
 
@@ -146,12 +156,16 @@ def misbehaviour_of(logs: Iterable[OpenLog]) -> dict[str, Member]:
 
 
 def _cosigned(witness: OpenLog, one: OpenLog) -> str | None:
+    return _seen_by(witness, one.log.origin, one.party.key)
+
+
+def _seen_by(witness: OpenLog, origin: str, key: PublicKey) -> str | None:
     """The newest head of a log that a party saw and cosigned; None where it saw none, or signed under an older key."""
     path = witness.state / WITNESS_NAME
     if not path.exists():
         return None
     with closing(Witness(path)) as seen:
-        note = seen.cosigned(one.log.origin, one.party.key)
+        note = seen.cosigned(origin, key)
     return note if note is not None and _carries(note, witness.log.origin, witness.party.key) else None
 
 

@@ -6,7 +6,9 @@ never under an output folder, and survives the process.
 
 Not here: one run's state (state.py), decisions (gate/), and what happens to records (training/).
 
-Order of calls: ``SiteFolder.open`` → ``standing`` / ``request_for_plan`` per decision → ``close``.
+Order of calls: ``SiteFolder.open`` → ``standing`` / ``request_for_plan`` per decision → ``close``. What becomes of a
+run that a crash left open is for whoever opens the folder to say: ``open_runs`` closes it, or leaves it to go on
+(resuming.py).
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from ..watching import WITNESS_NAME
 from .budget import begun, lifetime_figures, open_ledger, policy_budget
 from .consents import IMPORTED_FILE, REGISTER, import_consents, snapshot
 from .heads import SeenHeads
+from .keeping import KeptRun, RunFiles
 from .memory import accept_policy, accept_roster, stops_now
 from .papers import (
     Papers,
@@ -53,16 +56,15 @@ from .papers import (
     requester_is_known,
     study_approvals,
 )
+from .places import Places
 from .put_back import Clock, check_ledger
 from .reach import Reach
 
 
 @dataclass
-class SiteFolder:
+class SiteFolder(Places):
     """One site's belongings. ``clock`` returns aware UTC; tests hand in another."""
 
-    site: str
-    study_folder: Path
     papers: Papers
     key: SigningKey
     base_model: BaseModelFacts
@@ -78,10 +80,19 @@ class SiteFolder:
     heads: SeenHeads
     reach: Reach
     witness: Witness
+    files: RunFiles
+    resumes: bool = False  # whether this site's runs outlive its process (resuming.go_on)
+    kept: KeptRun | None = None
 
     @classmethod
     def open(
-        cls, study_folder: Path, site: str, *, base_model: BaseModelFacts, clock: Callable[[], datetime]
+        cls,
+        study_folder: Path,
+        site: str,
+        *,
+        base_model: BaseModelFacts,
+        clock: Callable[[], datetime],
+        open_runs: Callable[[SiteFolder], None] | None = None,
     ) -> SiteFolder:
         """Open and check everything of ``site``. Raises coded errors; nothing is created before papers are in order."""
         # 1. papers: roster, study, policy, base-model record, each signed by those who may
@@ -94,7 +105,7 @@ class SiteFolder:
         make_private_folder(state)
         lock = StateLock(state, site)
         try:
-            return cls._open_state(study_folder, site, papers, key, base_model, lock, clock)
+            return cls._open_state(study_folder, site, papers, key, base_model, lock, clock, open_runs or close_runs)
         except BaseException:
             lock.release()
             raise
@@ -109,6 +120,7 @@ class SiteFolder:
         base_model: BaseModelFacts,
         lock: StateLock,
         clock: Callable[[], datetime],
+        open_runs: Callable[[SiteFolder], None],
     ) -> SiteFolder:
         state = state_folder(study_folder, site)
         # 4. the log first: what cannot be logged must not happen
@@ -130,15 +142,13 @@ class SiteFolder:
         folder = cls(
             site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, lock, clock,
             acted, SeenHeads(state / "heads.json", site), Reach.open(state, subject_key.fingerprint),
-            Witness(state / WITNESS_NAME),
+            Witness(state / WITNESS_NAME), RunFiles(state / "runs", site, key),
         )  # fmt: skip
         #    and its log is told, in the same words whether or not anything has changed
         told = snapshot(register, subject_key, f"opened/{log.size}")
         folder.record("consent.imported", refs={"snapshot": told})
         # 10. runs that a crash left open: what was started stays spent
-        for run in sorted({run_of(charge) for charge in ledger.close_orphans()}):
-            folder._record_settled(run)
-            folder.record("run.stopped", refs={"run": run}, data={"code": "ORPHAN_CLOSED"})
+        open_runs(folder)
         # 11. withdrawals that came while no process held the log
         folder.reach.take_entries(log.append)
         return folder
@@ -289,7 +299,7 @@ class SiteFolder:
 
     def dataset(self) -> Dataset:
         """The site's records, read now. Raises ``BadInputError``."""
-        return Dataset.load(self._records, labels=self.study.labels)
+        return Dataset.load(self.records, labels=self.study.labels)
 
     def public_texts(self) -> tuple[str, ...]:
         """The texts of the study's public records, held against its digest. Raises ``BadInputError``."""
@@ -298,7 +308,7 @@ class SiteFolder:
 
     def dataset_digest(self) -> str:
         """SHA-256 of the records file; only a commitment to it under a key of this run leaves."""
-        return digest_bytes(read_file(self._records))
+        return digest_bytes(read_file(self.records))
 
     def committed_records(self, run: str) -> CommittedRecords:
         """The site's records, read now, under a key of this site and ``run``: the commitment, and proofs to it."""
@@ -306,35 +316,20 @@ class SiteFolder:
         by_subject = self.dataset().records.values()
         return CommittedRecords.of(key, (record.digest for records in by_subject for record in records))
 
-    @property
-    def _records(self) -> Path:
-        return self.study_folder / "sites" / self.site / "records.jsonl.gz"
-
-    @property
-    def runs(self) -> Path:
-        """Where this site keeps the state of its runs."""
-        return self.study_folder / "sites" / self.site / "state" / "runs"
-
-    @property
-    def releases(self) -> Path:
-        """Where this site keeps the adapters that it released, one folder a run."""
-        return self.study_folder / "sites" / self.site / "state" / "releases"
-
-    @property
-    def candidates(self) -> Path:
-        """Where this site keeps adapters whose release is not approved yet, one folder a run."""
-        return self.study_folder / "sites" / self.site / "state" / "candidates"
-
-    @property
-    def personal(self) -> Path:
-        """Where this site keeps the heads of its own; nothing from here is ever sent."""
-        return self.study_folder / "sites" / self.site / "state" / "personal"
-
     def record(
         self, kind: str, *, refs: dict[str, str] | None = None, data: dict[str, Value] | None = None
     ) -> None:
         """Append one entry to this site's log, durably."""
         self.log.append(Entry(type=kind, party=self.site, at=self.clock(), refs=refs or {}, data=data or {}))
+
+
+def close_runs(folder: SiteFolder) -> None:
+    """Close whatever a crash left open, and drop what was kept of it."""
+    for run in sorted({run_of(charge) for charge in folder.ledger.close_orphans()}):
+        folder._record_settled(run)
+        folder.record("run.stopped", refs={"run": run}, data={"code": "ORPHAN_CLOSED"})
+    for run in folder.files.begun():
+        folder.files.discard(run)
 
 
 def rounded_up(epsilon: float) -> Decimal:

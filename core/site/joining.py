@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from ...governance.log.entries import Value
 from ...governance.provenance.provenance import SitePart, epsilon_text, size_bucket
+from ...governance.signing.envelope import write_time
 from ...privacy.accounting.plan import Plan
+from ...privacy.budget import decimal_text
 from ...privacy.keys.runkeys import JoinKeys, JoinPublic, RunSecret, pair_key
 from ..errors import ProtocolError
 from ..gate.artefacts import charge_of
@@ -31,6 +33,7 @@ from .budget import lifetime_figures
 from .considering import Considered
 from .folder import SiteFolder
 from .heads import Claim, answers, claims_about, judge_own, judge_peer
+from .reach import RunReach
 from .state import RunState, Transcript
 
 BodyT = TypeVar("BodyT", bound=Body)
@@ -162,7 +165,7 @@ def meet(
         )
         joins[site] = body
     # 3. own join is among them unchanged
-    if publics[folder.site] != state.join_keys.public:
+    if publics[folder.site] != state.own_keys().public:
         raise ProtocolError("JOIN_FOREIGN", "this site's own join was exchanged")
     state.joins = joins
     # 4. this site's own ledger is where the others saw it
@@ -174,7 +177,7 @@ def meet(
     ciphertexts = {}
     for peer in considered.offer.sites:
         if peer > folder.site:
-            ciphertext, shared = state.join_keys.encapsulate(publics[peer])
+            ciphertext, shared = state.own_keys().encapsulate(publics[peer])
             state.pair_keys[peer] = _pair(folder.site, peer, state, publics[peer], shared)
             ciphertexts[peer] = ciphertext.hex()
     return Kem(ciphertexts=ciphertexts, had=answers(claims, folder.ledger.head_at)), publics
@@ -231,7 +234,7 @@ def exchange(
             ciphertext = body.ciphertexts.get(folder.site)
             if ciphertext is None:
                 raise ProtocolError("KEM_MISSING", f"'{peer}' sent no ciphertext for this site")
-            shared = state.join_keys.decapsulate(bytes.fromhex(ciphertext))
+            shared = state.own_keys().decapsulate(bytes.fromhex(ciphertext))
             state.pair_keys[peer] = _pair(folder.site, peer, state, publics[peer], shared)
     if folder.site != min(state.cohort):
         return Secret(wrapped={})
@@ -262,6 +265,7 @@ def receive_secret(folder: SiteFolder, message: SignedMessage, state: RunState) 
             sender=lowest,
             recipient=folder.site,
         )
+    state.join_keys = None  # whoever finds what is kept of the run later cannot agree on its keys anew
     return Keyed(key_check=state.secret().key_check(state.transcript.h0))
 
 
@@ -278,5 +282,17 @@ def _from_peer(
 
 def _pair(own: str, peer: str, state: RunState, public: JoinPublic, shared: bytes) -> bytes:
     return pair_key(
-        state.join_keys, public, shared, h0=state.transcript.h0, low=min(own, peer), high=max(own, peer)
+        state.own_keys(), public, shared, h0=state.transcript.h0, low=min(own, peer), high=max(own, peer)
+    )
+
+
+
+def reach_of(run: str, considered: Considered, state: RunState) -> RunReach:
+    """What the site notes of a run for those who ask later which runs their records were in."""
+    return RunReach(
+        run=run,
+        method=considered.offer.method,
+        epsilon=epsilon_text(considered.run_epsilon),
+        delta=decimal_text(considered.run_delta),
+        joined=write_time(state.started),
     )

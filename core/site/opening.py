@@ -4,8 +4,8 @@ The coordinator forwards the sum of the c0 halves and, for each signer, the sign
 the signers itself and expands c1 from their seeds, so a crafted "aggregate" does not decrypt to anything
 (tests/attacks/test_crafted_aggregate.py). Nothing about a failure travels back but a code.
 
-Order of calls: ``open_previous`` once per outcome of a step (of a count: voting.py, with ``read_sum`` and ``opened``);
-the caller saves the state before it answers.
+Order of calls: ``open_previous`` once per outcome of a step (of a count: voting.py, with ``read_sum``,
+``Openings.note`` and ``opened``); the caller saves the state before it answers.
 """
 
 from __future__ import annotations
@@ -56,6 +56,32 @@ class Place:
     sealed: bool
 
 
+class Openings:
+    """Which message's sum this site opens at the place that it opened last. There is one a place, for good.
+
+    ``keep(place, message)`` makes it durable before anything is opened: a site that was killed meanwhile may open the
+    same sum again, which says nothing new, and no other one. ``noted`` is what was kept before.
+    """
+
+    def __init__(
+        self, keep: Callable[[str, str], None] = lambda place, message: None, noted: tuple[str, str] = ("", "")
+    ) -> None:
+        self._keep = keep
+        self._noted = noted
+
+    def check(self, place: str, message: str) -> None:
+        """Return if nothing else was opened at ``place``. Raises ``ProtocolError`` OPENED_ALREADY."""
+        if self._noted[0] == place and self._noted[1] != message:
+            raise ProtocolError("OPENED_ALREADY", f"a sum of {place} was opened before; there is one sum each")
+
+    def note(self, place: str, message: str) -> None:
+        """The sum of ``message`` (digest) is about to be opened. Raises as ``check``, and where it cannot be kept."""
+        self.check(place, message)
+        if self._noted != (place, message):
+            self._keep(place, message)
+            self._noted = place, message
+
+
 @dataclass(frozen=True)
 class SumRead:
     """A sum that has the form of one, of exactly these signers; not opened. ``total`` is the digest of its bytes."""
@@ -75,13 +101,15 @@ def open_previous(
     roster: Roster,
     site: str,
     remember: Callable[[Mapping[str, LedgerHeadSeen]], None],
+    openings: Openings,
     judged: bool = False,
 ) -> np.ndarray | None:
     """The opened integer sum (int64, shape (d,)) of the step before, or None when there is nothing to apply.
 
-    Advances ``state.transcript``. ``remember`` keeps the signers' ledger heads. Raises ``ProtocolError`` for every
-    outcome that is not exactly this step's; after SUM_OUT_OF_BOUNDS nothing of the step can be opened any more.
+    Advances ``state.transcript``. ``remember`` keeps the signers' ledger heads, ``openings`` what is opened.
     ``judged``: blocks are judged in this run, so a sum outside its bound spoils the block and does not end the run.
+    Raises ``ProtocolError`` for every outcome that is not exactly this step's; after SUM_OUT_OF_BOUNDS nothing of the
+    step can be opened any more.
     """
     body = message.body
     if not isinstance(body, Step | Count | Finish):
@@ -95,6 +123,7 @@ def open_previous(
     if not state.outcome_due:
         raise ProtocolError("OUTCOME_UNEXPECTED", "an outcome came where no step was open")
     if body.previous == "abandoned":
+        openings.check(f"step {step}", message.digest)
         state.transcript = state.transcript.after(step, "abandoned", (), "")
         state.outcome_due = False
         state.abandoned += 1
@@ -104,9 +133,7 @@ def open_previous(
     read = read_sum(message, body.signers, place, state, plan=plan, roster=roster, site=site)
     remember(read.heads)
     # 6. open, under the key of this transcript; once, whatever comes of it: a second sum would be the sender's choice
-    if state.opened_step == step:
-        raise ProtocolError("OPENED_ALREADY", f"a sum of step {step} was opened before; there is one sum a step")
-    state.opened_step = step
+    openings.note(f"step {step}", message.digest)
     values = opened(read, place, state, plan)
     # 7. a public bound: a wrong key or an overflow would otherwise be applied as an update
     outside = out_of_bounds(values, plan, len(body.signers))

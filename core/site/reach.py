@@ -145,6 +145,12 @@ class Reach:
         with _usable():
             return {int(step): int(count) for step, count in self._connection.execute(query, (run,))}
 
+    def gone(self, run: str) -> frozenset[bytes]:
+        """Fingerprints of those who left ``run``: for a process that goes on with it."""
+        query = "SELECT subject FROM reached WHERE run = ? AND gone_at IS NOT NULL"
+        with _usable():
+            return frozenset(bytes(mark) for (mark,) in self._connection.execute(query, (run,)))
+
     def finish(self, run: str, adapter: str) -> None:
         """The digest of the adapter that came of ``run``."""
         with self._writing() as db:

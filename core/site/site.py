@@ -3,40 +3,47 @@
 Every message must be signed by the roster's coordinator and belong to this study; after the offer, to the one run that
 is open. A policy refusal is answered with a ``Decline`` that carries a code and a clause; every other fault raises, and
 the engine reports that this site did not deliver.
+
+A message moves a run as a whole: state and answer are kept together before the answer is handed out, and what could
+not be answered has moved nothing but what was charged, sealed or opened. So the message that was answered last is
+answered with the same bytes, and one that was cut off, by an error or a kill, may come again (resuming.py).
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
+
 from ...governance.errors import Refused as GovernanceRefused
 from ...governance.policy.request import Request
-from ...governance.provenance.provenance import epsilon_text
-from ...governance.signing.envelope import write_time
-from ...privacy.budget import decimal_text
 from ...privacy.errors import BudgetExceededError
 from ...privacy.keys.runkeys import JoinPublic
-from ..errors import ProtocolError, Refused
+from ..errors import CoreError, Interrupted, ProtocolError, Refused
 from ..gate.gate import Gate
 from ..gate.sealed import Sealed
-from ..messages import Body, Decline, LogHead, Offer, SignedMessage, Stop, Stopped
+from ..messages import Body, Decline, Offer, SignedMessage, Stop, Stopped
+from ..training.going_on import ENDING, ORDERED, STOPPED
 from ..training.optimizer import Momentum
 from ..training.task import Rows
 from ..training.tasks import Tasks, adapter_of
 from ..training.training import TrainingData, load_training_data
-from . import joining, step, voting
+from . import joining, resuming, step, voting
+from .answers import Answers, Standing, openings_of
 from .considering import Considered, consider
 from .folder import SiteFolder
-from .reach import RunReach
-from .state import AGREEMENT, RunState
+from .interrupting import Interruptible
+from .keeping import CannotResumeError, KeptRun
+from .record import Acts
+from .state import AGREEMENT, RunState, check_due
+from .stops import take_stops
 from .witnessing import SiteWatch
 
 # After these nothing of the run can be trusted to go on here: a sum was opened that is no sum.
 ENDS_THE_RUN = frozenset({"SUM_OUT_OF_BOUNDS", "OPENED_ALREADY"})
-
-
 PUBLIC_RECORDS = 128  # of the public ones: their median lies within a twentieth of that of all, and they cost little
 
 
-class Site:
+class Site(Interruptible):
     """One site in one federation. ``tasks`` are the ways of training; they are shared by all sites of a process."""
 
     def __init__(self, folder: SiteFolder, tasks: Tasks) -> None:
@@ -51,51 +58,92 @@ class Site:
         self._public: Rows | None = None
         self.state: RunState | None = None
         self.tools: step.StepTools | None = None
+        self._working = threading.Lock()
+        self._answers = Answers(folder)
+        if folder.kept is not None:
+            self._go_on(folder.kept)
 
     def consider(self, offer: Offer, run: str) -> Considered:
         """Preflight: everything that would refuse this offer, without sending, charging or reserving."""
         return consider(self.folder, offer, self._gate(run), dimension=self._dimension(offer))
 
     def handle(self, message: bytes) -> Sealed:
-        """Answer one message of the coordinator. Raises coded errors; see the module's docstring."""
+        """Answer one message of the coordinator. Raises coded errors; see the module's docstring.
+
+        From several threads one is answered after the other; one that comes while it is worked on waits for its answer.
+        """
         received = SignedMessage.from_bytes(message)
         # 1. from the roster's coordinator, about this study
-        received.verify(self.folder.roster.coordinator.key)
-        if received.header.sender != self.folder.roster.coordinator.id or received.header.study != self.folder.study.id:
-            raise ProtocolError("MESSAGE_FOREIGN", "the message is not from this study's coordinator")
+        self._check_sender(received)
+        with self._working:
+            return self._answer(received)
+
+    def _answer(self, received: SignedMessage) -> Sealed:
         # 2. about the run that is open; a stop of a run that is not open has nothing left to do
         body, run = received.body, received.header.run
         gate = self._gate(run)
+        self._tasks.going_on.work_on(run)
+        told = self._answers.told(received)
         known = self.state is not None and run == self.state.run
         if isinstance(body, Stop) and not (known and self._running()):
             return gate.tell(Stopped())
-        if not isinstance(body, Offer) and not known:
+        if not isinstance(body, Offer) and not known and told is None:
             raise ProtocolError("RUN_UNKNOWN", "the message is about a run that is not open here")
+        before = Standing.of(self.state, self._watch)
         try:
-            return self._dispatch(received, gate)
+            if told is not None:
+                sealed = self._tell_again(told, gate)
+            else:
+                sealed = self._dispatch(received, gate)
+                # 5. kept, and only then handed out
+                self._answers.keep(received, sealed, self.state, self.tools, self._watch, self._offer)
         except (Refused, GovernanceRefused, BudgetExceededError) as refused:
             # a refusal is this site's last word in the run: what was never started is given back, the keys are dropped
+            before.again(self.state, self._watch)
             self._end(run, refused.code)
             clause = refused.clause if isinstance(refused, Refused) else ""
-            return gate.tell(Decline(code=refused.code, clause=clause))
-        except ProtocolError as error:
-            if error.code in ENDS_THE_RUN:
+            declined = gate.tell(Decline(code=refused.code, clause=clause))
+            self._answers.keep_last(received, declined, before, self._watch, refused.code)
+            return declined
+        except Interrupted as interrupted:
+            before.again(self.state, self._watch)
+            if interrupted.code == ENDING:  # the run is taken up again by the next process
+                raise
+            self._end(run, interrupted.code)
+            if interrupted.code == ORDERED:  # a refusal of this site, which the coordinator does not know of yet
+                return gate.tell(Decline(code=ORDERED))
+            raise
+        except BaseException as error:
+            before.again(self.state, self._watch)
+            if isinstance(error, ProtocolError) and error.code in ENDS_THE_RUN:
                 self._end(run, error.code)
             raise
+        # 6. a run that is over, and whose end is kept, is closed
+        if self.state is not None and self.tools is not None and self.state.finished:
+            resuming.conclude(self.folder, self.tools.acts, step=self.state.step, completed=self.state.completed)
+            self.state.wipe()
+        return sealed
 
     def _dispatch(self, message: SignedMessage, gate: Gate) -> Sealed:
         kind = message.body.kind
+        # what must be fresh comes with the message; nothing is decided before it was looked at
+        take_stops(
+            message, self.folder.study_folder, self.folder.roster, drafts=self.folder.runs.parent,
+            now=self.folder.clock(),
+        )  # fmt: skip
         if kind == "offer":
             return self._join(message, gate)
         state, tools = self._open_run()
-        _check_due(kind, state)
+        check_due(kind, state)
         # 3. everybody's log goes on from where it was seen, before anything is opened, charged or touched
         if self._watch is not None:
             self._watch.hear(message)
+        # 4. what the message asks for, told or disclosed through the gate
         if kind in AGREEMENT:
             return gate.tell(self._agree(message, state, tools), request=self._request(tools))
         if kind == "stop":
-            return self._stop(state, gate)
+            self._end(state.run, STOPPED)
+            return gate.tell(Stopped())
         if kind in ("count", "judge") or state.count is not None:
             return self._count(message, state, tools)
         return self._step(message, state, tools)
@@ -145,25 +193,46 @@ class Site:
         self._watch = SiteWatch(self.folder, message.header.run)
         self._watch.hear(message)
         # what counts are held against is looked for before anything is charged
-        self._texts = self.folder.public_texts()[:PUBLIC_RECORDS] if considered.counted is not None else ()
+        self._texts = self._public_texts(considered)
         settings = self.folder.study.settings(body.method)
         initial = self._tasks.initial(settings)
         sealed, self.state, admitted = joining.join(self.folder, message, considered, gate, initial=initial)
         # who is held out is in the run, too: what is counted of them decides what stays
         self.folder.reach.admit(
-            _reach_of(message.header.run, considered, self.state), {*admitted.trained, *admitted.held_out}
+            joining.reach_of(message.header.run, considered, self.state), {*admitted.trained, *admitted.held_out}
         )
         self._offer, self.data, self._held_out = message, None, None
         self._public = None
-        self.tools = step.StepTools(
-            folder=self.folder,
-            gate=gate,
-            considered=considered,
-            admitted=admitted.trained,
-            held_out=admitted.held_out,
-            optimizer=Momentum.for_plan(considered.plan, settings, self._tasks.schedule(settings)),
+        self.tools = self._tools_of(
+            message.header.run, considered, admitted.trained, admitted.held_out, since=self.folder.log.size
         )
         return sealed
+
+    def _tools_of(
+        self,
+        run: str,
+        considered: Considered,
+        trained: tuple[str, ...],
+        held_out: tuple[str, ...],
+        *,
+        since: int,
+        left: Iterable[str] = (),
+        opened: tuple[str, str] = ("", ""),
+        sealed_at: Iterable[bytes] = (),
+    ) -> step.StepTools:
+        settings = self.folder.study.settings(considered.offer.method)
+        return step.StepTools(
+            folder=self.folder,
+            gate=self._gate(run, sealed_at=sealed_at),
+            considered=considered,
+            admitted=trained,
+            held_out=held_out,
+            optimizer=Momentum.for_plan(considered.plan, settings, self._tasks.schedule(settings)),
+            acts=Acts(self.folder, run, since=since),
+            openings=openings_of(self.folder, run, opened),
+            check=self._tasks.going_on.check,
+            left=set(left),
+        )
 
     def _finish(self, message: SignedMessage, state: RunState, tools: step.StepTools) -> Sealed:
         sealed = step.finish(message, state, tools)
@@ -186,6 +255,9 @@ class Site:
             self._held_out = self._load(tools, tuple(one for one in tools.held_out if one not in tools.left))
         return self._held_out
 
+    def _public_texts(self, considered: Considered) -> tuple[str, ...]:
+        return self.folder.public_texts()[:PUBLIC_RECORDS] if considered.counted is not None else ()
+
     def _public_rows(self, tools: step.StepTools) -> Rows:
         if self._public is None:
             settings = self.folder.study.settings(tools.considered.offer.method)
@@ -202,10 +274,6 @@ class Site:
         settings = next((settings for name, settings in methods if name == offer.method), None)
         return self._tasks.dimension(settings) if settings is not None else 0
 
-    def _stop(self, state: RunState, gate: Gate) -> Sealed:
-        self._end(state.run, "STOPPED_BY_COORDINATOR")
-        return gate.tell(Stopped())
-
     def _running(self) -> bool:
         return self.state is not None and not self.state.finished
 
@@ -213,9 +281,40 @@ class Site:
         self.folder.record("run.stopped", refs={"run": run}, data={"code": code})
         state = self.state
         if state is not None and state.run == run and not state.finished:
+            self.folder.files.drop_keys(run)  # first: a run that has ended is not gone on with, whatever comes now
             self.folder.close_charges(run)
             state.wipe()
             self.state = self.data = self._held_out = self._public = None
+
+    # -- what outlives this process --------------------------------------------------------------------------------
+
+    def _go_on(self, kept: KeptRun) -> None:
+        """Stand where the process before this one did when it answered last; or close what cannot be gone on with."""
+        folder, now = self.folder, kept.document.going_on
+        self._answers = Answers(folder, now.answered)
+        if now.ended:
+            return
+        try:
+            found = resuming.restored(folder, kept)
+            if found.considered.plan.dimension != self._dimension(found.considered.offer):
+                raise CannotResumeError("PLAN_DIFFERS", "the kept plan is not the one that the study's figures give")
+            watch = SiteWatch(folder, found.state.run)
+            watch.go_on(now.watched, found.own_join)
+        except CoreError as error:
+            self._answers = Answers(folder)
+            resuming.give_up(folder, kept, error.code)
+            return
+        self.state, self._offer, self._watch = found.state, found.offer, watch
+        self._texts = self._public_texts(found.considered)
+        self.tools = self._tools_of(
+            found.state.run, found.considered, found.admitted, found.held_out, since=now.entries, left=found.left,
+            opened=kept.opening, sealed_at=found.state.sealed_at,
+        )  # fmt: skip
+
+    def _tell_again(self, told: bytes, gate: Gate) -> Sealed:
+        if self.tools is not None and self._running():  # a stop that came since outruns it
+            self.tools.gate.decide(self._request(self.tools))
+        return gate.resend(told)
 
     def _request(self, tools: step.StepTools) -> Request:
         return self.folder.request_for_plan(tools.plan, tools.considered.epsilon, tools.considered.offer)
@@ -230,7 +329,7 @@ class Site:
             raise ProtocolError("RUN_UNKNOWN", "no offer was accepted here")
         return self._offer
 
-    def _gate(self, run: str) -> Gate:
+    def _gate(self, run: str, *, sealed_at: Iterable[bytes] = ()) -> Gate:
         folder = self.folder
         return Gate(
             site=folder.site,
@@ -243,26 +342,7 @@ class Site:
             ledger=folder.ledger,
             log=folder.log,
             clock=folder.clock,
-            show=self._show,
+            show=lambda body: None if self._watch is None else self._watch.show(body),
+            check=self._tasks.going_on.check,
+            sealed_at=sealed_at,
         )
-
-    def _show(self, body: Body) -> LogHead | None:
-        return None if self._watch is None else self._watch.show(body)
-
-
-def _reach_of(run: str, considered: Considered, state: RunState) -> RunReach:
-    return RunReach(
-        run=run,
-        method=considered.offer.method,
-        epsilon=epsilon_text(considered.run_epsilon),
-        delta=decimal_text(considered.run_delta),
-        joined=write_time(state.started),
-    )
-
-
-def _check_due(kind: str, state: RunState) -> None:
-    """Keys are agreed once, before the first step; a count ends before a step; a run may be ended at any time."""
-    between = ("step", "readies", "count", "finish") if state.count is None else ("readies", "judge")
-    due = AGREEMENT[state.agreed : state.agreed + 1] or between
-    if kind not in (*due, "stop"):
-        raise ProtocolError("MESSAGE_UNEXPECTED", f"a {kind} message is not due at this point of the run")

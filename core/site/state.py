@@ -1,10 +1,11 @@
 """A site's durable state of one run: where it stands, what it opened, and the transcript it has seen.
 
-A few files per run: ``state/runs/<run>.json``, replaced atomically before the step goes on, and the arrays that it
+A few files per run: ``state/runs/<run>.json``, replaced atomically before a message is answered, and the arrays that it
 names, ``<run>.<moves>.arrays``: vector, velocity and reference one after the other, float64, little endian; where
-blocks are judged, also those of the last accepted state. They hold no key: run keys live in memory and end with the
-process, so a site that restarts can neither re-seal a step (the ledger re-sends sealed bytes) nor open one. The adapter
-state is the one every site of the cohort holds; it never leaves except as a MAC under the run secret.
+blocks are judged, also those of the last accepted state. They hold no key. What a site needs beside them to go on after
+its process was killed, its keys among it, is kept by keeping.py, and only where somebody asked for that; elsewhere run
+keys live in memory and end with the process. The adapter state is the one every site of the cohort holds; it never
+leaves except as a MAC under the run secret.
 
 ``Transcript`` is the chain that binds masks and step keys: sites with different views do not cancel and do not open.
 """
@@ -14,10 +15,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ...governance.canonical import canonical_bytes
 from ...governance.provenance.provenance import ConsentPart, SitePart, StepPart, ValidationPart
@@ -29,6 +31,7 @@ from ..parties import make_private_folder, replace_file
 from ..training.optimizer import OptimizerState
 
 TRANSCRIPT_LABEL = b"sekisho-transcript-v1\x00"
+NOTHING_MORE: Mapping[str, object] = {}
 AGREEMENT = ("cohort", "kems", "secrets")  # each once and in this order: one run has one H0 and one run secret
 
 
@@ -139,19 +142,23 @@ class CountRound:
     cohort: tuple[str, ...]
     started: bool = False
     sealed: bool = False
-    opened: bool = False
     middle_above: bool = False
 
 
 @dataclass
 class RunState:
-    """Where one site stands in one run. Mutable on purpose: it is the one workflow object of a run at a site."""
+    """Where one site stands in one run. Mutable on purpose: it is the one workflow object of a run at a site.
+
+    A message moves it as a whole or not at all: ``copy`` before, ``become`` that copy again where it was not answered.
+    ``starts`` and ``count_starts``: how many steps and counts were charged here, as the ledger must bear out.
+    ``join_keys`` are dropped once keys are agreed.
+    """
 
     run: str
     transcript: Transcript
     optimizer: OptimizerState
     cohort: tuple[str, ...]
-    join_keys: JoinKeys
+    join_keys: JoinKeys | None
     started: datetime
     agreed: int = 0
     pair_keys: dict[str, bytes] = field(default_factory=dict)
@@ -161,7 +168,8 @@ class RunState:
     step_cohort: tuple[str, ...] = ()
     step_started: bool = False
     step_sealed: bool = False
-    opened_step: int = 0
+    starts: int = 0
+    count_starts: int = 0
     outcome_due: bool = False
     finished: bool = False
     completed: int = 0
@@ -176,11 +184,45 @@ class RunState:
     rejected: int = 0
     undone: int = 0
     spoilt: bool = False
+    saved: frozenset[str] = frozenset()  # the files of arrays that the document on the disk names
 
     @property
     def moves(self) -> int:
         """Counts every move of the state, back ones too; so no two states of a run have one number."""
         return self.optimizer.updates + self.undone
+
+    def copy(self) -> RunState:
+        """As it stands now; keys are shared, arrays are read-only."""
+        own = {"joins", "parts", "consents", "history", "validations"}
+        copied = {name: type(getattr(self, name))(getattr(self, name)) for name in own}
+        return replace(self, **copied, count=None if self.count is None else replace(self.count))
+
+    def become(self, other: RunState) -> None:
+        """Stand where ``other`` does."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(other, one.name))
+
+    def note_start(self, *, sealed: bool = False) -> None:
+        """The open step is charged, and where said sealed; counted once."""
+        self.starts += not self.step_started
+        self.step_started, self.step_sealed = True, self.step_sealed or sealed
+
+    def note_count_start(self, count: CountRound, *, sealed: bool = False) -> None:
+        """As ``note_start``, for the open count."""
+        self.count_starts += not count.started
+        count.started, count.sealed = True, count.sealed or sealed
+
+    @property
+    def sealed_at(self) -> tuple[bytes, ...]:
+        """The transcripts at which something was sealed and could be sealed again, were it not known."""
+        step = (self.step_transcript,) if self.step_sealed else ()
+        return (*step, self.count.transcript) if self.count is not None and self.count.sealed else step
+
+    def own_keys(self) -> JoinKeys:
+        """The keys of this site's join. Raises ``ProtocolError`` once they were used and dropped."""
+        if self.join_keys is None:
+            raise ProtocolError("NO_JOIN_KEYS", "the run's keys have been agreed already")
+        return self.join_keys
 
     def accept(self, counts: JudgedCounts) -> None:
         """Keep where the state stands now as the one to go back to."""
@@ -222,12 +264,22 @@ class RunState:
             self.run_secret.wipe()
         self.pair_keys.clear()
 
-    def save(self, folder: Path) -> None:
-        """Write the durable part atomically. Raises ``BadInputError`` (disk full): the step must not go on."""
+    def save(
+        self,
+        folder: Path,
+        more: Mapping[str, object] = NOTHING_MORE,
+        mac: Callable[[Mapping[str, Any]], str] | None = None,
+    ) -> None:
+        """Write the durable part atomically, with ``more`` fields, and a ``mac`` of all of them where one is wanted.
+
+        Raises:
+            BadInputError: disk full, read-only; the step must not go on.
+        """
         make_private_folder(folder)
         # the arrays first: what the document names is there whenever it is read
         arrays = folder / f"{self.run}.{self.moves}.arrays"
-        if not arrays.exists():  # an abandoned step moves nothing
+        # an abandoned step moves nothing; what a message left there that was not answered is another state, perhaps
+        if arrays.name not in self.saved or not arrays.exists():
             replace_file(arrays, self.optimizer.array_bytes())
         kept = arrays if self.accepted is None else folder / f"{self.run}.{self.accepted.moves}.arrays"
         document = {
@@ -236,7 +288,7 @@ class RunState:
             "next_step": self.transcript.next_step,
             "completed": self.completed,
             "abandoned": self.abandoned,
-            "history": [part.model_dump() for part in self.history],
+            "history": [part.model_dump(mode="json") for part in self.history],
             "updates": self.optimizer.updates,
             "dimension": self.optimizer.vector.size,
             "arrays": arrays.name,
@@ -248,10 +300,23 @@ class RunState:
                 "arrays": kept.name,
                 "digest": self.accepted.optimizer.digest(),
             },
+            **more,
         }
+        if mac is not None:
+            document["mac"] = mac(document)
         replace_file(folder / f"{self.run}.json", json.dumps(document).encode("utf-8"))
+        self.saved = frozenset({arrays.name, kept.name})
         # of this very run: its name may be how another's begins, and names are the coordinator's choice
         own = re.compile(re.escape(self.run) + r"\.[0-9]+\.arrays")
         for older in folder.iterdir():
             if older not in (arrays, kept) and own.fullmatch(older.name):
                 older.unlink(missing_ok=True)
+
+
+
+def check_due(kind: str, state: RunState) -> None:
+    """Keys are agreed once, before the first step; a count ends before a step; a run may be ended at any time."""
+    between = ("step", "readies", "count", "finish") if state.count is None else ("readies", "judge")
+    due = AGREEMENT[state.agreed : state.agreed + 1] or between
+    if kind not in (*due, "stop"):
+        raise ProtocolError("MESSAGE_UNEXPECTED", f"a {kind} message is not due at this point of the run")

@@ -5,6 +5,10 @@ nothing is charged yet. ``take`` answers the readies of the whole cohort: only w
 transcript is the step's cost marked started, and only then are data touched.
 
 A step that fails stays failed: what was started stays charged, what was sealed is re-sent unchanged.
+
+Each may be asked once more with the same message, after a kill at any point of it: what is durable outside of the run's
+state (ledger, heads, log) is then found as it is, and not done twice. The state itself is kept by site.py, with the
+answer, before that is handed out.
 """
 
 from __future__ import annotations
@@ -20,9 +24,10 @@ from ...privacy.accounting.plan import Plan
 from ...privacy.mechanism.randomness import SecretStream
 from ..data.eligible import still_eligible
 from ..errors import ProtocolError, Refused
-from ..gate.gate import Gate, StepContext
+from ..gate.gate import Gate, StepContext, disclosure
 from ..gate.sealed import Sealed
 from ..messages import Count, Finish, Finished, Readies, Ready, SignedMessage, Step
+from ..training.going_on import never_stops
 from ..training.optimizer import Momentum
 from ..training.training import TrainingData, train_step
 from .blocks import count_is_due
@@ -30,7 +35,8 @@ from .consents import snapshot
 from .considering import Considered
 from .folder import SiteFolder
 from .life import check
-from .opening import enough_controllers, open_previous
+from .opening import Openings, enough_controllers, open_previous
+from .record import Acts
 from .state import RunState
 
 
@@ -43,8 +49,11 @@ class StepTools:
     considered: Considered
     admitted: tuple[str, ...]
     optimizer: Momentum
+    acts: Acts
+    openings: Openings
     held_out: tuple[str, ...] = ()
     left: set[str] = field(default_factory=set)
+    check: Callable[[], None] = never_stops
 
     @property
     def plan(self) -> Plan:
@@ -66,7 +75,7 @@ class StepTools:
 
 
 def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
-    """Open the step before, apply it, save, and say where this site stands."""
+    """Open the step before, apply it, and say where this site stands."""
     body = message.body
     if not isinstance(body, Step):
         raise ProtocolError("MESSAGE_UNEXPECTED", f"a {body.kind} message does not begin a step")
@@ -93,9 +102,8 @@ def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     state.step, state.step_cohort, state.step_started, state.step_sealed = body.step, cohort, False, False
     state.cohort, state.outcome_due = cohort, True
     state.step_transcript = state.transcript.at(body.step, cohort, state.state_mac())
-    state.save(folder.runs)
     # 4. what consent stands as the step begins; whoever leaves after this is left out all the same
-    consent = _record_consent(state, folder)
+    consent = _record_consent(state, tools)
     # 5. tell; nothing has been charged
     ready = Ready(step=body.step, transcript=state.step_transcript.hex(), consent=consent)
     return tools.gate.tell(ready, request=request)
@@ -119,13 +127,18 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
     # 3. a step that was sealed is re-sent unchanged, never computed again
     kept = folder.ledger.sealed(state.run, state.step)
     if kept is not None:
+        if not state.step_sealed:  # a kill came between the ledger's mark and the log, or the state
+            state.note_start(sealed=True)
+            tools.acts.record(*disclosure(kept, tools.plan, state.step, len(state.step_cohort)))
         return tools.gate.resend(kept)
     tools.plan.check_sealing_rule(len(state.step_cohort))
     check_controllers(state.step_cohort, tools)
-    # 4. enough noise in this cohort; then the cost moves from reserved to started, durably, before data are touched
-    folder.ledger.start(state.run, state.step)
-    state.step_started = True
-    folder.record("step.started", refs={"run": state.run}, data={"step": state.step})
+    # 4. enough noise in this cohort; then the cost moves from reserved to started, durably, before data are touched;
+    # where a kill came between here and the seal, nothing has left, and the step that is charged is computed anew
+    if not folder.ledger.is_started(state.run, state.step):
+        folder.ledger.start(state.run, state.step)
+    state.note_start()
+    tools.acts.record("step.started", data={"step": state.step})
     # 5. who may still be used; nobody enters; nobody at all is an empty sample, which discloses noise and is charged
     subjects = tools.usable(state.run, state.step, tools.admitted)
     stream = SecretStream()
@@ -139,6 +152,7 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
         step=state.step,
         stream=stream.derive(b"training"),
         rotation=tools.plan.rotation(state.step_transcript),
+        check=tools.check,
     )
     # 6. the gate
     sealed = tools.gate.disclose(
@@ -154,12 +168,12 @@ def take(message: SignedMessage, state: RunState, tools: StepTools, load: Callab
         ),
         stream=stream.derive(b"noise"),
     )
-    state.step_sealed = True
+    state.note_start(sealed=True)
     return sealed
 
 
 def finish(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
-    """Open the last step, close the ledger's run, and prove to hold the common state: the last accepted one."""
+    """Open the last step, and prove to hold the common state: the last accepted one. Then the run is to be closed."""
     body = message.body
     if not isinstance(body, Finish) or body.step != state.step:
         raise ProtocolError("MESSAGE_UNEXPECTED", "this is not the end of the step that is open")
@@ -171,30 +185,24 @@ def finish(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     check(folder, Act.OPEN_SUM, tools.gate.record_refusal)
     apply(message, state, tools)
     if folder.study.validation is not None:
-        _keep_accepted(state, folder)
-    state.save(folder.runs)
-    folder.close_charges(state.run)
+        _keep_accepted(state, tools.acts)
     state.finished = True
-    folder.record("run.finished", refs={"run": state.run}, data={"step": state.step, "completed": state.completed})
-    finished = Finished(step=state.step, state_mac=state.state_mac())
-    state.wipe()
-    return tools.gate.tell(finished, request=request)
+    return tools.gate.tell(Finished(step=state.step, state_mac=state.state_mac()), request=request)
 
 
-def _keep_accepted(state: RunState, folder: SiteFolder) -> None:
+def _keep_accepted(state: RunState, acts: Acts) -> None:
     # what was not judged, because the run ended before, is nobody's result
     # a sum that was outside its bound moved nothing, and is a step of no result all the same
     if state.accepted is None or state.moves != state.accepted.moves or state.spoilt:
         state.roll_back()
-        folder.record(
-            "block.rolled-back", refs={"run": state.run}, data={"step": state.step, "completed": state.completed}
-        )
+        acts.record("block.rolled-back", data={"step": state.step, "completed": state.completed})
 
 
-def _record_consent(state: RunState, folder: SiteFolder) -> str:
+def _record_consent(state: RunState, tools: StepTools) -> str:
     # under a key of this step, so that not even a change of the register since the last step shows in the log
+    folder = tools.folder
     told = snapshot(folder.register, folder.subject_key, f"{state.run}/{state.step}")
-    folder.record("consent.snapshot", refs={"run": state.run, "snapshot": told}, data={"step": state.step})
+    tools.acts.record("consent.snapshot", {"snapshot": told}, {"step": state.step})
     return told
 
 
@@ -204,20 +212,20 @@ def apply(message: SignedMessage, state: RunState, tools: StepTools) -> None:
     folder = tools.folder
     opened = open_previous(
         message, state, plan=tools.plan, roster=folder.roster, site=folder.site, remember=folder.heads.remember,
-        judged=folder.study.validation is not None,
+        openings=tools.openings, judged=folder.study.validation is not None,
     )  # fmt: skip
     if not due:
         return
     if state.step_started:  # a step that fell before its readies came round was never started: nothing to settle
         folder.ledger.settle(state.run, step)
     if state.history[-1].outcome == "abandoned":
-        folder.record("step.abandoned", refs={"run": state.run}, data={"step": step})
+        tools.acts.record("step.abandoned", data={"step": step})
         return
     if opened is not None:  # a sum outside its bound moves nothing: its block will be rejected
         state.optimizer = tools.optimizer.step(
             state.optimizer, _gradient_sum(opened, tools.plan, state.step_transcript)
         )
-    folder.record("step.opened", refs={"run": state.run, "message": message.digest}, data={"step": step})
+    tools.acts.record("step.opened", {"message": message.digest}, {"step": step})
 
 
 def _gradient_sum(opened: np.ndarray, plan: Plan, transcript: bytes) -> np.ndarray:

@@ -1,11 +1,13 @@
 """What a site knows of emergency stops: the orders that lie here, the list that vouches for them, and its own policy.
 
-For: every decision of a site, and whoever shows what stands. Not for: signing orders (paperwork/stopping.py), the rules
-(governance/signing/stop.py, stop_list.py), or remembering which orders were honoured (memory.py).
+For: every decision of a site, whoever shows what stands, and what the coordinator's messages bring. Not for: signing
+orders (paperwork/stopping.py), the rules (governance/signing/stop.py, stop_list.py, stop_travel.py), or remembering
+which orders were honoured (memory.py).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +16,7 @@ from pathlib import Path
 from ...governance.policy.policy import Policy
 from ...governance.signing.roster import Roster
 from ...governance.signing.stop import (
+    LIST,
     order_digests,
     read_list,
     read_orders,
@@ -22,6 +25,10 @@ from ...governance.signing.stop import (
     verified_stops,
 )
 from ...governance.signing.stop_list import list_state
+from ...governance.signing.stop_travel import PREFIX, taken
+from ..errors import BadInputError
+from ..messages import SignedMessage
+from ..parties import READABLE, write_whole
 from ..study import Study
 
 STOPS = "stops"  # the folder of stop orders, restarts and the list of stops, in the study's folder
@@ -75,6 +82,34 @@ def read_stops(
             if stop.affects(subjects | {roster.fingerprint}, study.id)
         ),
     )
+
+
+def take_stops(message: SignedMessage, study_folder: Path, roster: Roster, *, drafts: Path, now: datetime) -> None:
+    """Lay down what a message of the coordinator brings of stops, after this site's own checks; mostly nothing is new.
+
+    ``drafts``: a folder of the same disk for what is half written, because half a file in ``stops`` would be an order.
+
+    Raises:
+        Refused: as ``taken``. BadInputError: STOPS_UNWRITABLE.
+    """
+    names = [part.name for part in message.header.parts if part.name.startswith(PREFIX)]
+    if not names:
+        return
+    folder = study_folder / STOPS
+    new = taken(roster, {name: message.part(name) for name in names}, read_list(folder), read_orders(folder), now=now)
+    # orders before the list that names them: a kill in between must not leave one that is missing
+    files = {**new.orders, **({LIST: new.listed} if new.listed is not None else {})}
+    try:
+        for name, data in files.items():
+            folder.mkdir(parents=True, exist_ok=True)
+            if name == LIST or not os.path.lexists(folder / name):  # nothing that lies there is written over
+                write_whole(folder / name, data, READABLE, draft_in=drafts)
+    except OSError as error:
+        raise BadInputError(
+            "STOPS_UNWRITABLE",
+            f"stop orders that were brought cannot be laid down ({error.strerror}), so nothing goes on",
+            hint=f"let this user write in {STOPS}/ in the study's folder",
+        ) from None
 
 
 def restart_roles_of(policy: Policy) -> frozenset[str]:

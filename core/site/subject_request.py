@@ -96,7 +96,7 @@ def answer_request(study_folder: Path, site: str, subject: str, out: Path) -> An
 
 def _withdrawals(own: OpenLog, subject: str, keys: Sequence[tuple[str, bytes]]) -> Iterator[_Withdrawal]:
     """The entries that are about this person's withdrawals, found by the keys that only this site has."""
-    for index, body in enumerate(own.log.entries()):
+    for index, body in own.log.rows():
         if str(EntryType.CONSENT_WITHDRAWN).encode("ascii") not in body:
             continue
         entry = Entry.from_bytes(body)

@@ -24,7 +24,7 @@ from ...privacy.mechanism.verdict import Verdict, verdict_on
 from ..conditions import ValidationSettings
 from ..errors import ProtocolError
 from ..gate.artefacts import charge_of
-from ..gate.gate import StepContext
+from ..gate.gate import StepContext, disclosure
 from ..gate.sealed import Sealed
 from ..messages import Count, Judge, Judged, Readies, Ready, SignedMessage
 from ..planning import DOMAIN
@@ -44,7 +44,7 @@ PLACES = Decimal("0.0001")
 
 
 def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
-    """Open the step before, apply it, save, and say where this site stands. Nothing is charged yet."""
+    """Open the step before, apply it, and say where this site stands. Nothing is charged yet."""
     body = message.body
     if not isinstance(body, Count):
         raise ProtocolError("MESSAGE_UNEXPECTED", f"a {body.kind} message does not begin a count")
@@ -67,7 +67,6 @@ def begin(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     state.cohort = cohort
     transcript = state.transcript.at_count(body.number, cohort, state.state_mac())
     state.count = CountRound(body.number, transcript, cohort)
-    state.save(folder.runs)
     # 4. what consent stands as the count begins; whoever leaves after this is left out all the same
     consent = _record_consent(state, state.count, tools)
     # 5. tell; nothing has been charged
@@ -100,19 +99,24 @@ def take(
     # 3. a count that was sealed is re-sent unchanged, never computed again
     kept = folder.ledger.sealed(charge, count.number)
     if kept is not None:
+        if not count.sealed:  # a kill came between the ledger's mark and the state; the middle is public
+            count.middle_above = is_above(_middle(load(), public(), state))
+            state.note_count_start(count, sealed=True)
+            tools.acts.record(*disclosure(kept, counted.plan, count.number, len(count.cohort)))
         return tools.gate.resend(kept)
     counted.plan.check_sealing_rule(len(count.cohort))
     check_controllers(count.cohort, tools)
-    # 4. the cost moves from reserved to started, durably, before data are touched
-    folder.ledger.start(charge, count.number)
-    count.started = True
+    # 4. the cost moves from reserved to started, durably, before data are touched; or it did before a kill (step.py)
+    if not folder.ledger.is_started(charge, count.number):
+        folder.ledger.start(charge, count.number)
+    state.note_count_start(count)
     # 5. who may still be used; nobody enters; nobody at all discloses noise and is charged
     # what was sealed and lost before the first step reached somebody, too
     place = max(state.step, count.number - 1) + 1
     subjects = tools.usable(state.run, place, tools.held_out)
     stream = SecretStream()
     data = load()
-    middle = middle_of(data.task.scores(public(), state.optimizer.vector))
+    middle = _middle(data, public(), state)
     count.middle_above = is_above(middle)
     update = count_step(
         data,
@@ -138,7 +142,7 @@ def take(
         ),
         stream=stream.derive(b"noise"),
     )
-    count.sealed = True
+    state.note_count_start(count, sealed=True)
     return sealed
 
 
@@ -155,6 +159,8 @@ def judge(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     read, counts = None, None
     if body.previous == "summed":
         read, counts = _opened_counts(message, body, count, state, tools)
+    else:
+        tools.openings.check(f"count {count.number}", message.digest)
     # 2. the charge is settled whatever came of it; a count that never began has none
     if count.started:
         folder.ledger.settle(charge_of(state.run, counted.plan), count.number)
@@ -168,7 +174,6 @@ def judge(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     headers, total = ((), "") if read is None else (read.headers, read.total)
     state.transcript = state.transcript.after_count(count.number, verdict, headers, total)
     state.count = None
-    state.save(folder.runs)
     # 4. tell the verdict alone
     judged = Judged.model_validate({"number": count.number, "verdict": verdict, "state_mac": state.state_mac()})
     return tools.gate.tell(judged, request=request)
@@ -184,9 +189,7 @@ def _opened_counts(
         message, body.signers, place, state, plan=counted.plan, roster=folder.roster, site=folder.site
     )
     folder.heads.remember(read.heads)
-    if count.opened:
-        raise ProtocolError("OPENED_ALREADY", f"a sum of count {count.number} was opened before; there is one a count")
-    count.opened = True
+    tools.openings.note(f"count {count.number}", message.digest)
     values = opened(read, place, state, counted.plan)
     if out_of_bounds(values, counted.plan, len(count.cohort)):
         return read, None
@@ -225,10 +228,10 @@ def _note(
             sum=read.total,
         )
     )
-    tools.folder.record(
+    tools.acts.record(
         "validation.opened",
-        refs={"run": state.run, "sum": read.total},
-        data={
+        {"sum": read.total},
+        {
             "count": count.number,
             "step": state.step,
             "cells": [*people],
@@ -245,17 +248,19 @@ def _move(counts: JudgedCounts, found: Verdict, state: RunState, tools: StepTool
         return
     state.roll_back()
     state.rejected += 1
-    tools.folder.record(
-        "block.rolled-back", refs={"run": state.run}, data={"step": state.step, "completed": state.completed}
-    )
+    tools.acts.record("block.rolled-back", data={"step": state.step, "completed": state.completed})
 
 
 def _record_consent(state: RunState, count: CountRound, tools: StepTools) -> str:
     # under a key of this count, as of a step: not even a change of the register shows in the log
     folder = tools.folder
     told = snapshot(folder.register, folder.subject_key, f"{state.run}/count/{count.number}")
-    folder.record("consent.snapshot", refs={"run": state.run, "snapshot": told}, data={"count": count.number})
+    tools.acts.record("consent.snapshot", {"snapshot": told}, {"count": count.number})
     return told
+
+
+def _middle(data: TrainingData, public: Rows, state: RunState) -> float:
+    return middle_of(data.task.scores(public, state.optimizer.vector))
 
 
 def _request(tools: StepTools, counted: Counted, cohort: Sequence[str]) -> Request:

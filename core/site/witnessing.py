@@ -4,7 +4,7 @@ For: one run at one site, between the signature of a message and everything else
 rules (core/watching.py), or who may send what when (site.py).
 
 Order of calls: ``SiteWatch(folder, run)`` at the offer; ``hear`` each message of the coordinator; ``show`` in what the
-gate signs.
+gate signs. Where a message could not be answered ``go_back`` to the ``place`` before it; after a kill ``go_on``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from ...governance.log.shown import Said, Shown
 from ..errors import CoreError
 from ..messages import Body, LogHead, SignedMessage
 from ..parties import state_folder
-from ..watching import PROOFS, Others, OwnLog, Post, shows
+from ..watching import PROOFS, Others, OwnLog, OwnPlace, Post, shows
 from .folder import SiteFolder
+from .keeping import to_bytes, to_text
+from .kept import Watched
 
 # The messages that bring other sites' own ones, and the kind of those.
 ROUNDS = {"cohort": "join", "kems": "kem", "readies": "ready"}
@@ -43,6 +45,40 @@ class SiteWatch:
         )
         self._answers: str | None = None
         self._begun = ""  # the coordinator's head as the step or count that is open began
+        self._told = b""  # the coordinator's last message that shows its log, without payload
+
+    @property
+    def place(self) -> OwnPlace:
+        """How much of this site's log its answers have shown."""
+        return self._own.place
+
+    def go_back(self, place: OwnPlace) -> None:
+        """What was shown since was handed to nobody."""
+        self._own.stand_at(place)
+
+    def kept(self) -> Watched:
+        """What ``go_on`` needs; the heads of others lie in the witness's own file."""
+        own = self._own.place
+        claims = tuple(sorted((size, root.hex()) for size, root in own.claims))
+        return Watched(
+            number=own.number, last=own.last, round=own.round, claims=claims, begun=self._begun,
+            coordinator=to_text(self._told),
+        )  # fmt: skip
+
+    def go_on(self, kept: Watched, own_join: bytes) -> None:
+        """After a kill: as it stood with the last answer. Raises ``CannotResumeError``, ``ProtocolError``."""
+        claims = frozenset((size, bytes.fromhex(root)) for size, root in kept.claims)
+        self._own.stand_at(OwnPlace(kept.number, kept.last, kept.round, claims))
+        self._begun, self._told = kept.begun, to_bytes(kept.coordinator)
+        self._others.own_join = own_join
+        told = SignedMessage.from_bytes(self._told, detached=True)
+        told.verify(self._folder.roster.coordinator.key)
+        self._others.go_on(Said.of(told.header_bytes, told.signature))
+
+    @property
+    def own_join(self) -> bytes:
+        """This site's join as the coordinator sent it round."""
+        return self._others.own_join
 
     def hear(self, message: SignedMessage) -> None:
         """Witness what a verified message of the coordinator shows, its own log and others'.
@@ -61,6 +97,7 @@ class SiteWatch:
         # 1. the coordinator's own log
         told = self._others.hear(Said.of(message.header_bytes, message.signature))
         self._claimed(told)
+        self._told = message.detached()
         if told is not None and kind in BEGINS:
             self._begun = told.note
         # 2. the log of each other site whose message this one brings

@@ -31,6 +31,7 @@ from .adapter import Adapter
 from .causal_layout import CausalLayout, refuse_architecture
 from .causal_model import CausalModel
 from .features import BUCKETS, LONGEST, ROWS
+from .going_on import never_stops
 from .lora_layout import LoraSettings
 from .model import copy_of_modules
 from .passes import cores, fill, place_matters
@@ -68,7 +69,10 @@ class CausalTask(TrainingTask[CausalRows]):
         BadParametersError: RECORDS_MIXED when the model computes a record from others beside it.
     """
 
-    def __init__(self, base: CausalModel, settings: LoraSettings) -> None:
+    def __init__(
+        self, base: CausalModel, settings: LoraSettings, *, check: Callable[[], None] = never_stops
+    ) -> None:
+        self._check = check  # before every pass (going_on.py)
         self.layout = CausalLayout.of(base.model.config.to_dict(), settings)
         self._base = base
         self._vocabulary: int = base.model.config.vocab_size
@@ -132,7 +136,7 @@ class CausalTask(TrainingTask[CausalRows]):
         with self._lock:
             for model in self._models:
                 model.take(vector)
-            fill(found, lengths, self._rows, self._models, run)
+            fill(found, lengths, self._rows, self._models, run, check=self._check)
 
     def _check_on_made_up_records(self) -> None:
         """At a state where every part of the adapter has a gradient, and before any real record is seen: a token sees

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.intake import BaseModelFacts
+from .going_on import never_stops
 
 if TYPE_CHECKING:
     from .model import Encoder
@@ -40,9 +41,16 @@ def nothing_shown(done: int, total: int) -> None:
 class Features:
     """The frozen base model as a function of one text. Shared by all sites of a process; loads on first use."""
 
-    def __init__(self, base_model: BaseModelFacts, *, progress: Progress = nothing_shown) -> None:
+    def __init__(
+        self,
+        base_model: BaseModelFacts,
+        *,
+        progress: Progress = nothing_shown,
+        check: Callable[[], None] = never_stops,
+    ) -> None:
         self._base_model = base_model
         self._progress = progress
+        self._check = check  # before every pass (going_on.py)
         self._encoder: Encoder | None = None
         self._rows = 0  # not tried out yet
 
@@ -84,7 +92,7 @@ class Features:
         self._progress(done, len(texts))
         with _workers() as pool:
             waiting = {
-                pool.submit(_encode, encoder, [tokens[i] for i in group], length, self._rows): group
+                pool.submit(self._one, encoder, [tokens[i] for i in group], length): group
                 for length, group in _groups(tokens, self._rows)
             }
             for future in as_completed(waiting):
@@ -92,6 +100,10 @@ class Features:
                 rows[group] = future.result()
                 done += len(group)
                 self._progress(done, len(texts))
+
+    def _one(self, encoder: Encoder, group: Sequence[Sequence[int]], length: int) -> NDArray[np.float64]:
+        self._check()
+        return _encode(encoder, group, length, self._rows)
 
 
 def rows_independent(encoder: Encoder) -> bool:

@@ -31,6 +31,7 @@ from ...privacy.gradients.separation import Places
 from ..errors import BadInputError
 from .adapter import Adapter
 from .features import BUCKETS, ROWS, Progress, nothing_shown
+from .going_on import never_stops
 from .lora_layout import LoraLayout, LoraSettings
 from .model import Encoder
 from .passes import attention_bias, cores, fill, place_matters
@@ -82,12 +83,14 @@ class LoraTask(Differentiable):
         *,
         thrift: Thrift = PLAIN,
         progress: StageProgress = no_stage_shown,
+        check: Callable[[], None] = never_stops,
     ) -> None:
         config = encoder.model.config
         inner = getattr(config, "intermediate_size", 0)  # what has none is not built as BERT, and refused below
         self.layout = LoraLayout(config.hidden_size, inner, config.num_hidden_layers, settings)
-        self._prefix = Prefix(encoder, self.layout.first)
+        self._prefix = Prefix(encoder, self.layout.first, check=check)
         self._progress = progress
+        self._check = check  # before every pass (going_on.py)
         self._tops = [_Top(encoder, self.layout, thrift) for _ in range(cores())]
         self._lock = Lock()
         self._check_whole(encoder)
@@ -164,7 +167,7 @@ class LoraTask(Differentiable):
         with self._lock:
             for top in self._tops:
                 top.take(vector)
-            fill(found, [len(state) for state in rows.states], self._rows, self._tops, run, progress)
+            fill(found, [len(state) for state in rows.states], self._rows, self._tops, run, progress, self._check)
         return found
 
     def _check_whole(self, encoder: Encoder) -> None:

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from .features import BUCKETS, ROWS, Progress, nothing_shown
+from .going_on import never_stops
 
 MOST_CORES = 8  # a pass at the longest length holds some 100 MB while it runs backward
 
@@ -83,17 +84,19 @@ def fill(
     benches: Sequence[Bench],
     run: Callable[[Bench, list[int], int], NDArray[np.float64]],
     progress: Progress = nothing_shown,
+    check: Callable[[], None] = never_stops,
 ) -> None:
     """Every row of ``found``: ``run(bench, places, length)`` computes those of one pass, on a bench that is free.
 
     ``lengths`` are the records' own, ``benches`` the models that may compute at the same time; ``progress`` is told
-    (done, total) records.
+    (done, total) records. ``check`` is asked before every pass; what it raises ends the call with the passes at work.
     """
     free: SimpleQueue[Bench] = SimpleQueue()
     for bench in benches:
         free.put(bench)
 
     def one(group: list[int], length: int) -> NDArray[np.float64]:
+        check()
         bench = free.get()
         try:
             return run(bench, group, length)

@@ -9,7 +9,7 @@ on its own text and on nothing else, to the bit (passes.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..errors import BadInputError
 from .features import LONGEST, ROWS, Progress, nothing_shown
+from .going_on import never_stops
 from .model import Encoder, copy_of_modules
 from .passes import attention_bias, groups, place_matters, workers
 from .rows import PrefixRows
@@ -32,8 +33,9 @@ class Prefix:
         BadInputError: LORA_ARCHITECTURE when the base model is no encoder of the BERT family.
     """
 
-    def __init__(self, encoder: Encoder, first: int) -> None:
+    def __init__(self, encoder: Encoder, first: int, *, check: Callable[[], None] = never_stops) -> None:
         self._encoder = encoder
+        self._check = check  # before every pass (going_on.py)
         self._model = shared_copy(encoder.model)
         self._model.encoder.layer = self._model.encoder.layer[:first]
         self._model.pooler = None
@@ -58,6 +60,7 @@ class Prefix:
 
     def _pass(self, tokens: Sequence[Sequence[int]], length: int, rows: int) -> list[NDArray[np.float32]]:
         """States of at most ``rows`` texts, in a pass of exactly ``rows`` x ``length`` tokens."""
+        self._check()
         ids = np.zeros((rows, length), dtype=np.int64)
         for row, own in enumerate(tokens):
             ids[row, : len(own)] = own

@@ -19,7 +19,8 @@ from ..errors import BadInputError
 from ..methods import AdapterSettings, Method
 from .adapter import Adapter
 from .features import Features
-from .lora_layout import LoraLayout, LoraSettings
+from .going_on import GoingOn
+from .layouts import dimension_of, layout_of, lora_settings
 from .schedule import PLAIN, Schedule
 from .task import FeatureSource, TextProbe, TrainingTask
 
@@ -28,14 +29,11 @@ if TYPE_CHECKING:
     from .lora import LoraTask
 
 
-FAMILY = "Bert"  # what lora.py knows, by the names of transformers; whether a model really fits is tried at loading
-
-
 class Tasks:
     """The tasks of a study's ``methods`` on one base model.
 
     ``features`` is what a probe sees of a text. Where the study trains adapters as well, the base model's passes for
-    those give the same, and are not made twice.
+    those give the same, and are not made twice. ``going_on`` is what ``features`` asks as well, where it can be asked.
     """
 
     def __init__(
@@ -45,7 +43,9 @@ class Tasks:
         features: FeatureSource,
         *,
         progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+        going_on: GoingOn | None = None,
     ) -> None:
+        self.going_on = going_on or GoingOn()
         self._base_model = base_model
         self._adapted = next((settings for settings in methods if settings.adapter is not None), None)
         self._features = features
@@ -55,9 +55,7 @@ class Tasks:
 
     def dimension(self, settings: Method) -> int:
         """d: numbers that train."""
-        if settings.adapter is None:
-            return self._features.width + 1
-        return layout_of(self._base_model, settings.adapter, settings.seed).dimension
+        return dimension_of(self._base_model, settings, width=self._features.width)
 
     def schedule(self, settings: Method) -> Schedule:
         """Which of them train when."""
@@ -104,36 +102,9 @@ class Tasks:
                 raise BadInputError("METHOD_UNKNOWN", "the study has no method that trains adapters")
             encoder = Encoder.load(self._base_model)
             settings = lora_settings(self._adapted.adapter, self._adapted.seed)
-            lora = LoraTask(encoder, settings, progress=self._progress)
+            lora = LoraTask(encoder, settings, progress=self._progress, check=self.going_on.check)
             self._shared = lora, BaseFeatures(lora)
         return self._shared
-
-
-def lora_settings(settings: AdapterSettings, seed: int) -> LoraSettings:
-    """The study's words as the layout has them."""
-    return LoraSettings(
-        seed=seed,
-        layers=settings.layers,
-        targets=settings.targets,
-        rank=settings.rank,
-        alpha=settings.alpha,
-        freeze_a=settings.freeze_a,
-    )
-
-
-def layout_of(base_model: BaseModelFacts, settings: AdapterSettings, seed: int) -> LoraLayout:
-    """What an adapter of this base model consists of.
-
-    Raises:
-        BadInputError: LORA_SETTINGS; LORA_ARCHITECTURE before anything is loaded or charged.
-    """
-    if not base_model.architecture.startswith(FAMILY):
-        raise BadInputError(
-            "LORA_ARCHITECTURE",
-            f"adapters are not known for a {base_model.architecture}",
-            "take an encoder of the BERT family, or leave the method lora out of study.yaml",
-        )
-    return LoraLayout(base_model.width, base_model.inner, base_model.depth, lora_settings(settings, seed))
 
 
 def adapter_files(

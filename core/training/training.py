@@ -12,7 +12,7 @@ memory and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +27,7 @@ from ...privacy.mechanism.rotation import Rotation
 from ...privacy.mechanism.sampling import poisson_sample
 from ..data.dataset import Dataset
 from ..errors import ProtocolError
+from .going_on import never_stops
 from .task import Rows, TrainingTask
 from .update import Update
 
@@ -82,10 +83,12 @@ def train_step(
     step: int,
     stream: SecretStream,
     rotation: Rotation | None = None,
+    check: Callable[[], None] = never_stops,
 ) -> Update:
     """One step over ``subjects`` at the public state ``vector`` (float64 [d]). Nobody sampled gives a sum of zeros.
 
-    ``stream`` is secret and fresh for this step; ``rotation`` is public, ``plan.rotation(H_t)``.
+    ``stream`` is secret and fresh for this step; ``rotation`` is public, ``plan.rotation(H_t)``. ``check`` is asked
+    before every few subjects; what it raises ends the step (going_on.py).
 
     Raises:
         ProtocolError: SUBJECT_UNKNOWN, PLAN_FOREIGN.
@@ -104,6 +107,7 @@ def train_step(
             streams.append(own)
     total, count, truncated = np.zeros(plan.dimension, dtype=np.int64), 0, 0
     for few in _blocks(chosen, plan.dimension):
+        check()
         part = _clipped_sum(data, chosen[few], streams[few], vector, plan, rotation)
         total += part.total
         count += part.subjects

@@ -57,6 +57,7 @@ Event = _Change | _Call | _Finding
 
 EVENTS: dict[str, Event] = {
     EntryType.LOG_OPENED: _Change(CREATE, "log"),
+    EntryType.LOG_RETIRED: _Change(DELETE, "log"),
     EntryType.POLICY_LOADED: _Change(UPDATE, "policy"),
     EntryType.ROSTER_ACCEPTED: _Change(UPDATE, "roster"),
     EntryType.STUDY_OFFERED: _Change(CREATE, "run"),

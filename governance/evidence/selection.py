@@ -82,6 +82,7 @@ BEARING: Mapping[EntryType, Bearing] = MappingProxyType({
     EntryType.LOG_OPENED: Bearing.STATE,
     EntryType.LOG_WITNESSED: Bearing.EVENT,
     EntryType.LOG_CONTRADICTED: Bearing.EVENT,
+    EntryType.LOG_RETIRED: Bearing.STATE,
     EntryType.POLICY_LOADED: Bearing.STATE,
     EntryType.ROSTER_ACCEPTED: Bearing.STATE,
     EntryType.STUDY_OFFERED: Bearing.OWN,

@@ -6,7 +6,7 @@ does not happen, which is the caller's duty.
 
 Order of calls: ``AuditLog.open(...)`` verifies the right edge of the tree and the last signed head;
 ``append(entry)`` returns when the entry is durable; ``checkpoint()`` signs the head; ``inclusion`` and
-``consistency`` prove; ``fsck()`` recomputes everything from the entries.
+``consistency`` prove; ``fsck()`` recomputes everything from the entries; ``retire`` lets old routine entries go.
 
 Threads that append at the same time share a commit: whoever comes to the file first writes for all who wait, and
 each returns when that commit has reached the disk. So many threads cost few flushes, and one thread waits for nobody.
@@ -23,13 +23,15 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from ..errors import BrokenLogError
+from ..signing.envelope import read_time
 from ..signing.keys import SigningKey
 from . import fsck
 from .checkpoint import Checkpoint, sign_checkpoint
-from .entries import Entry
+from .entries import Entry, EntryType, Value
 from .logfile import (
     append_rows,
     check_head,
@@ -43,6 +45,8 @@ from .logfile import (
     writing,
 )
 from .merkle import Frontier, consistency_proof, damaged, inclusion_proof, leaf_hash, range_hash
+from .milestones import last_notice
+from .retention import gaps_digest, routine_before
 
 READ_CHUNK = 1000            # entries a read transaction holds: long reads would keep the WAL from shrinking
 
@@ -166,15 +170,60 @@ class AuditLog:
 
     def entries(self, start: int = 0) -> Iterator[bytes]:
         """The entries' bytes in order, from number ``start``; those that were there when the call began."""
+        return (body for _, body in self.rows(start))
+
+    def rows(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """As ``entries``, each with its number; what was retired is left out."""
         end = self.size
         while start < end:
             with self._lock, reading():
-                query = "SELECT body FROM entries WHERE i >= ? AND i < ? ORDER BY i"
-                rows = self._connection.execute(query, (start, min(end, start + READ_CHUNK))).fetchall()
-            if not rows:
+                query = "SELECT i, body FROM entries WHERE i >= ? AND i < ? ORDER BY i LIMIT ?"
+                rows = self._connection.execute(query, (start, end, READ_CHUNK)).fetchall()
+            if not rows:  # the last entry is never one that was retired
                 raise damaged("a log lacks entries that it had")
-            yield from (bytes(body) for (body,) in rows)
-            start += len(rows)
+            yield from ((index, bytes(body)) for index, body in rows)
+            start = rows[-1][0] + 1
+
+    def whole_since(self) -> datetime | None:
+        """The time from which on no entry was retired; None where none ever was."""
+        with self._lock, reading():
+            notice = last_notice(self._connection)
+        return None if notice is None else read_time(f"{notice.data['until']}T00:00:00Z")
+
+    def retire(self, until: datetime, *, party: str, at: datetime) -> int:
+        """Let the routine entries from before ``until`` go; how many. ``at``: when ``party`` does so, for its notice.
+
+        Raises:
+            BrokenLogError: LOG_UNWRITABLE, LOG_DAMAGED.
+        """
+        with self._lock:
+            self._check_usable()
+            # 1. Which ones; where there are none there is nothing to say.
+            until = until.replace(hour=0, minute=0, second=0, microsecond=0)  # as the notice says it, by days of UTC
+            leaving = list(routine_before(self.rows(), until))
+            if not leaving:
+                return 0
+            # 2. The notice binds every gap there will be, so that nothing else can be taken out under its name.
+            digest, gone = gaps_digest(sorted([*self._gaps(), *leaving]))
+            told: dict[str, Value] = {"until": until.date().isoformat(), "entries": len(leaving), "gone": gone}
+            body = Entry(str(EntryType.LOG_RETIRED), party, at, {"gaps": digest}, told).to_bytes()
+            # 3. Notice and gaps in one transaction: neither is ever there without the other.
+            frontier = self._frontier.copy()
+            created = list(frontier.add(leaf_hash(body)))
+            self._failed = True
+            append_rows(self._connection, self.size, [body], created, leaving)
+            self._frontier = frontier
+            # 4. And out of the write-ahead log, where what was deleted still stands.
+            with writing():
+                settle(self._connection)
+            self._failed = False
+            return len(leaving)
+
+    def _gaps(self) -> Iterator[int]:
+        expected = 0
+        for (index,) in self._connection.execute("SELECT i FROM entries ORDER BY i"):
+            yield from range(expected, index)
+            expected = index + 1
 
     def fsck(self, progress: Callable[[int, int], None] | None = None) -> fsck.FsckReport:
         """Recompute every hash from the entries and every head from the hashes; ``progress(done, total)`` entries.

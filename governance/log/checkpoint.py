@@ -29,7 +29,7 @@ ED25519 = 0x01              # signature type bytes of signed-note
 COSIGNATURE_V1 = 0x04
 ORIGIN_HOST = "sekisho.example"
 MAX_NOTE_BYTES = 64 * 2**10
-MAX_SIGNATURES = 128        # 95 sites and the coordinator may cosign one head
+MAX_SIGNATURES = 128        # 127 sites and the coordinator may cosign one head
 MAX_SIZE = 2**53 - 1        # what every JSON reader has exactly
 _DASH = "\u2014"
 # Printable ASCII alone: languages differ in what else is a space, and all readers must know the same heads.

@@ -1,7 +1,7 @@
 """What a log may say: enumerated entry types, and values that cannot carry free text.
 
 For: one entry of a party's log as a frozen value and as its canonical bytes. Not for: details about people,
-which stay in the erasable vault; a log is never erased, so what must be erasable must never get in.
+which stay in the erasable vault; a log is not erased on request, so what must be erasable must never get in.
 
 Order of calls: ``Entry(...)`` refuses what may not be logged; ``AuditLog.append`` stores ``to_bytes``;
 ``Entry.from_bytes`` reads it back as strictly.
@@ -30,7 +30,7 @@ from ..signing.envelope import read_time, write_time
 ENTRY_VERSION = 1
 MAX_ENTRY_BYTES = 65_535     # tlog-tiles writes an entry's length in 16 bits
 MAX_FIELDS = 32
-MAX_LIST = 128               # 95 sites and the coordinator fit
+MAX_LIST = 128               # 127 sites and the coordinator fit
 MAX_INTEGER = 2**53 - 1      # what RFC 8785 can write exactly
 
 Value = str | int | bool | list[str | int | bool]
@@ -47,6 +47,7 @@ class EntryType(StrEnum):
     LOG_OPENED = "log.opened"
     LOG_WITNESSED = "log.witnessed"
     LOG_CONTRADICTED = "log.contradicted"
+    LOG_RETIRED = "log.retired"
     POLICY_LOADED = "policy.loaded"
     ROSTER_ACCEPTED = "roster.accepted"
     STUDY_OFFERED = "study.offered"
@@ -60,6 +61,7 @@ class EntryType(StrEnum):
     RUN_JOINED = "run.joined"
     RUN_STOPPED = "run.stopped"
     RUN_FINISHED = "run.finished"
+    RUN_RESUMED = "run.resumed"
     STEP_STARTED = "step.started"
     STEP_DISCLOSED = "step.disclosed"
     COUNTS_DISCLOSED = "counts.disclosed"

@@ -18,21 +18,23 @@ from dataclasses import dataclass
 from ..errors import BadSignatureError
 from ..signing.keys import PublicKey
 from .checkpoint import verify_checkpoint
-from .entries import Entry
-from .logfile import check_head, node_key, reading
+from .entries import Entry, EntryType
+from .logfile import check_head, node_key, reading, stored_node
 from .merkle import EMPTY_ROOT, Frontier, damaged, leaf_hash
+from .retention import gaps_digest
 
 PROGRESS_EVERY = 10_000      # entries; a second or less of work
 
 
 @dataclass(frozen=True)
 class FsckReport:
-    """What ``fsck`` recomputed and found in order."""
+    """What ``fsck`` recomputed and found in order; ``retired`` of the entries are gone but for their hashes."""
 
     entries: int
     nodes: int
     heads: int
     root: bytes
+    retired: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,17 @@ def _recomputed(
         raise damaged("a log's database file is damaged")
     heads = dict(execute("SELECT size, note FROM heads").fetchall())
     total = execute("SELECT COALESCE(MAX(i) + 1, 0) FROM entries").fetchone()[0]
-    # 2. Every entry is one, in its place, and every stored node is what the entries give.
+    # 2. Every entry is one, in its place, and every stored node is what the entries give; of those that were retired,
+    # what their stored hashes give.
     frontier, created, roots, stored = Frontier(), 0, {0: EMPTY_ROOT}, _StoredNodes(connection)
-    for index, body in execute("SELECT i, body FROM entries ORDER BY i"):
-        if index != frontier.size:
-            raise damaged("a log's entries are not numbered without gaps")
-        Entry.from_bytes(body)
-        for node in frontier.add(leaf_hash(body)):
+    gaps: list[int] = []
+    explained: tuple[str, object] = gaps_digest(())
+    for index, leaf, body in _leaves(connection):
+        if body is None:
+            gaps.append(index)
+        elif (entry := Entry.from_bytes(body)).type == EntryType.LOG_RETIRED:
+            explained = (entry.refs.get("gaps", ""), entry.data.get("gone"))
+        for node in frontier.add(leaf):
             created += 1
             if stored.next_of(node.level) != (node_key(node.level, node.index), node.hash):
                 raise damaged("a log's stored tree does not fit its entries")
@@ -96,6 +102,8 @@ def _recomputed(
         if frontier.size % PROGRESS_EVERY == 0:
             progress(frontier.size, total)
     progress(frontier.size, total)
+    if gaps_digest(gaps) != explained:
+        raise damaged("a log's entries are not numbered without gaps")
     # 3. Every signed head is of a root that was there.
     for size, note in heads.items():
         check_head(note, origin, key, size, roots.get(size, b""))
@@ -103,7 +111,17 @@ def _recomputed(
     nodes = execute("SELECT COUNT(*) FROM nodes").fetchone()[0]
     if frontier.size < at_least or created != nodes:
         raise damaged("a log holds nodes that no entry explains, or lost entries")
-    return FsckReport(frontier.size, nodes, len(heads), frontier.root())
+    return FsckReport(frontier.size, nodes, len(heads), frontier.root(), len(gaps))
+
+
+def _leaves(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes, bytes | None]]:
+    """Number, leaf hash and body of every entry; of one that is gone the hash that is stored, and no body."""
+    expected = 0
+    for index, body in connection.execute("SELECT i, body FROM entries ORDER BY i"):
+        for gap in range(expected, index):
+            yield gap, stored_node(connection, 0, gap), None
+        yield index, leaf_hash(body), body
+        expected = index + 1
 
 
 def recompute_witnessed(connection: sqlite3.Connection, keys: Mapping[str, PublicKey]) -> Witnessed:

@@ -23,13 +23,25 @@ from ..errors import BadSignatureError, BrokenLogError
 from ..signing.keys import PublicKey
 from .checkpoint import verify_checkpoint
 from .merkle import MAX_LEVELS, Frontier, Node, checked_frontier, damaged, leaf_hash
-from .milestones import INDEX
+from .milestones import INDEX, retired_in
 
 SCHEMA_VERSION = "1"
 LOCK_SECONDS = 5.0           # how long to wait for another process that is writing
 # FULL: a commit waits for the disk; fullfsync: on macOS fsync alone does not reach it.
-_SETTINGS = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA fullfsync=ON")
+# secure_delete: what is let go of after its term is overwritten, not only unlinked.
+_SETTINGS = (
+    "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA fullfsync=ON", "PRAGMA secure_delete=ON",
+)
 _TABLES = ("entries", "nodes", "heads", "about")
+
+
+def _trigger(table: str, act: str) -> str:
+    return (
+        f"CREATE TRIGGER IF NOT EXISTS {table}_{act.lower()} BEFORE {act} ON {table} "
+        "BEGIN SELECT RAISE(ABORT, 'append only'); END;"
+    )
+
+
 _SCHEMA = "".join(
     (
         "CREATE TABLE IF NOT EXISTS entries (i INTEGER PRIMARY KEY, body BLOB NOT NULL);",
@@ -38,13 +50,13 @@ _SCHEMA = "".join(
         "CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);",
         INDEX,
         *(
-            f"CREATE TRIGGER IF NOT EXISTS {table}_{act.lower()} BEFORE {act} ON {table} "
-            "BEGIN SELECT RAISE(ABORT, 'append only'); END;"
+            _trigger(table, act)
             for table in _TABLES
             for act in ("DELETE", "UPDATE")
         ),
     )
 )
+_MAY_DELETE = "DROP TRIGGER entries_delete"
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -78,9 +90,15 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 
 
 def append_rows(
-    connection: sqlite3.Connection, first: int, bodies: Sequence[bytes], created: Sequence[Node]
+    connection: sqlite3.Connection,
+    first: int,
+    bodies: Sequence[bytes],
+    created: Sequence[Node],
+    retired: Sequence[int] = (),
 ) -> None:
     """Entries from number ``first`` on and the nodes that they create, in one transaction; durable on return.
+
+    ``retired``: entries whose bodies go in the same transaction, because the entry that is appended says so.
 
     Raises:
         BrokenLogError: LOG_UNWRITABLE.
@@ -97,6 +115,10 @@ def append_rows(
             nodes = ((node_key(node.level, node.index), node.hash) for node in created)
             connection.executemany("INSERT INTO entries VALUES (?, ?)", enumerate(bodies, start=first))
             connection.executemany("INSERT INTO nodes VALUES (?, ?)", nodes)
+            if retired:
+                execute(_MAY_DELETE)
+                connection.executemany("DELETE FROM entries WHERE i = ?", ((index,) for index in retired))
+                execute(_trigger("entries", "DELETE"))
             # 3. FULL: the commit returns after the write-ahead log has been flushed.
             execute("COMMIT")
         except BaseException:
@@ -178,10 +200,13 @@ def stored_frontier(connection: sqlite3.Connection) -> Frontier:
 
     def leaf(index: int) -> bytes:
         row = connection.execute("SELECT body FROM entries WHERE i = ?", (index,)).fetchone()
+        if row is None and gone:
+            return stored_node(connection, 0, index)  # fsck holds each gap to the notice that explains it
         return leaf_hash(row[0]) if row else b""
 
+    gone = retired_in(connection)
     count, size = connection.execute("SELECT COUNT(*), COALESCE(MAX(i) + 1, 0) FROM entries").fetchone()
-    if count != size:
+    if count + gone != size:
         raise damaged("a log's entries are not numbered without gaps")
     if connection.execute("SELECT 1 FROM nodes WHERE k = ?", (node_key(0, size),)).fetchone():
         raise damaged("a log has fewer entries than its tree has leaves")

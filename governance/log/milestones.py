@@ -38,9 +38,10 @@ INDEXED = (
     EntryType.RELEASE_REVOKED,
     EntryType.REMEDY_DUE,
     EntryType.REMEDY_DONE,
+    EntryType.LOG_RETIRED,
 )
 _IS_ONE = f"{_TYPE} IN ({', '.join(repr(kind + _AFTER) for kind in map(str, INDEXED))})"
-INDEX = f"CREATE INDEX IF NOT EXISTS entries_milestones ON entries ({_TYPE}) WHERE {_IS_ONE};"
+INDEX = f"CREATE INDEX IF NOT EXISTS entries_of_note ON entries ({_TYPE}) WHERE {_IS_ONE};"
 ALL = f"SELECT i, body FROM entries WHERE {_IS_ONE} AND {_TYPE} = ? ORDER BY i DESC"  # noqa: S608  fixed text
 QUERY = f"{ALL} LIMIT 1"
 # A time is the first field of an entry and always written in UTC, so the order of texts is the order of times.
@@ -77,6 +78,25 @@ def newest_time(path: Path) -> datetime | None:
         raise damaged("a log cannot be read") from error
     except BadSignatureError as error:
         raise BrokenLogError("ENTRY_MALFORMED", "a log holds an entry without a time", "run fsck on it") from error
+
+
+def last_notice(connection: sqlite3.Connection) -> Entry | None:
+    """The last notice of retirement in this log. Raises ``BrokenLogError`` ENTRY_MALFORMED."""
+    row = connection.execute(QUERY, (str(EntryType.LOG_RETIRED) + _AFTER,)).fetchone()
+    return None if row is None else Entry.from_bytes(bytes(row[1]))
+
+
+def retired_in(connection: sqlite3.Connection) -> int:
+    """How many entries of this log are gone, as its last notice of retirement says; 0 where there is none.
+
+    Raises:
+        BrokenLogError: ENTRY_MALFORMED.
+    """
+    notice = last_notice(connection)
+    gone = 0 if notice is None else notice.data.get("gone")
+    if not isinstance(gone, int) or gone < 0:
+        raise BrokenLogError("ENTRY_MALFORMED", "a notice does not say how much is gone", "run fsck on it")
+    return gone
 
 
 def last_entries(path: Path, types: Iterable[str]) -> dict[str, tuple[int, Entry]]:

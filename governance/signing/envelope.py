@@ -40,7 +40,7 @@ PREDICATES: Mapping[str, str] = MappingProxyType(
         )
     }
 )
-MAX_ENVELOPE_BYTES = 4 * 2**20   # a training run's statement for 95 sites is far below 1 MiB
+MAX_ENVELOPE_BYTES = 4 * 2**20   # a training run's statement for 127 sites is far below 1 MiB
 MAX_SIGNATURES = 64              # more signers than any roster threshold asks for
 MAX_ENVELOPES = 256              # lines in one file of signatures
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")

@@ -27,6 +27,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from ..errors import BadDocumentError, BadSignatureError
@@ -35,6 +37,8 @@ DEMO_SUFFIX = ".demo.key"
 SEED_BYTES = 32
 PUBLIC_BYTES = 32
 SIGNATURE_BYTES = 64
+DERIVED_BYTES = 32
+DERIVED_LABEL = b"sekisho signing key, derived for its owner: "
 MAX_KEY_FILE_BYTES = 4096   # an encrypted PKCS#8 Ed25519 key is about 350 bytes
 # scrypt for passphrases: five passes over 16 MiB, under the 32 MiB that the openssl command accepts.
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**14, 8, 5
@@ -167,6 +171,13 @@ class SigningKey:
     def sign(self, data: bytes) -> bytes:
         """The 64-byte signature of ``data``; what ``data`` means must be said inside it (DSSE, note text)."""
         return self._private.sign(data)
+
+    def derive(self, label: bytes) -> bytes:
+        """32 bytes that only the owner of this key can compute: for what its owner keeps to itself, never for others.
+
+        HKDF-SHA256 (RFC 5869) of the seed. ``label`` says what for; signatures use the seed in another way (RFC 8032).
+        """
+        return HKDF(SHA256(), DERIVED_BYTES, None, DERIVED_LABEL + label).derive(self._private.private_bytes_raw())
 
     def save(self, path: Path, passphrase: bytes | None) -> None:
         """Write a new file, mode 0600, durable before returning; an existing file is never overwritten.

@@ -20,7 +20,7 @@ from .envelope import read_time
 from .keys import NO_KEY_YET, PublicKey, demo_key
 from .members import KNOWN_ROLES, REQUIRED_ROLES, Party, PartyKind, Person
 
-MAX_PARTIES = 128                  # 95 sites is the ciphertext's limit; one coordinator
+MAX_PARTIES = 128                  # 127 sites and one coordinator; a ciphertext's own limit lies at 381 sites
 MAX_PEOPLE = 512
 MAX_THRESHOLD = 16
 FIRST_VERSION = 1

@@ -4,7 +4,8 @@ For: telling how old the newest list is, and whether it names an order that does
 themselves (``stop``), how old a list may be (a policy's clause), or when to write a new one (the coordinator).
 
 Order of calls: ``stop_list_statement(roster, orders, known=..., issued=...)`` is signed by the coordinator or a person;
-a site calls ``list_state(roster, data, orders, now=...)``; whoever signs the next list, ``check_may_follow`` as well.
+a site calls ``list_state(roster, data, orders, now=...)``; whoever signs the next list, ``check_may_follow`` as well;
+a site that was brought one, ``takes_place``.
 
 Without a list, whoever withholds a stop order is not noticed. With one, a list must be signed anew all the time, and
 whoever signs a list that leaves an order out has signed the evidence against itself. A site's own key never counts
@@ -118,6 +119,37 @@ def check_may_follow(state: ListState) -> None:
             state.code, f"stops/{LIST} cannot be read: which orders it named is unknown, and no other takes its place",
             "fetch it again from your partners; remove it only when all that it may have named lies in stops",
         )
+
+
+def takes_place(roster: Roster, offered: bytes, lying: ListState, *, now: datetime) -> bool:
+    """Whether a list that was brought takes the place of the one in state ``lying``: it is in force, and newer.
+
+    An older one is none of anybody's business: a message that was under way for long brings it in all honesty.
+
+    Raises:
+        Refused: STOP_LIST_FORGED, STOP_ORDER_WITHHELD (it is newer, and leaves out what was named before), and the
+            codes of ``check_may_follow``.
+    """
+    # 1. A list that somebody known has signed, under no later roster than ours.
+    try:
+        lists = _signed_lists(roster, offered)
+    except (BadDocumentError, BadSignatureError):
+        lists = []
+    if not lists:
+        raise Refused("STOP_LIST_FORGED", "a message brings a list of stops that nobody of the roster has signed", "")
+    check_may_follow(list_state(roster, offered, (), now=now))
+    # 2. In force now, and newer than what lies here.
+    issued = max((one.issued for one in lists if one.issued <= now and _under(one, roster)), default=None)
+    if issued is None or (lying.issued is not None and issued <= lying.issued):
+        return False
+    # 3. It covers nothing up.
+    check_may_follow(lying)
+    if lying.orders - {order for one in lists for order in one.orders}:
+        raise Refused(
+            "STOP_ORDER_WITHHELD", "a new list of stops leaves out an order that an earlier one named",
+            "whoever signed both has signed the evidence of it; show both to the others",
+        )
+    return True
 
 
 def _signed_lists(roster: Roster, data: bytes) -> list[_List]:

@@ -43,7 +43,7 @@ from .journal import (
     refusal,
     replay,
 )
-from .reading import Balance, balance_of, spent_by_subject
+from .reading import Balance, admitted_by, balance_of, spent_by_subject
 
 LARGEST_COST = 2**60  # a run's cost stays exact in SQLite's signed 64 bits
 LONGEST_RUN_NAME = 200
@@ -165,6 +165,17 @@ class Ledger:
         """
         with self._transaction():
             self._started_step(run, step)
+
+    def is_started(self, run: str, step: int) -> bool:
+        """Whether the step is charged and not sealed: nothing of it has left, and it may be computed once more."""
+        with self._transaction():
+            row = self._db.execute("select state from step where run = ? and step = ?", (run, step)).fetchone()
+        return row is not None and row[0] == STARTED
+
+    def admitted(self, run: str) -> frozenset[bytes]:
+        """Fingerprints of whom the run was reserved for; nobody where it was not reserved."""
+        with self._transaction():
+            return admitted_by(self._db, run)
 
     def charged(self, run: str) -> tuple[int, int]:
         """What each step of an open run was charged, in ledger units, and the Rényi order that they count in.

@@ -31,6 +31,7 @@ from ..mechanism.rounding import (
     MAXIMUM_SHARE_VARIANCE,
     MINIMUM_NOISE_VARIANCE,
     MINIMUM_SHARE_VARIANCE,
+    MOST_SITES,
     ROTATED,
     grid_bound_squared,
 )
@@ -122,6 +123,7 @@ class Plan:
             ("a plan's sampling rate is above one", self.sampling_rate > 1),
             ("a plan's target is not a guarantee", self.epsilon > MAXIMUM_EPSILON or self.delta >= 1),
             ("a plan's packing is not known", self.preset not in list(FIELD_WIDTHS)),
+            ("a plan has more sites than its packing adds up", self._beyond_packing()),
             ("a plan wants more sites at least than there are", self.minimum_sites > self.sites),
             ("a plan's subjects are at more sites than there are", self.sites_per_subject > self.sites),
             ("a plan's subjects are at too many sites", self.sites_per_subject > LARGEST_CONTRIBUTIONS),
@@ -133,6 +135,9 @@ class Plan:
                 not _is_table(self.share_variances) or tuple(size for size, _ in self.share_variances) != sizes,
             ),
         ]
+
+    def _beyond_packing(self) -> bool:
+        return self.preset in list(MOST_SITES) and self.sites > MOST_SITES[self.preset]
 
     def _words_known(self) -> bool:
         return isinstance(self.unit, Unit) and isinstance(self.adjacency, Adjacency)

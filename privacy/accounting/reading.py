@@ -108,6 +108,13 @@ def spent_by_subject(db: sqlite3.Connection) -> Counter[bytes]:
     return spent
 
 
+def admitted_by(db: sqlite3.Connection, run: str) -> frozenset[bytes]:
+    """Fingerprints of the subjects that ``run`` admitted; the caller holds the transaction."""
+    row = db.execute("select cast(subjects as blob) from admitted where run = ?", (run,)).fetchone()
+    subjects = b"" if row is None else bytes(row[0])
+    return frozenset(subjects[at : at + FINGERPRINT_BYTES] for at in range(0, len(subjects), FINGERPRINT_BYTES))
+
+
 def read_balance(path: Path, *, cap: int) -> Balance:
     """The balance of the ledger in ``path``. Raises ``LedgerError`` LEDGER_DAMAGED when it cannot be read."""
     try:

@@ -72,11 +72,18 @@ class _Ring:
 class SeededKey:
     """A secret key: SEAL's object, and the seed from which another process makes the same. Never copied or shown."""
 
-    __slots__ = ("seal", "seed")
+    __slots__ = ("_plain_bits", "seal", "seed")
 
-    def __init__(self, seal_key: Any, seed: bytes) -> None:
+    def __init__(self, seal_key: Any, seed: bytes, plain_bits: int) -> None:
         self.seal: Any = seal_key
         self.seed = bytearray(seed)
+        self._plain_bits = plain_bits
+
+    def under(self, preset: Preset) -> Any:
+        """SEAL's object as ``preset`` needs it: its key is the same polynomial for every t, its object names one t."""
+        if self.seal is None or preset.plain_bits == self._plain_bits:
+            return self.seal
+        return seeded_key(preset, bytes(self.seed)).seal
 
     def wipe(self) -> None:
         """Overwrite the seed and let go of SEAL's object, which clears its memory with its last reference."""
@@ -99,7 +106,7 @@ def seeded_key(preset: Preset, seed: bytes) -> SeededKey:
     if len(seed) != SEED_BYTES:
         raise BadParametersError("KEY_SEED", f"a secret key is drawn from a seed of {SEED_BYTES} bytes")
     factory = seal.Blake2xbPRNGFactory(list(struct.unpack("<8Q", seed)))
-    return SeededKey(seal.KeyGenerator(_context(preset, factory)).secret_key(), seed)
+    return SeededKey(seal.KeyGenerator(_context(preset, factory)).secret_key(), seed, preset.plain_bits)
 
 
 def seeded_key_digest(preset: Preset, seed: bytes) -> str:
@@ -112,9 +119,9 @@ def seeded_key_digest(preset: Preset, seed: bytes) -> str:
 def encrypt_words(
     words: Words, preset: Preset, key: SeededKey, progress: Progress = lambda done, total: None
 ) -> tuple[Words, bytes]:
-    """uint64[W] below 2^48 → c0: uint64[W] below q, and one fresh 64-byte seed of c1 per block of N words."""
+    """uint64[W] below t → c0: uint64[W] below q, and one fresh 64-byte seed of c1 per block of N words."""
     ring = _ring(preset.degree, preset.modulus, preset.plain_bits)
-    encryptor = seal.Encryptor(ring.context, key.seal)
+    encryptor = seal.Encryptor(ring.context, key.under(preset))
     c0 = np.empty(words.size, np.uint64)
     seeds = bytearray()
     with _Stream() as stream:
@@ -135,13 +142,13 @@ def open_words(
     key: SeededKey,
     progress: Progress = lambda done, total: None,
 ) -> Words:
-    """Σ c0: uint64[W] below q and every site's seeds → the sum of the words: uint64[W] modulo 2^48.
+    """Σ c0: uint64[W] below q and every site's seeds → the sum of the words: uint64[W] modulo t.
 
     c1 is expanded from the seeds and added here. Coefficients past the data are zeros in c0; what they
     decrypt to is dropped. The caller has checked ranges, lengths and duplicates.
     """
     ring = _ring(preset.degree, preset.modulus, preset.plain_bits)
-    decryptor, evaluator = seal.Decryptor(ring.context, key.seal), seal.Evaluator(ring.context)
+    decryptor, evaluator = seal.Decryptor(ring.context, key.under(preset)), seal.Evaluator(ring.context)
     opened = np.empty(c0_sum.size, np.uint64)
     blocks = -(-c0_sum.size // preset.degree)
     with _Stream() as stream:
@@ -283,7 +290,7 @@ class _Stream:
         raise _unknown_build()
 
     def plaintext(self, ring: _Ring, preset: Preset, words: Words) -> Any:
-        """uint64[≤N] below 2^48 → a SEAL plaintext, zeros above."""
+        """uint64[≤N] below t → a SEAL plaintext, zeros above."""
         full = np.zeros(preset.degree, "<u8")
         full[: words.size] = words
         return self._load(seal.Plaintext(), ring, ring.plain_fixed + full.tobytes())

@@ -25,7 +25,7 @@ _PIECE = 1 << 15  # words at a time: what a piece needs besides input and output
 
 
 def pack(values: Integers, preset: Preset) -> Words:
-    """int64[d] → uint64[W], each word below 2^48; beyond them memory holds one piece.
+    """int64[d] → uint64[W], each word below t; beyond them memory holds one piece.
 
     Any other array: BadParametersError (VALUES_SHAPE).
     """
@@ -38,7 +38,7 @@ def pack(values: Integers, preset: Preset) -> Words:
         for field in range(preset.fields):
             first = field * words + start
             part = values[first : first + piece.size]
-            # Two's complement: uint64 wraps modulo 2^64, and the final mask reduces that modulo 2^48.
+            # Two's complement: uint64 wraps modulo 2^64, and the final mask reduces that modulo t.
             piece[: part.size] += part.view(np.uint64) << np.uint64(preset.width * field)
         piece &= np.uint64(preset.plain_mask)
     return packed

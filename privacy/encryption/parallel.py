@@ -40,7 +40,7 @@ PIECE_BLOCKS: Final = 64  # blocks handed to a worker at a time (2 MB): small be
 WORTH_A_WORKER: Final = 3000
 POLYNOMIALS_TO_ENCRYPT: Final = 5  # what encrypting a block costs, in expansions of one seed (benchmarks)
 POLYNOMIALS_TO_DECRYPT: Final = 3  # the same for a block's decryption, besides one expansion a site
-STALL_SECONDS: Final = 120.0  # no piece takes longer than 5 s, even with 95 sites; a loaded machine gets patience
+STALL_SECONDS: Final = 120.0  # no piece takes longer than 7 s, even with 127 sites; a loaded machine gets patience
 END_SECONDS: Final = 5.0  # for a worker to end by itself, so that it can clear what it holds
 
 __all__ = ["Progress", "encrypt_words", "open_words"]

@@ -4,15 +4,16 @@ For: the numbers every party must agree on, beside the bounds that make them saf
 Not for: keys, the packing itself (packing.py), or choosing a preset for a plan (mechanism/rounding.py).
 Order of calls: ``preset(name)`` once a run, then its ``words``, ``blocks`` and ``check_sites``.
 
-All presets share one ring: N = 4096, one 60-bit prime q, plaintext modulus t = 2^48. A ternary secret with
-log2 q = 60 lies below the 75 bits that the homomorphic encryption standard (Albrecht et al., 2018, table 1)
-allows for 192-bit classical security at N = 4096. Integers go straight into polynomial coefficients: addition
-needs no batching.
+All presets share one ring: N = 4096, one 60-bit prime q; and have one of two plaintext moduli, t = 2^48, or 2^46 for
+more than 95 sites. A ternary secret with log2 q = 60 lies below the 75 bits that the homomorphic encryption standard
+(Albrecht et al., 2018, table 1) allows for 192-bit classical security at N = 4096, whatever t is. Integers go straight
+into polynomial coefficients: addition needs no batching.
 
 No decryption failure. A fresh symmetric ciphertext carries per coefficient a centred binomial error of at
 most 21 (SEAL 4, ``sample_poly_cbd``: the difference of two 21-bit Hamming weights; its clipped Gaussian stays
 below 20) and a rounding of q·m/t of at most 1/2. Sums only add. BFV decrypts a coefficient exactly while its
-error is below q/(2t), so K sites are exact for certain when 21.5·K < q/(2t), in integers 43·K·t < q: K ≤ 95.
+error is below q/(2t), so K sites are exact for certain when 21.5·K < q/(2t), in integers 43·K·t < q: K ≤ 95 with
+t = 2^48, K ≤ 381 with t = 2^46.
 That failures are impossible, not improbable, is also what makes showing the decryption safe (Cheon et al.,
 ePrint 2024/127; Bultel et al., 2025/2288).
 """
@@ -33,6 +34,8 @@ PRIME_BITS: Final = 60
 PLAIN_BITS: Final = 48  # log2 t: divisible by 1, 2 and 3 fields, and leaves room for 95 sites
 TWICE_ERROR_PER_SITE: Final = 43  # 2 · 21.5, kept doubled so that the bound stays in integers
 MAXIMUM_SITES: Final = 95  # the largest K with 43·K·t < q
+MANY_PLAIN_BITS: Final = 46  # a bit of each of two fields, or of each of three, less: room for four times as many sites
+MANY_SITES: Final = 381  # the largest K with 43·K·2^46 < q
 MINIMUM_SITES: Final = 3  # with two, each site learns the other's update by subtracting its own
 SEED_BYTES: Final = 64  # SEAL's seed for the public half c1 of one ciphertext block
 MAXIMUM_DIMENSION: Final = 1 << 28  # 268 million parameters: bounds what a frame may ask a reader to hold
@@ -95,7 +98,7 @@ class Preset:
         return -(-self.words(dimension) // self.degree)
 
     def check_sites(self, sites: int) -> None:
-        """Refuse a cohort too small to hide in (below 3) or too large to decrypt for certain (above 95)."""
+        """Refuse a cohort too small to hide in (below 3) or too large to decrypt for certain (``maximum_sites``)."""
         if sites < MINIMUM_SITES:
             raise BadParametersError(
                 "TOO_FEW_SITES",
@@ -110,6 +113,12 @@ class Preset:
             )
 
 
+def _for_many(name: str, fields: int, width: int, *, rotated: bool = False) -> Preset:
+    return Preset(
+        name, fields, width, plain_bits=MANY_PLAIN_BITS, maximum_sites=MANY_SITES, rotated=rotated
+    )
+
+
 PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
     {
         p.name: p
@@ -119,6 +128,11 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             Preset("2x24", 2, 24),
             Preset("2x24-rotated", 2, 24, rotated=True),
             Preset("1x48", 1, 48),
+            _for_many("3x15", 3, 15),
+            _for_many("3x15-rotated", 3, 15, rotated=True),
+            _for_many("2x23", 2, 23),
+            _for_many("2x23-rotated", 2, 23, rotated=True),
+            _for_many("1x46", 1, 46),
         )
     }
 )

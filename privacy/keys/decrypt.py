@@ -32,9 +32,9 @@ def open_sum(
 ) -> Integers:
     """uint64[W] below q and everybody's seeds → int64[d], the exact sum of the manifest's sites.
 
-    Exact for 3..95 sites while every sum fits its field. Shows nothing but the sum: no noise level, no
-    failure. ``workers``, ``progress``: as in ``encrypt``. Beyond arguments and result, memory holds the W opened
-    words and what ``parallel.py`` says.
+    Exact for 3 to ``preset.maximum_sites`` sites while every sum fits its field. Shows nothing but the sum: no noise
+    level, no failure. ``workers``, ``progress``: as in ``encrypt``. Beyond arguments and result, memory holds the W
+    opened words and what ``parallel.py`` says.
     Raises BadParametersError (TOO_FEW_SITES, TOO_MANY_SITES, WORKER_LOST, WORKER_STALLED), CiphertextError
     (HALF_SHAPE, WORD_OUT_OF_RANGE, MANIFEST_LENGTHS) and KeyAgreementError (SECRET_WIPED).
     """

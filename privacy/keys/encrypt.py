@@ -41,8 +41,10 @@ def encrypt(
     words = pack(values, preset)
     # 2. a mask word for every packed word
     if masks.dtype != np.uint64 or masks.shape != words.shape or int(masks.max()) > preset.plain_mask:
-        raise KeyAgreementError("MASK_SHAPE", "there is not one mask of 48 bits for every packed word")
-    # 3. and it masks: all zeros happens by chance with probability 2^-48 at most
+        raise KeyAgreementError(
+            "MASK_SHAPE", f"there is not one mask of {preset.plain_bits} bits for every packed word"
+        )
+    # 3. and it masks: all zeros happens by chance with probability 1/t at most
     if not masks.any():
         raise KeyAgreementError(
             "MASK_MISSING", "the masks are all zero", "derive them from the pair keys of this step"

@@ -13,6 +13,9 @@ key never comes back. The run secret is encrypted under the pair key, so nobody 
 made it: a coordinator that relays all messages cannot put its own in place. Two layers of secrecy (masks,
 encryption) hang on this one agreement.
 
+Of a run that goes on after its process was killed, ``RunKeys`` are kept on disk, sealed under a key of the site
+(``to_box``, ``from_box``), until the run ends. Join keys are never kept: they are of no use once keys are agreed.
+
 Wiping is best effort: CPython and the libraries below may hold copies that cannot be reached.
 """
 
@@ -49,6 +52,7 @@ PAIR_LABEL: Final = b"sekisho/pair-key/v1"
 WRAP_LABEL: Final = b"sekisho/run-secret/v1"
 KEY_CHECK_LABEL: Final = b"sekisho/key-check/v1"
 STATE_MAC_LABEL: Final = b"sekisho/state-mac/v1"
+KEPT_LABEL: Final = b"sekisho/kept-run-keys/v1"
 
 
 def derive(
@@ -182,7 +186,7 @@ class RunSecret:
         return cls(os.urandom(RUN_SECRET_BYTES))
 
     def to_bytes(self) -> bytes:
-        """The secret itself, for the site's own protected state file and nothing else."""
+        """The secret itself, for ``RunKeys.to_box`` and nothing else."""
         return bytes(self._live())
 
     def wrap(self, pair_key: bytes, *, h0: bytes, sender: str, recipient: str) -> bytes:
@@ -238,3 +242,55 @@ class RunSecret:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a run secret is not copied or stored")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RunKeys:
+    """What a site holds of one run once keys are agreed: the run secret, and its pair key with each other site."""
+
+    secret: RunSecret
+    pairs: Mapping[str, bytes]
+
+    def __post_init__(self) -> None:
+        if not self.pairs or not all(name and len(key) == KEY_BYTES for name, key in self.pairs.items()):
+            raise KeyAgreementError("RUN_KEYS_MALFORMED", f"a pair key has {KEY_BYTES} bytes and a site's id")
+
+    def to_box(self, key: bytes, *, h0: bytes, site: str) -> bytes:
+        """All of them for the disk: nonce, ChaCha20-Poly1305 (RFC 8439) under ``key`` (32 bytes), tag.
+
+        Bound to the run by H0 and to ``site``: another run's or site's box does not open in this one's place.
+        """
+        pairs = b"".join(context(self.pairs[name], name) for name in sorted(self.pairs))
+        nonce = os.urandom(_NONCE_BYTES)
+        box = ChaCha20Poly1305(derive(key, h0, KEPT_LABEL, site))
+        return nonce + box.encrypt(nonce, self.secret.to_bytes() + pairs, h0 + context(KEPT_LABEL, site))
+
+    @classmethod
+    def from_box(cls, box: bytes, key: bytes, *, h0: bytes, site: str) -> Self:
+        """The inverse of ``to_box``. Raises KeyAgreementError RUN_KEYS_NOT_AUTHENTIC for anything else."""
+        opener = ChaCha20Poly1305(derive(key, h0, KEPT_LABEL, site))
+        try:
+            plain = opener.decrypt(box[:_NONCE_BYTES], box[_NONCE_BYTES:], h0 + context(KEPT_LABEL, site))
+        except (InvalidTag, ValueError) as error:
+            raise KeyAgreementError(
+                "RUN_KEYS_NOT_AUTHENTIC", "the kept keys of a run are not this site's, or not of this run"
+            ) from error
+        pieces = _pieces(plain[RUN_SECRET_BYTES:])
+        pairs = {name.decode(): pair for pair, name in zip(pieces[::2], pieces[1::2], strict=True)}
+        return cls(RunSecret(plain[:RUN_SECRET_BYTES]), pairs)
+
+    def __repr__(self) -> str:
+        return "RunKeys(hidden)"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("run keys are not copied or stored but in their box")
+
+
+def _pieces(data: bytes) -> list[bytes]:
+    """What ``context`` wrote, piece by piece; only called on what a tag vouches for."""
+    found, start = [], 0
+    while start < len(data):
+        (length,) = struct.unpack_from("<I", data, start)
+        found.append(data[start + 4 : start + 4 + length])
+        start += 4 + length
+    return found

@@ -26,7 +26,7 @@ from ..errors import KeyAgreementError
 from .runkeys import RUN_SECRET_BYTES, TRANSCRIPT_BYTES, RunSecret
 
 STEP_KEY_LABEL: Final = b"sekisho/step-secret-key/v1"
-_RING: Final = PRESETS["2x24"]  # every preset has the same ring, hence the same key
+_RING: Final = PRESETS["2x24"]  # every preset has the same ring, hence the same key (``SeededKey.under``)
 
 # SHA-256 of the key that SEAL 4 draws for a published run secret and transcript.
 GOLDEN_RUN_SECRET: Final = bytes(range(RUN_SECRET_BYTES))

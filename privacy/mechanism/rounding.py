@@ -29,8 +29,13 @@ from .rotation import spread
 
 # Bits of one packed field, by preset. The presets are declared in encryption/presets.py; the widths stand
 # here too because choosing a grid must not reach encryption. In order of bytes sent, the cheapest first.
-FIELD_WIDTHS = {"3x16": 16, "3x16-rotated": 16, "2x24": 24, "2x24-rotated": 24, "1x48": 48}
-ROTATED = ("3x16-rotated", "2x24-rotated")  # each vector is rotated before it is rounded (rotation.py)
+# The second five are the first with a bit or two less, for sums of more sites than those decrypt for certain.
+_FEW = {"3x16": 16, "3x16-rotated": 16, "2x24": 24, "2x24-rotated": 24, "1x48": 48}
+_MANY = {"3x15": 15, "3x15-rotated": 15, "2x23": 23, "2x23-rotated": 23, "1x46": 46}
+FIELD_WIDTHS = _FEW | _MANY
+MOST_SITES = dict.fromkeys(_FEW, 95) | dict.fromkeys(_MANY, 381)  # whose sum decrypts for certain (presets.py)
+# each vector is rotated before it is rounded (rotation.py)
+ROTATED = ("3x16-rotated", "2x24-rotated", "3x15-rotated", "2x23-rotated")
 
 MAXIMUM_INFLATION = Fraction(101, 100)  # noise grows with C_grid, not C: above 1 % a wider field is cheaper
 MINIMUM_SHARE_VARIANCE = 4**2  # s ≥ 4: the sum of shares is then within e^±10^-60 of one discrete Gaussian
@@ -103,8 +108,14 @@ def choose_grid(
         may_rotate: false where a coordinate has to stay what it is: counts and votes.
 
     Raises:
-        BadParametersError: ``NO_PRESET_FITS``.
+        BadParametersError: ``NO_PRESET_FITS``, ``TOO_MANY_SITES``.
     """
+    if sites > max(MOST_SITES.values()):
+        raise BadParametersError(
+            "TOO_MANY_SITES",
+            "no packing decrypts a sum over so many sites for certain",
+            f"split the federation: at most {max(MOST_SITES.values())} sites add to one sum",
+        )
 
     def variances(grid: int) -> list[tuple[int, int]]:
         bound = grid_bound_squared(grid, dimension)
@@ -123,7 +134,7 @@ def choose_grid(
 
     for preset, width in FIELD_WIDTHS.items():
         rotated = preset in ROTATED
-        if (rotated and not may_rotate) or not fits(1, width, rotated):
+        if sites > MOST_SITES[preset] or (rotated and not may_rotate) or not fits(1, width, rotated):
             continue
         low, high = 1, MAXIMUM_GRID_BOUND  # low fits, high does not
         while high - low > 1:

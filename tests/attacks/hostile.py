@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 from unittest.mock import patch
 
-from sekisho.core.coordinator import coordinator
+from sekisho.core.coordinator import coordinator, rounds
 from sekisho.core.coordinator.coordinator import RunResult
 from sekisho.core.coordinator.witnessing import CoordinatorWatch
 from sekisho.core.engines.embedded import EmbeddedChannel
@@ -159,14 +159,14 @@ def attack(
     federation = open_federation(study, wrap, features=features)
     ongoing = Attack(federation, channels[0])
     asleep = ExitStack()
+    for module in (coordinator, rounds):  # its operator turned: it does not say that sites stand apart
+        asleep.enter_context(patch.object(module, "apart", lambda said: ()))
     if not witnessed:
         for watch in (SiteWatch, CoordinatorWatch):
             asleep.enter_context(patch.object(watch, "hear", lambda watch, message: None))
     try:
         try:
-            # its operator turned: it does not say that sites stand apart
-            with patch.object(coordinator, "apart", lambda said: ()):
-                ongoing.result = federation.run("probe", run=run)
+            ongoing.result = federation.run("probe", run=run)
         except Refused as refused:
             ongoing.refused = refused
         yield ongoing

@@ -14,7 +14,7 @@ from study_folder import SITES, HashedFeatures, person_key
 
 from sekisho.core.errors import BadInputError
 from sekisho.core.pilot.pilot import Finished, run_pilot
-from sekisho.core.pilot.runs import methods_of
+from sekisho.core.planning import methods_of
 from sekisho.core.site.papers import read_study
 from sekisho.core.training.adapter import Adapter
 from sekisho.governance.evidence import verifier

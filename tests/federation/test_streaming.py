@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sekisho.core.coordinator import coordinator as coordinating
+from sekisho.core.coordinator import rounds
 from sekisho.core.coordinator.collecting import LONGEST_REPLY
 from sekisho.core.coordinator.coordinator import Coordinator, RunResult
 from sekisho.core.coordinator.stop_list import KNOWN, StopListKeeper
@@ -220,7 +220,7 @@ def test_a_coordinator_that_kept_frames_would_be_seen(
             self.__dict__.setdefault("hoard", []).append(message)
             super().add(site, message)
 
-    monkeypatch.setattr(coordinating, "StepSum", Hoarding)
+    monkeypatch.setattr(rounds, "StepSum", Hoarding)
     assert growth(replay, few, many) > 10 * (MANY - FEW) * allowed(many)
 
 
@@ -390,6 +390,6 @@ def test_a_coordinator_that_believed_the_first_would_be_seen(
             first = next((kept.key_check for kept in self._kept.values()), "")
             return tuple(sorted(site for site, kept in self._kept.items() if kept.key_check != first))
 
-    monkeypatch.setattr(coordinating, "StepSum", FirstIsRight)
+    monkeypatch.setattr(rounds, "StepSum", FirstIsRight)
     villain = few.sites[1]
     assert len({blamed(replay, few, [villain], order) for order in orders(few)}) > 1

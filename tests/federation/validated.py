@@ -32,7 +32,7 @@ def build(
     path = folder / "study.yaml"
     path.write_text(path.read_text("utf-8") + text, "utf-8")
     study_folder.change(path, 'momentum: "0.9"', f'momentum: "{momentum}"')
-    for site in SITES if policies else ():
+    for site in study.get("sites", SITES) if policies else ():
         study_folder.write_consents(folder / "sites" / site / "consent.jsonl", site, subjects=study.get("subjects"))
         study_folder.change(
             folder / "sites" / site / "policy.yaml", "leaves_site: [masked-update, adapter]", COUNTS

@@ -1,7 +1,8 @@
 """A hostile coordinator, server or administrator: what a site of ours does not do, and what a lax one does.
 
 The server is the attacker's: its own policy lets everything through. Site ``strict`` has our kit; site ``lax`` has
-FLARE's freedom, as a positive control: there the attack succeeds, so that it would be seen where it did.
+FLARE's freedom, as a positive control: there the attack succeeds, so that it would be seen where it did. Site
+``unasked`` is ours but for its list of who may command what: as if the server had left out that it be asked.
 """
 
 from __future__ import annotations
@@ -77,11 +78,12 @@ class Attacker:
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlareProcesses]:
-    with FlareProcesses(tmp_path_factory.mktemp("hostile"), ("strict", "lax")) as made:
+    with FlareProcesses(tmp_path_factory.mktemp("hostile"), ("strict", "unasked", "lax")) as made:
         loosen(made.kit("coordinator") / "server", "server")
         loosen(made.kit("lax"), "client")
+        (made.kit("unasked") / "local" / "authorization.json").write_text(json.dumps(ANYTHING), "utf-8")
         made.open_channel()
-        for party in ("coordinator", "strict"):
+        for party in ("coordinator", "strict", "unasked"):
             made.start(party)
         made.start("lax", module="nvflare.private.fed.app.client.client_train")
         yield made
@@ -93,7 +95,7 @@ def attacker(processes: FlareProcesses) -> Iterator[Attacker]:
 
     def both_connected() -> bool:
         found = made.desk._ask("look")
-        return found is not None and set(found["clients"]) == {"strict", "lax"}
+        return found is not None and len(found["clients"]) == 3
 
     wait_until(both_connected, 180.0)
     yield made
@@ -175,7 +177,7 @@ def test_no_file_of_a_site_is_read_from_afar(processes: FlareProcesses, attacker
         "import sys, json, os\n"
         "from nvflare.fuel.flare_api.flare_api import new_secure_session\n"
         f"s = new_secure_session({ADMIN!r}, sys.argv[1], timeout=30)\n"
-        "for site in ('lax', 'strict'):\n"
+        "for site in ('lax', 'strict', 'unasked'):\n"
         "    try: print(site, json.dumps(s.ls_target(site)), flush=True)\n"
         "    except Exception as error: print(site, type(error).__name__, error, flush=True)\n"
         "os._exit(0)"
@@ -190,10 +192,11 @@ def test_no_file_of_a_site_is_read_from_afar(processes: FlareProcesses, attacker
         text=True,
         timeout=PATIENCE,
     )
-    lines = dict(line.split(" ", 1) for line in done.stdout.splitlines() if line.startswith(("lax ", "strict ")))
+    lines = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
     assert "startup" in lines["lax"], done
     assert "startup" not in lines["strict"]
-    assert "COMMAND_REFUSED" in codes(processes.said("strict"))
+    assert "startup" not in lines["unasked"]
+    assert "COMMAND_REFUSED" in codes(processes.said("unasked"))
 
 
 # --- who answers as the server

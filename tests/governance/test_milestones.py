@@ -74,7 +74,7 @@ def test_the_index_is_used_so_that_a_long_log_is_not_read(tmp_path: Path) -> Non
     opened(path).close()
     with closing(sqlite3.connect(path)) as connection:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {QUERY}", ("x",)).fetchall()
-    assert ["entries_milestones" in row[3] for row in plan] == [True], plan
+    assert ["entries_of_note" in row[3] for row in plan] == [True], plan
 
 
 def test_what_is_no_milestone_is_not_asked_for(tmp_path: Path) -> None:
@@ -96,14 +96,14 @@ def test_a_log_of_before_gets_its_index_when_it_is_opened(tmp_path: Path) -> Non
     with opened(path) as log:
         log.append(entry("roster.accepted", version=1))
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DROP INDEX entries_milestones")
+        connection.execute("DROP INDEX entries_of_note")
         connection.commit()
     assert last_entries(path, ["roster.accepted"])["roster.accepted"][0] == 0  # slower, and right
     with opened(path) as log:
         assert log.fsck().entries == 1
     with closing(sqlite3.connect(path)) as connection:
         names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-    assert "entries_milestones" in names
+    assert "entries_of_note" in names
 
 
 def test_the_newest_time_is_the_latest_that_any_entry_claims(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ FSCK = "governance/log/fsck.py"
 LOGFILE = "governance/log/logfile.py"
 
 LOG_TESTS = "tests/governance/test_auditlog.py"
+RETENTION = "tests/governance/test_retention.py"
 POWER = "tests/faults/test_power_loss.py::test_power_loss_after_an_acknowledgement_loses_nothing"
 ONE_APPEND = "tests/faults/test_log_faults.py::test_a_fault_anywhere_in_one_append_leaves_all_of_it_or_nothing"
 CUT = "tests/faults/test_damaged_side_files.py::test_a_write_ahead_log_cut_anywhere"
@@ -72,5 +73,17 @@ LOG_MUTANTS = (
         (Edit(FSCK, "if stored.next_of(node.level) != (", "if stored.next_of(node.level) is ("),),
         (f"{LOG_TESTS}::test_tampering_anywhere_is_seen_by_fsck[UPDATE nodes SET hash = zeroblob(32) WHERE k = 2]",),
         "DID NOT RAISE",
+    ),
+    Mutant(
+        "gaps that no notice explains",
+        (Edit(FSCK, "    if gaps_digest(gaps) != explained:\n", "    if len(gaps) != explained[1]:\n"),),
+        (f"{RETENTION}::test_another_entry_is_not_deleted_in_the_place_of_a_retired_one",),
+        "Failed: DID NOT RAISE",
+    ),
+    Mutant(
+        "a milestone let go of",
+        (Edit("governance/log/retention.py", 'if entry["type"] in ROUTINE and', "if"),),
+        (f"{RETENTION}::test_routine_entries_past_their_term_go_and_everything_else_stays",),
+        "assert log.retire(TERM",
     ),
 )

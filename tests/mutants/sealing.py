@@ -11,7 +11,7 @@ MASKS = "privacy/keys/masks.py"
 PACKING = "privacy/encryption/packing.py"
 PARALLEL = "privacy/encryption/parallel.py"
 OPENING = "core/site/opening.py"
-COORDINATOR = "core/coordinator/coordinator.py"
+ROUNDS = "core/coordinator/rounds.py"
 
 SEALING = (
     Mutant(
@@ -94,7 +94,7 @@ SEALING = (
     ),
     Mutant(
         "a site that stands apart is not told from those that refuse because of it",
-        (Edit(COORDINATOR, "apart({site: _place(message)", "apart({site: 0"),),
+        (Edit(ROUNDS, "apart({site: _place(message)", "apart({site: 0"),),
         ("tests/attacks/test_blamed_for_another.py::test_the_site_that_stands_apart_is_named_and_nobody_else[at_another_transcript]",),
         "assert None is not None",
     ),

@@ -19,6 +19,7 @@ from .evidence import EVIDENCE_MUTANTS
 from .figures import FIGURES
 from .intake import INTAKE_MUTANTS
 from .logs import LOG_MUTANTS
+from .many import MANY_MUTANTS
 from .mutant import Edit, Mutant, sources
 from .noise import NOISE
 from .provenance import PROVENANCE_MUTANTS
@@ -43,6 +44,7 @@ TABLES = (
     *EVIDENCE_MUTANTS,
     *VIEW_MUTANTS,
     *VERIFIER_MUTANTS,
+    *MANY_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 

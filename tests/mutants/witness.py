@@ -93,14 +93,14 @@ IN_THE_RUN = (
     ),
     Mutant(
         "a message that is sent again shows the log anew",
-        (Edit(COLLECTING, "        if self._asked != (run, body):", "        if True:"),),
+        (Edit(COLLECTING, "        if self.has_asked(body, phase):", "        if False:"),),
         (f"{DROPS}::test_a_frame_lost_once_is_sent_again_unchanged_and_nothing_is_charged_twice[lost]",),
         "federation.run(",
         stopped="declined by clause log/coordinator",
     ),
     Mutant(
         "a coordinator that looks at no site's log",
-        (Edit(COLLECTING, "            self._watch.hear(message)\n", "            pass\n"),),
+        (Edit(COLLECTING, "        self._watch.hear(message)  #", "        pass  #"),),
         (f"{IN_RUNS}::test_a_site_that_rolls_its_log_back_in_a_run",),
         KEPT,
     ),

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-N, Q, T = 4096, 1152921504606830593, 1 << 48
+N, Q = 4096, 1152921504606830593
+T = {**dict.fromkeys(((3, 16), (2, 24), (1, 48)), 1 << 48), **dict.fromkeys(((3, 15), (2, 23), (1, 46)), 1 << 46)}
 SHARE, SUM = 1, 2
 
 
@@ -35,6 +36,10 @@ class Preset:
 
     def blocks(self, dimension: int) -> int:
         return (self.words(dimension) + N - 1) // N
+
+    @property
+    def t(self) -> int:
+        return T[self.fields, self.width]
 
 
 # -- the frame ---------------------------------------------------------------------------------------------------------
@@ -112,7 +117,7 @@ def pack(values: Sequence[int], preset: Preset) -> list[int]:
     words = [0] * count
     for place, value in enumerate(values):
         field, word = divmod(place, count)
-        words[word] = (words[word] + (value << (preset.width * field))) % T
+        words[word] = (words[word] + (value << (preset.width * field))) % preset.t
     return words
 
 
@@ -196,7 +201,9 @@ def unwrap(pair_key: bytes, wrapped: bytes, h0: bytes, sender: str, recipient: s
     return box.decrypt(wrapped[:12], wrapped[12:], h0 + texts(*info))
 
 
-def mask(site: str, keys: dict[str, bytes], cohort: Sequence[str], transcript: bytes, words: int) -> list[int]:
+def mask(
+    site: str, keys: dict[str, bytes], cohort: Sequence[str], transcript: bytes, words: int, t: int
+) -> list[int]:
     """``keys``: this site's pair key with each other site of the cohort."""
     total = [0] * words
     for peer, key in keys.items():
@@ -205,7 +212,7 @@ def mask(site: str, keys: dict[str, bytes], cohort: Sequence[str], transcript: b
         sign = 1 if site < peer else -1
         for place in range(words):
             total[place] += sign * int.from_bytes(stream[8 * place : 8 * place + 8], "little")
-    return [word % T for word in total]
+    return [word % t for word in total]
 
 
 def keystream(key: bytes, length: int) -> bytes:

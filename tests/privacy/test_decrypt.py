@@ -40,8 +40,13 @@ def whole_step(preset, vectors: list[np.ndarray]) -> np.ndarray:
     return open_sum(received, total.manifest, preset, dimension, secret=StepSecret.derive(RunSecret(RUN), H))
 
 
-@pytest.mark.parametrize("sites", [3, 5, 8, 64, 95])
-@pytest.mark.parametrize("name", ["3x16", "2x24", "1x48"])
+@pytest.mark.parametrize(
+    ("sites", "name"),
+    [
+        *((sites, name) for name in ("3x16", "2x24", "1x48") for sites in (3, 5, 8, 64, 95)),
+        *((sites, name) for name in ("3x15", "2x23", "1x46") for sites in (96, 127)),
+    ],
+)
 def test_sums_are_exact(sites, name):
     preset = PRESETS[name]
     rng = np.random.default_rng(sites)

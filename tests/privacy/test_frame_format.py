@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from sekisho.core.messages import Frame, SignedMessage
 from sekisho.core.site.state import Transcript
+from sekisho.core.study import MOST_SITES
 from sekisho.governance.signing.keys import PublicKey
 from sekisho.privacy.encryption import frame
 from sekisho.privacy.encryption.ciphertext import Ciphertext
 from sekisho.privacy.encryption.manifest import Manifest, SeedList
 from sekisho.privacy.encryption.packing import pack, unpack
-from sekisho.privacy.encryption.presets import MAXIMUM_SITES, PRESETS, PRIME, RING_DEGREE, Preset
+from sekisho.privacy.encryption.presets import MANY_SITES, MAXIMUM_SITES, PRESETS, PRIME, RING_DEGREE, Preset
 from sekisho.privacy.errors import CiphertextError
 from sekisho.privacy.keys.masks import step_mask
 from sekisho.privacy.keys.runkeys import PAIR_LABEL, RunSecret, derive
@@ -143,7 +144,7 @@ def test_packing(vector: dict[str, Any]) -> None:
         assert words == [str(word) for word in other.pack(values, theirs(preset))]
         assert words == [str(word) for word in pack(np.array(values, np.int64), preset).tolist()]
     total = [int(word) for word in vector["sum_words"]]
-    assert total == [sum(map(int, column)) % (1 << 48) for column in zip(*vector["words"], strict=True)]
+    assert total == [sum(map(int, column)) % theirs(preset).t for column in zip(*vector["words"], strict=True)]
     dimension = len(vector["sum"])
     assert vector["sum"] == [str(value) for value in other.unpack(total, theirs(preset), dimension)]
     assert vector["sum"] == [str(value) for value in unpack(np.array(total, np.uint64), preset, dimension).tolist()]
@@ -206,7 +207,10 @@ def test_masks() -> None:
         }
         here = step_mask(site, keys, cohort, h, count, PRESETS["3x16"]).tolist()
         assert vector["masks"][site] == [str(word) for word in here]
-        assert here == other.mask(site, keys, cohort, h, count)
+        for preset in PRESETS.values():
+            drawn = step_mask(site, keys, cohort, h, count, preset).tolist()
+            assert drawn == other.mask(site, keys, cohort, h, count, 1 << preset.plain_bits)
+            assert 1 << preset.plain_bits == theirs(preset).t
     assert all(sum(map(int, column)) % (1 << 48) == 0 for column in zip(*vector["masks"].values(), strict=True))
 
 
@@ -252,8 +256,10 @@ def test_message() -> None:
 
 
 def test_the_page_has_the_numbers_of_the_program() -> None:
-    assert f"| q | {PRIME} =" in PAGE and f"| N | {RING_DEGREE}," in PAGE and f"3 to {MAXIMUM_SITES} |" in PAGE
+    assert f"| q | {PRIME} =" in PAGE and f"| N | {RING_DEGREE}," in PAGE
+    assert f"| 3 to {MAXIMUM_SITES} with t = 2^48; 3 to {MANY_SITES} with t = 2^46, of which a study may" in PAGE
+    assert f"a study may have {MOST_SITES} |" in PAGE
     assert (other.Q, other.N) == (PRIME, RING_DEGREE)
     for name, preset in PRESETS.items():
         rotated = "yes" if preset.rotated else "no"
-        assert f"| `{name}` | {preset.fields} | {preset.width} | {rotated} |" in PAGE
+        assert f"| `{name}` | {preset.fields} | {preset.width} | {rotated} | 2^{preset.plain_bits} |" in PAGE

@@ -17,6 +17,7 @@ from sekisho.privacy.accounting.plan import Plan, expected_sample
 from sekisho.privacy.budget import Adjacency, Unit
 from sekisho.privacy.errors import BadParametersError
 from sekisho.privacy.mechanism.rotation import Rotation
+from sekisho.privacy.mechanism.rounding import MOST_SITES
 
 PLAN = Plan(
     unit=Unit.SUBJECT,
@@ -150,6 +151,24 @@ def test_a_site_seals_only_among_enough_honest_sites_and_enough_noise() -> None:
         with pytest.raises(BadParametersError) as refused:
             plan.check_sealing_rule(size, observers=observers)
         assert refused.value.code == code
+
+
+@pytest.mark.parametrize(("preset", "most"), MOST_SITES.items())
+def test_no_plan_has_more_sites_than_its_packing_adds_up(preset: str, most: int) -> None:
+    """Whoever offers it: a sum of more could decrypt wrongly."""
+    plan = dataclasses.replace(PLAN, preset=preset)
+
+    def with_sites(sites: int) -> Plan:
+        table = tuple((size, 200_000_000) for size in range(sites, plan.minimum_sites - 1, -1))
+        return dataclasses.replace(plan, sites=sites, share_variances=table)
+
+    assert Plan.from_json(with_sites(most).to_json()).sites == most
+    with pytest.raises(BadParametersError) as refused:
+        with_sites(most + 1)
+    assert refused.value.code == "BAD_PLAN"
+    with pytest.raises(BadParametersError) as refused:
+        Plan.from_json(with_sites(most).to_json() | {"sites": most + 1})
+    assert refused.value.code == "BAD_PLAN"
 
 
 def test_a_smaller_own_assumption_does_not_loosen_the_plans() -> None:

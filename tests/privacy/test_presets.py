@@ -14,6 +14,8 @@ from sekisho.privacy.encryption import frame
 from sekisho.privacy.encryption.ciphertext import Ciphertext
 from sekisho.privacy.encryption.facts import packing_facts
 from sekisho.privacy.encryption.presets import (
+    MANY_PLAIN_BITS,
+    MANY_SITES,
     MAXIMUM_DIMENSION,
     MAXIMUM_SITES,
     PLAIN_BITS,
@@ -56,6 +58,18 @@ def test_95_sites_is_the_largest_sum_that_cannot_fail():
     assert decrypts_exactly(95)
     assert not decrypts_exactly(96)
     assert 21.5 * 95 < PRIME / 2 ** (PLAIN_BITS + 1) < 21.5 * 96
+
+
+def test_two_bits_less_add_up_four_times_as_many_sites():
+    assert MANY_SITES == 381
+    assert decrypts_exactly(381, plain_bits=MANY_PLAIN_BITS)
+    assert not decrypts_exactly(382, plain_bits=MANY_PLAIN_BITS)
+    for one in PRESETS.values():
+        assert one.maximum_sites == (381 if one.plain_bits == MANY_PLAIN_BITS else 95)
+    with pytest.raises(BadParametersError) as refusal:
+        preset("2x23").check_sites(382)
+    assert refusal.value.code == "TOO_MANY_SITES"
+    preset("2x23").check_sites(381)
 
 
 @pytest.mark.parametrize(("sites", "code"), [(0, "TOO_FEW_SITES"), (2, "TOO_FEW_SITES"), (96, "TOO_MANY_SITES")])

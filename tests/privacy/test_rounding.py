@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sekisho.privacy.encryption.presets import PRESETS
+from sekisho.privacy.encryption.presets import MANY_PLAIN_BITS, MANY_SITES, MAXIMUM_SITES, PRESETS
 from sekisho.privacy.errors import BadParametersError
 from sekisho.privacy.mechanism import rounding
 from sekisho.privacy.mechanism.randomness import SecretStream
 from sekisho.privacy.mechanism.rotation import block_size
 from sekisho.privacy.mechanism.rounding import (
     FIELD_WIDTHS,
+    MOST_SITES,
     ROTATED,
     checked_rounding,
     choose_grid,
@@ -168,7 +169,10 @@ def test_the_table_of_the_review(
 
 
 def test_the_presets_are_tried_from_the_fewest_bytes_on() -> None:
-    assert list(FIELD_WIDTHS) == list(PRESETS) == ["3x16", "3x16-rotated", "2x24", "2x24-rotated", "1x48"]
+    few = ["3x16", "3x16-rotated", "2x24", "2x24-rotated", "1x48"]
+    many = ["3x15", "3x15-rotated", "2x23", "2x23-rotated", "1x46"]
+    assert list(FIELD_WIDTHS) == list(PRESETS) == [*few, *many]
+    assert {name: preset.maximum_sites for name, preset in PRESETS.items()} == MOST_SITES
     assert {name: (preset.width, preset.rotated) for name, preset in PRESETS.items()} == {
         name: (width, name in ROTATED) for name, width in FIELD_WIDTHS.items()
     }
@@ -183,9 +187,30 @@ def test_every_preset_is_somebodys_choice() -> None:
             figures("10.7781", 385, 4000),
             figures("4", 74_498, 20_000) | {"sites": 95, "minimum_sites": 95},
             figures("4", 2000, 200_000) | {"sites": 95, "minimum_sites": 95},
+            figures("1", 1000, 20) | {"sites": 96, "minimum_sites": 96},
+            figures("1", 74_498, 200) | {"sites": 96, "minimum_sites": 96},
+            figures("10.7781", 385, 2000) | {"sites": 100, "minimum_sites": 60},
+            figures("4", 74_498, 10_000) | {"sites": 381, "minimum_sites": 381},
+            figures("4", 2000, 200_000) | {"sites": 381, "minimum_sites": 381},
         )
     ]
     assert chosen == list(FIELD_WIDTHS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(50, 2000), st.integers(1, 80_000), st.integers(1, 5000), st.integers(3, 400), st.integers(0, 9))
+def test_a_packing_for_many_sites_is_taken_by_many_sites_alone(
+    sigma_percent: int, dimension: int, sample: int, sites: int, fewer: int
+) -> None:
+    try:
+        choice = choose_grid(
+            sigma=Fraction(sigma_percent, 100), dimension=dimension, expected_sample=sample,
+            observers=1, sites=sites, minimum_sites=max(3, sites - fewer),
+        )  # fmt: skip
+    except BadParametersError as error:
+        assert error.code == ("TOO_MANY_SITES" if sites > MANY_SITES else "NO_PRESET_FITS")
+        return
+    assert (PRESETS[choice.preset].plain_bits == MANY_PLAIN_BITS) == (sites > MAXIMUM_SITES)
 
 
 def test_counts_are_never_rotated() -> None:
