@@ -39,7 +39,9 @@ CHARGES = (
         "empty step not charged, by a site and a gate that agree on it",
         (
             Edit(STEP, START, ""),
-            Edit(STEP, "    stream = SecretStream()\n", f"    if subjects:\n    {STARTED}    stream = SecretStream()\n"),
+            Edit(
+                STEP, "    stream = SecretStream()\n", f"    if subjects:\n    {STARTED}    stream = SecretStream()\n"
+            ),
             Edit(GATE, REQUIRED, f"        if update.clipped.subjects:\n    {REQUIRED}"),
             Edit(GATE, DISCLOSE, f"        if update.clipped.subjects:\n    {DISCLOSE}"),
             Edit(STEP, "    if state.step_started:  #", "    if folder.ledger.balance().runs[-1].started >= step:  #"),
@@ -86,7 +88,9 @@ CHARGES = (
     Mutant(
         "re-seal instead of re-send, by a site, a gate and a ledger that agree on it",
         (
-            Edit(STEP, "    if kept is not None:\n        if not state.step_sealed:", "    if False:\n        if True:"),
+            Edit(
+                STEP, "    if kept is not None:\n        if not state.step_sealed:", "    if False:\n        if True:"
+            ),
             Edit(STEP, START, f"    if kept is None:\n    {STARTED}"),
             Edit(GATE, REQUIRED, ""),
             Edit(GATE, "if context.transcript in self._transcripts:", "if False:"),
