@@ -259,7 +259,7 @@ class Site(Interruptible):
     def _public_rows(self, tools: step.StepTools) -> Rows:
         if self._public is None:
             settings = self.folder.study.settings(tools.considered.offer.method)
-            self._public = self._tasks.of(settings).load(self._texts)
+            self._public = self._tasks.public_rows(settings, self._texts)
         return self._public
 
     def _load(self, tools: step.StepTools, subjects: tuple[str, ...]) -> TrainingData:
