@@ -27,6 +27,7 @@ from .records import RECORD_MUTANTS
 from .release import RELEASE_MUTANTS
 from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
+from .service import SERVICE_MUTANTS
 from .training import TRAINING_MUTANTS
 from .validation import VALIDATION_MUTANTS
 from .verifiers import VERIFIER_MUTANTS
@@ -45,6 +46,7 @@ TABLES = (
     *VIEW_MUTANTS,
     *VERIFIER_MUTANTS,
     *MANY_MUTANTS,
+    *SERVICE_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
