@@ -25,6 +25,7 @@ from .noise import NOISE
 from .provenance import PROVENANCE_MUTANTS
 from .records import RECORD_MUTANTS
 from .release import RELEASE_MUTANTS
+from .resuming import RESUMING_MUTANTS, TRAVELLING
 from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
 from .training import TRAINING_MUTANTS
@@ -45,6 +46,8 @@ TABLES = (
     *VIEW_MUTANTS,
     *VERIFIER_MUTANTS,
     *MANY_MUTANTS,
+    *RESUMING_MUTANTS,
+    *TRAVELLING,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
