@@ -39,13 +39,14 @@ def release(
     """Release a candidate whose release.json has been approved: the gate decides anew, then it is handed over."""
     from ..site.folder import SiteFolder
     from ..site.releasing import finish
+    from ..site.resuming import leave_to_agent
 
     terminal = Terminal(as_json=as_json)
     content = _known(study, site)
     if Path(run).name != run:
         raise BadInputError("RUN_UNKNOWN", "this is not the name of a run", "it is the name of the candidate's folder")
     facts = inspect(locate(content.base_model, study))
-    owner = SiteFolder.open(study, site, base_model=facts, clock=_now)
+    owner = SiteFolder.open(study, site, base_model=facts, clock=_now, open_runs=leave_to_agent)
     try:
         folder = out if out is not None else owner.releases / run
         record = finish(owner, run, folder)

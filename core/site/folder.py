@@ -7,8 +7,7 @@ never under an output folder, and survives the process.
 Not here: one run's state (state.py), decisions (gate/), and what happens to records (training/).
 
 Order of calls: ``SiteFolder.open`` → ``standing`` / ``request_for_plan`` per decision → ``close``. What becomes of a
-run that a crash left open is for whoever opens the folder to say: ``open_runs`` closes it, or leaves it to go on
-(resuming.py).
+run that a crash left open is for whoever opens the folder to say: ``open_runs`` closes it, or leaves it (resuming.py).
 """
 
 from __future__ import annotations

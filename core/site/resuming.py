@@ -31,6 +31,7 @@ from ..messages import Join, Offer, SignedMessage
 from ..planning import DOMAIN
 from ..training.optimizer import OptimizerState
 from . import kept as forms
+from .budget import lifetime_figures
 from .considering import Considered, Counted
 from .folder import SiteFolder
 from .keeping import DAMAGED, NOT_KEPT, CannotResumeError, KeptRun, to_bytes, to_text
@@ -94,6 +95,8 @@ def conclude(folder: SiteFolder, acts: Acts, *, step: int, completed: int) -> No
     Twice is once. Not before that answer is kept: a run that the log calls finished may open nothing any more.
     """
     folder.close_charges(acts.run)
+    # also where a kill came between the ledger and the log
+    acts.record("budget.settled", data=lifetime_figures(folder.ledger.balance(), folder.budget))
     acts.record("run.finished", data={"step": step, "completed": completed})
     folder.files.drop_keys(acts.run)
 
@@ -271,7 +274,7 @@ def _state(folder: SiteFolder, kept: KeptRun) -> RunState:
         counts = tuple(_judged(one) for one in now.accepted.counts)
         state.accepted = Accepted(
             _shared(kept.accepted, state.optimizer), document.accepted.step, now.accepted.completed,
-            now.accepted.moves, counts,
+            now.accepted.moves, counts, now.accepted.farthest,
         )  # fmt: skip
     return state
 
@@ -322,7 +325,9 @@ def _accepted(accepted: Accepted) -> forms.AcceptedState:
         )
         for one in accepted.counts
     )
-    return forms.AcceptedState(completed=accepted.completed, moves=accepted.moves, counts=counts)
+    return forms.AcceptedState(
+        completed=accepted.completed, moves=accepted.moves, counts=counts, farthest=accepted.farthest
+    )
 
 
 def _judged(kept: forms.Counted) -> JudgedCounts:

@@ -79,6 +79,7 @@ class Outcome:
             roster=roster or self.roster,
             site=self.site,
             remember=lambda heads: None,
+            openings=opening.Openings(),
         )
         assert opened is not None
         return opened

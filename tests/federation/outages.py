@@ -58,12 +58,24 @@ def reopened(federation: Federation, study: Path, name: str) -> Site:
     return federation.sites[name]
 
 
+@contextmanager
+def opened_by(
+    federation: Federation, study: Path, open_runs: Callable[[SiteFolder], None] = go_on, name: str = VICTIM
+) -> Iterator[Site]:
+    """A site's folder of ``study`` in other hands than the federation's."""
+    folder = SiteFolder.open(study, name, base_model=federation.base_model, clock=now, open_runs=open_runs)
+    try:
+        yield Site(folder, federation.tasks)
+    finally:
+        folder.close()
+
+
 @dataclass
 class Reposting:
     """One message to one site, until it is answered; after a kill the site is opened again first.
 
-    ``before(site, message)`` is called before each attempt, ``opens(site)`` before a site is opened again, ``after``
-    when a message was answered.
+    ``tries``: how often it is posted where the site fails. ``before(site, message)`` is called before each attempt,
+    ``opens(site)`` before a site is opened again, ``after`` when a message was answered.
     """
 
     inner: EmbeddedChannel
@@ -73,7 +85,9 @@ class Reposting:
     opens: Callable[[str], None] = lambda site: None
     after: Callable[[str, SignedMessage, bytes], None] = lambda site, message, answer: None
     answers: dict[tuple[str, str], set[bytes]] = field(default_factory=dict)
-    kills: int = 0
+    tries: int = 1
+    last: int = 0
+    heard: list[bytes] = field(default_factory=list)
     posted: list[tuple[int, str, bytes]] = field(default_factory=list)
     failures: list[CoreError | GovernanceError | PrivacyError] = field(default_factory=list)
 
@@ -81,20 +95,19 @@ class Reposting:
         return self.inner.sites()
 
     def post(self, site: str, message: bytes, ttl: float) -> int:
-        ticket = 1 + (self.posted[-1][0] if self.posted else self.kills)
-        self.posted.append((ticket, site, message))
-        return ticket
+        self.last += 1
+        self.posted.append((self.last, site, message))
+        return self.last
 
     def poll(self) -> tuple[Reply, ...]:
         if not self.posted:
             return ()
         ticket, site, message = self.posted.pop(0)
-        if not self.posted:
-            self.kills = max(self.kills, ticket)
         return (Reply(ticket, site, self._answer(site, message)),)
 
     def _answer(self, site: str, data: bytes) -> bytes | None:
-        message = SignedMessage.from_bytes(data)
+        message, failed = SignedMessage.from_bytes(data), 0
+        self.heard.append(data)
         for _ in range(ATTEMPTS):
             self.before(site, message)
             try:
@@ -104,6 +117,9 @@ class Reposting:
                 continue
             except (CoreError, GovernanceError, PrivacyError) as error:
                 self.failures.append(error)
+                failed += 1
+                if failed < self.tries:
+                    continue
                 return None
             self.answers.setdefault((site, message.digest), set()).add(answer)
             self.after(site, message, answer)
@@ -207,8 +223,7 @@ class Cuts:
                     self.about()
                 write_whole(path, *rest, **more)
                 if mine:
-                    of_run = path.suffix != ".json" or path.parent.name == "runs"
-                    self.wrote(f"file:{path.suffix if of_run else path.name}")
+                    self.wrote(f"file:{path.suffix if path.parent.name == 'runs' else path.name}")
 
             def unlinked(path: Path, missing_ok: bool = False) -> None:
                 mine = home in path.parents and path.exists() and path.suffix in {".keys", ".begun", ".opening"}

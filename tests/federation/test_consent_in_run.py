@@ -180,7 +180,7 @@ def test_nobody_enters_a_run_and_whoever_may_not_be_used_is_gone_at_the_next_ste
     )  # fmt: skip
     admitted = still_eligible(joined, register, scope=scope, now=now)
     assert set(admitted) == set(joined)
-    tools = StepTools(folder, None, None, admitted, None)  # type: ignore[arg-type]
+    tools = StepTools(folder, None, None, admitted, None, None, None)  # type: ignore[arg-type]
     before = set(admitted)
     try:
         for number, happened in enumerate(steps, start=1):

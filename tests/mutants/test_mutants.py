@@ -28,6 +28,7 @@ from .release import RELEASE_MUTANTS
 from .resuming import RESUMING_MUTANTS, TRAVELLING
 from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
+from .service import SERVICE_MUTANTS
 from .training import TRAINING_MUTANTS
 from .validation import VALIDATION_MUTANTS
 from .verifiers import VERIFIER_MUTANTS
@@ -48,6 +49,7 @@ TABLES = (
     *MANY_MUTANTS,
     *RESUMING_MUTANTS,
     *TRAVELLING,
+    *SERVICE_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
