@@ -126,5 +126,5 @@ def test_without_what_is_brought_no_site_begins(apart: Apart) -> None:
     apart.channel.change = nothing
     with pytest.raises(Refused) as caught:
         apart.run()
-    assert caught.value.code == "STOP_LIST_STALE"
+    assert caught.value.code == "FACT_MISSING"  # how old the list of stops is
     assert not (apart.study / "stops").exists()

@@ -26,6 +26,7 @@ from .provenance import PROVENANCE_MUTANTS
 from .records import RECORD_MUTANTS
 from .release import RELEASE_MUTANTS
 from .resumes import RESUME_MUTANTS
+from .resuming import RESUMING_MUTANTS, TRAVELLING
 from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
 from .service import SERVICE_MUTANTS
@@ -47,6 +48,8 @@ TABLES = (
     *VIEW_MUTANTS,
     *VERIFIER_MUTANTS,
     *MANY_MUTANTS,
+    *RESUMING_MUTANTS,
+    *TRAVELLING,
     *SERVICE_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
