@@ -24,6 +24,7 @@ from sekisho.core.site.opening import out_of_bounds
 from sekisho.core.site.site import PUBLIC_RECORDS
 from sekisho.core.training.counting import count_step, is_above, middle_of
 from sekisho.core.training.evaluation import evaluate
+from sekisho.core.training.movement import Farthest, farthest_of, pushes_of, too_far
 from sekisho.core.training.optimizer import Momentum, OptimizerState
 from sekisho.core.training.task import TextProbe
 from sekisho.core.training.tasks import Tasks
@@ -92,6 +93,7 @@ def simulate(
         return _counts(held_out, state, counts_plan, next(numbers), secret, public)
 
     before = (count(state),) if judged else ()
+    farthest: Farthest | None = None
     step, rejected, spoilt, name = 0, [], False, "finished"
     while state.updates < plan.steps:
         fresh = state.updates - kept.updates
@@ -107,11 +109,19 @@ def simulate(
         state = replace(state, updates=moved.updates) if outside else moved
         if judged and _block_is_over(state, kept, validation.every, plan.steps):
             now = count(state)
+            cohorts = [len(trained)] * (state.updates - kept.updates)
+            pushes = None if spoilt else pushes_of(kept, state, optimizer=optimizer, plan=plan, cohorts=cohorts)
             verdict = verdict_on(
-                now, before, least=float(validation.least), trained=kept.updates > 0, spoilt=spoilt
+                now,
+                before,
+                least=float(validation.least),
+                trained=kept.updates > 0,
+                spoilt=spoilt,
+                far=pushes is not None and too_far(pushes, farthest),
             )
             spoilt = False
             if verdict.accept:
+                farthest = farthest if pushes is None else farthest_of(pushes, farthest)
                 before = (*before, now) if kept.updates else (now,)
                 kept = state
                 continue

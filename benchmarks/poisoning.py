@@ -1,6 +1,6 @@
 """What one hostile maker of five does to the example's study, and what the counts of held-out customers do about it.
 
-    python benchmarks/poisoning.py [--json FILE] [--repeat 3] [--real]
+    python benchmarks/poisoning.py [--json FILE] [--repeat 3] [--real] [--rows "clean;any vector"]
 
 The example's probe, its mathematics alone (poisoned_simulation.py); with ``--real`` whole runs: papers, encryption,
 ledgers, gates, where the hostile maker is a real site with real keys that lies before its own gate
@@ -9,7 +9,8 @@ ledgers, gates, where the hostile maker is a real site with real keys that lies 
     labels      it trains on its own reviews with every label the other way round
     vector      it seals a vector of its choice, as long as all customers together could be, away from what was learnt:
                 scores shrink and shift, so that labels are lost rather than the order
-    any vector  as long, in some direction that has nothing to do with the data
+    any vector  as long, in some direction that has nothing to do with the data, another one in each run
+    quiet       the same, about as long as a block may push without being surely too far (core/training/movement.py)
     shift down  as long, all scores alike: no order changes, and everybody is called dissatisfied
     shift up    the same the other way: everybody is called satisfied, which two thirds of them are
     persistent  the same vector in every step from the second block on
@@ -27,6 +28,7 @@ import importlib.util
 import json
 import re
 import shutil
+import statistics
 import sys
 import tempfile
 import time
@@ -49,18 +51,26 @@ from sekisho.core.training.evaluation import evaluate
 from sekisho.core.training.features import Features
 from sekisho.core.training.task import TextProbe
 from sekisho.core.training.tasks import Tasks
+from sekisho.tests.federation.books import entries
 from sekisho.tests.federation.poisoner import Lie, anywhere, backwards, flip_labels, shifted, turn
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "food-quality"
 HOSTILE = "shokuhin"  # the largest maker: 450 of 1,650 declared customers
 LONGEST = 0.9  # of what a sum may be, so that no bound shows it
-LIES: dict[str, Lie] = {
-    "vector": backwards(LONGEST),
-    "any vector": anywhere(LONGEST),
-    "shift down": shifted(LONGEST),
-    "shift up": shifted(-LONGEST),
-}
+QUIET = 0.05  # of the same: in the last block of the example about half of such vectors pass
 PERSISTENT = backwards(LONGEST)
+NEAR = 0.02  # of AUC: as good as a run in which nobody is hostile
+
+
+def lies(seed: int) -> dict[str, Lie]:
+    """By name; ``seed`` chooses what is any direction."""
+    return {
+        "vector": backwards(LONGEST),
+        "any vector": anywhere(LONGEST, seed),
+        "quiet": anywhere(QUIET, seed),
+        "shift down": shifted(LONGEST),
+        "shift up": shifted(-LONGEST),
+    }
 
 
 class Remembered:
@@ -141,15 +151,20 @@ def _found(federation: Federation, test: TestSet) -> dict[str, Any]:
                 "high": part.high,
                 "labels": part.labels,
                 "accepted": part.accepted,
+                "reasons": entry["data"]["reasons"],
             }
-            for part in state.validations
+            for part, entry in zip(
+                state.validations, entries(federation, min(federation.sites), "validation.opened"), strict=True
+            )
         ],
         "agree": len({one.state.optimizer.digest() for one in federation.sites.values() if one.state}) == 1,
     }
 
 
-def rows(features: Remembered, first: int, last: int) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Every row of the table; steps ``first`` to ``last`` are the last block."""
+def rows(
+    features: Remembered, first: int, last: int, seed: int, wanted: Callable[[str], bool]
+) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Every row of the table that is ``wanted``; steps ``first`` to ``last`` are the last block."""
     block = range(first, last + 1)
     every = last - first + 1
 
@@ -162,19 +177,24 @@ def rows(features: Remembered, first: int, last: int) -> Iterable[tuple[str, dic
     def lying(lie: Lie, steps: range) -> Callable[[Federation], None]:
         return lambda federation: turn(federation, HOSTILE, lie, steps)
 
-    yield "before", run(nobody, features, validation=False, allowance=5)
     hostiles = {
         "clean": nobody,
         "labels": labels,
-        **{name: lying(lie, block) for name, lie in LIES.items()},
+        **{name: lying(lie, block) for name, lie in lies(seed).items()},
         "persistent": lying(PERSISTENT, range(every + 1, 10_000)),
     }
+    if wanted("before"):
+        yield "before", run(nobody, features, validation=False, allowance=5)
     for name, hostile in hostiles.items():
-        yield f"{name}, judged", run(hostile, features, validation=True)
-        yield f"{name}, not judged", run(hostile, features, validation=False)
+        for judged in (True, False):
+            row = f"{name}, {'judged' if judged else 'not judged'}"
+            if wanted(row):
+                yield row, run(hostile, features, validation=judged)
 
 
-def simulated(features: Remembered, first: int, last: int, seed: int) -> Iterable[tuple[str, dict[str, Any]]]:
+def simulated(
+    features: Remembered, first: int, last: int, seed: int, wanted: Callable[[str], bool]
+) -> Iterable[tuple[str, dict[str, Any]]]:
     """The same rows without the protocol."""
     reviews = FoodReviews.load()
     tasks = Tasks(reviews.base_model, reviews.study.methods.values(), features)
@@ -196,10 +216,28 @@ def simulated(features: Remembered, first: int, last: int, seed: int) -> Iterabl
         }
 
     allowance = reviews.study.methods["probe"].allowance
-    yield "before", one(NOBODY, judged=False, allowance=5)
-    for name, hostile in scenarios(place, last - first + 1, last, LIES, PERSISTENT).items():
-        yield f"{name}, judged", one(hostile, judged=True, allowance=allowance)
-        yield f"{name}, not judged", one(hostile, judged=False, allowance=allowance)
+    if wanted("before"):
+        yield "before", one(NOBODY, judged=False, allowance=5)
+    for name, hostile in scenarios(place, last - first + 1, last, lies(seed), PERSISTENT).items():
+        for judged in (True, False):
+            row = f"{name}, {'judged' if judged else 'not judged'}"
+            if wanted(row):
+                yield row, one(hostile, judged=judged, allowance=allowance)
+
+
+def told(results: dict[str, list[dict[str, Any]]]) -> Iterable[str]:
+    """For each row, how many runs ended near the median of clean runs that were judged alike, and how many undid."""
+    for name, found in results.items():
+        clean = results.get(f"clean, {name.partition(', ')[2]}")
+        if clean is None:
+            continue
+        aucs, usual = [one["auc"] for one in found], statistics.median(one["auc"] for one in clean)
+        near = sum(abs(auc - usual) <= NEAR for auc in aucs)
+        undone = sum(one["rolled_back"] > 0 for one in found)
+        yield (
+            f"{name:24} AUC {min(aucs):.3f} to {max(aucs):.3f}; within {NEAR} of {usual:.3f}: {near} of {len(aucs)}; "
+            f"rolled back: {undone}"
+        )
 
 
 def main() -> None:
@@ -208,6 +246,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--repeat", type=int, default=3, help="runs of each row")
     parser.add_argument("--real", action="store_true", help="whole runs instead of their mathematics")
+    parser.add_argument("--rows", default="", help="only these, with ; between; a name alone is both of its rows")
     given = parser.parse_args()
     study = read_study(EXAMPLE)
     features = Remembered(Features(inspect(locate(study.base_model, EXAMPLE))))
@@ -215,10 +254,15 @@ def main() -> None:
     last = study.methods["probe"].steps
     first = last - study.validation.every + 1
     results: dict[str, list[dict[str, Any]]] = {}
+    names = [name.strip() for name in given.rows.split(";")] if given.rows else []
+
+    def wanted(row: str) -> bool:
+        return not names or row in names or row.partition(",")[0] in names
+
     print(f"{'':24}{'AUC':>8}{'accuracy':>10}{'accepted':>10}{'steps':>7}{'undone':>8}  ended, shares judged rightly")
     for turn_number in range(given.repeat):
-        made = rows(features, first, last) if given.real else simulated(features, first, last, turn_number + 1)
-        for name, found in made:
+        make = rows if given.real else simulated
+        for name, found in make(features, first, last, turn_number + 1, wanted):
             results.setdefault(name, []).append(found)
             counts = " ".join(one["right"] + ("" if one["accepted"] else "×") for one in found["counts"])
             print(
@@ -228,6 +272,7 @@ def main() -> None:
             sys.stdout.flush()
             if given.json:  # after each row: real runs take long, and what was measured stays
                 given.json.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+    print("\n".join(told(results)))
 
 
 if __name__ == "__main__":

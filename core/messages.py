@@ -16,6 +16,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -90,6 +91,9 @@ __all__ = [
 MAGIC = b"SKM1"
 SIGNATURE_CONTEXT = b"sekisho-message-v1\x00"  # domain separation: no other signed thing starts so
 SIGNATURE_BYTES = 64
+# Every site reads what every other says in each step, twice (its log, its place): of n sites in one process 2n² parses
+# of n messages. A ready has 1 to 2 KB; two rounds of them from 127 sites are kept, and no share of a large vector.
+SMALL_BYTES, SMALL_MESSAGES = 8 * 1024, 512
 # The longest honest one lists 127 sites and is under 300 KiB (docs/scale.md); this bounds hostile input.
 MAX_HEADER_BYTES = 4 * 1024 * 1024
 
@@ -165,8 +169,13 @@ class SignedMessage:
     @classmethod
     def from_bytes(cls, data: bytes, *, detached: bool = False) -> SignedMessage:
         """Parse the wire form. Raises ``ProtocolError`` for anything that is not exactly one message."""
-        # 1. frame; of bytes this is no copy, and of a buffer that its owner may write to again, the only safe one
+        # of bytes this is no copy, and of a buffer that its owner may write to again, the only safe one
         data = bytes(data)
+        return _read_again(data, detached) if len(data) <= SMALL_BYTES else cls._read(data, detached)
+
+    @classmethod
+    def _read(cls, data: bytes, detached: bool) -> SignedMessage:
+        # 1. frame
         if len(data) < len(MAGIC) + 4 + SIGNATURE_BYTES or data[:4] != MAGIC:
             raise ProtocolError("MESSAGE_MALFORMED", "the bytes are not a message of this protocol")
         (length,) = struct.unpack("<I", data[4:8])
@@ -198,6 +207,15 @@ class SignedMessage:
         except GovernanceError:
             told = f"the {self.header.body.kind} message is not signed by '{self.header.sender}'"
             raise ProtocolError("MESSAGE_FORGED", told) from None
+
+
+@lru_cache(maxsize=SMALL_MESSAGES)
+def _read_again(data: bytes, detached: bool) -> SignedMessage:
+    """A function of the bytes alone, and what it gives is frozen: who reads the same bytes again need not parse them.
+
+    What is refused is not kept, and a signature is verified by each reader.
+    """
+    return SignedMessage._read(data, detached)
 
 
 def _check_parts(header: Header, payload: memoryview) -> None:

@@ -123,14 +123,18 @@ class OwnLog:
 
     def _check_claims(self, party: str) -> None:
         for head in self._claims:
-            if head.size > self._log.size or self._log.root(head.size) != head.root:
-                raise Refused(
-                    "LOG_BEHIND",
-                    f"{party}: others hold a head of {head.size} entries that this log's key signed "
-                    "and this log never had",
-                    hint="a log restored from a backup must not go on; find the newest copy",
-                    site=party,
-                )
+            self.check_has(party, head)
+
+    def check_has(self, party: str, head: Checkpoint) -> None:
+        """Return if ``head``, which this key signed, is of this log. Raises ``Refused`` LOG_BEHIND."""
+        if head.size > self._log.size or self._log.root(head.size) != head.root:
+            raise Refused(
+                "LOG_BEHIND",
+                f"{party}: others hold a head of {head.size} entries that this log's key signed "
+                "and this log never had",
+                hint="a log restored from a backup must not go on; find the newest copy",
+                site=party,
+            )
 
     def _entry(self, index: int, size: int) -> EntryShown:
         body = next(self._log.entries(index)).decode("ascii")

@@ -39,7 +39,14 @@ TORCH = (
     "safetensors.torch",
 )
 # FLARE's processes hold bytes alone: of ours they load the frames of a socket, and nothing that could read one.
-OF_FLARE = ("core.flare.controller", "core.flare.executor", "core.flare.desk")
+OF_FLARE = (
+    "core.flare.controller",
+    "core.flare.executor",
+    "core.flare.launcher",
+    "core.flare.site_process",
+    "core.flare.site_job",
+    "core.flare.desk",
+)
 LOADED_BY_FLARE = ("core.engines.pipe", "core.errors", "core.flare")
 COORDINATOR_SIDE = (
     "core.coordinator.agreeing",
@@ -113,7 +120,7 @@ HOME_OF = {
     "ruamel": {"governance.document"},
     "rfc8785": {"governance.canonical"},
     "jinja2": {"governance.evidence.page"},
-    "nvflare": {"core.flare.controller", "core.flare.executor", "core.flare.desk"},  # processes of FLARE's, all three
+    "nvflare": set(OF_FLARE),
     "rich": {"core.cli.console"},
 }
 # Who may put a study of canaries together: it signs for everybody, with keys that everybody has.
@@ -124,9 +131,7 @@ BASELINES = "core.pilot.baselines"  # reads the figures that an example's script
 ENTRY_POINTS = (
     "core.cli.cli",
     "core.cli.serving",  # `sekisho site serve` becomes it by name: no other command of a site loads what trains
-    "core.flare.controller",
-    "core.flare.executor",
-    "core.flare.desk",
+    *OF_FLARE,
     "privacy.encryption.worker",
 )
 NETWORK = (
@@ -399,7 +404,7 @@ def one_file_per_heavy_library(tree: Tree) -> list[str]:
 
 
 def entry_points_have_no_importer(tree: Tree) -> list[str]:
-    """9. The command line, the two FLARE classes, its administrator and the worker process are where reading starts."""
+    """9. The command line, what FLARE loads by class path, its administrator, the worker: where reading starts."""
     return [f"{name} imports {entry}" for entry in ENTRY_POINTS for name in sorted(tree.importers(entry))]
 
 

@@ -66,6 +66,7 @@ def enrol(
     state = _state(study)
     make_private_folder(state)
     coordinator_kit(state / FLARE, host=host, port=port, now=_now())
+    (study / ENROLMENT).mkdir(exist_ok=True)
     terminal.say(f"the server's kit is in {state / FLARE}: keep a copy of it where nobody else reads it")
     terminal.say(f"open port {port} of {host} for the sites; nothing else has to be open")
     terminal.say(f"next: sekisho coordinator serve --study {study}")

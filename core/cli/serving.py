@@ -28,6 +28,7 @@ from ..pilot.after_run import follow
 from ..site.agent import PAPERS, Agent
 from ..site.folder import SiteFolder
 from ..site.papers import read_roster, read_study
+from ..site.resuming import go_on
 from ..site.site import Site
 from ..training.features import Features
 from ..training.going_on import GoingOn
@@ -96,7 +97,9 @@ def _serve_once(
         unlock(own, site, passphrase_file=passphrase_file)
     # 2. papers, key, ledger, log, in the order of folder.py
     base_model = inspect(locate(study.base_model, study_folder))
-    folder = SiteFolder.open(study_folder, site, base_model=base_model, clock=lambda: datetime.now(UTC))
+    folder = SiteFolder.open(
+        study_folder, site, base_model=base_model, clock=lambda: datetime.now(UTC), open_runs=go_on
+    )
     try:
         # 3. what trains; the model is loaded by the first step that needs it
         going_on = GoingOn()

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ...governance.canonical import digest_bytes
@@ -24,7 +25,7 @@ from ...governance.signing.keys import SigningKey
 from ...governance.signing.roster import Roster
 from ...privacy.errors import PrivacyError
 from ..engines.channel import Channel, Reply
-from ..errors import CoreError, Refused
+from ..errors import CoreError, ProtocolError, Refused
 from ..messages import Body, Decline, Judge, SignedMessage, sign_message
 from .keeping import SUM, Asked, RunFiles
 from .witnessing import CoordinatorWatch
@@ -159,6 +160,7 @@ class Collector:
         channel: Channel,
         *,
         study: str,
+        sites: Sequence[str],
         roster: Roster,
         key: SigningKey,
         papers: Papers = dict,
@@ -168,6 +170,7 @@ class Collector:
     ) -> None:
         self._channel = channel
         self._study = study
+        self._sites = sites
         self._roster = roster
         self._key = key
         self._papers = papers
@@ -243,10 +246,12 @@ class Collector:
         return tuple(site for site in sites if site in missing)
 
     def tell_all(self, run: str, body: Body) -> None:
-        """Post ``body`` to every site that can be reached, and wait a while until they have heard it."""
+        """Post ``body`` to every site, also where it cannot be reached yet, and wait a while until all have heard."""
         message = sign_message(body, study=self._study, run=run, sender=self._roster.coordinator.id, key=self._key)
-        data = message.to_bytes()
-        tickets = {self._channel.post(site, data, STOP_SECONDS) for site in self._channel.sites()}
+        data, tickets = message.to_bytes(), set()
+        for site in self._sites:
+            with suppress(ProtocolError):  # of a site that is not in this engine, nobody can say more
+                tickets.add(self._channel.post(site, data, STOP_SECONDS))
         deadline = time.monotonic() + STOP_SECONDS
         while tickets and time.monotonic() < deadline:
             replies = self._channel.poll()  # what is still on its way is heard by nobody; each poll lets go of it

@@ -100,6 +100,7 @@ class Coordinator:
         self._collector = Collector(
             channel,
             study=study.id,
+            sites=sorted(study.sites),
             roster=roster,
             key=key,
             papers=stops.papers,
@@ -142,12 +143,12 @@ class Coordinator:
             return self._until_the_end(state, offer, plan, counts)
 
     def resume(self, run: str) -> RunResult:
-        """Go on with a run whose process was killed, at the very phase that it was in.
+        """Go on with a run whose process was killed, at the very phase that it was in; the result of one that finished.
 
         Raises:
             Refused: RUN_NOT_BEGUN (keys were being agreed on: the run is stopped, and another may begin), RUN_ENDED
-                (sites hear of a stop once more), RUN_STATE_BEHIND, RUN_OF_ANOTHER_STUDY, LOG_BEHIND, and as ``run``.
-            BadInputError: RUN_UNKNOWN, RUN_UNREADABLE.
+                (it was stopped, as sites hear once more), RUN_STATE_BEHIND, RUN_OF_ANOTHER_STUDY, LOG_BEHIND.
+            BadInputError: RUN_UNKNOWN, RUN_UNREADABLE. And as ``run`` does.
         """
         state = CoordinatorState.load(self._runs, run)
         with self._witnessed(run) as self._watch:
@@ -190,8 +191,11 @@ class Coordinator:
         self._collector.traffic = Traffic(**state.traffic)
 
     def _until_the_end(self, state: CoordinatorState, offer: Offer, plan: Plan, counts: Plan | None) -> RunResult:
-        seconds = {"joining": 0.0}
+        seconds = {"joining": 0.0, "steps": 0.0}
         started = time.monotonic()
+        if state.ended:
+            self._files.drop()
+            return self._result(state, offer, plan, seconds)
         try:
             self._stops.keep()
             if not state.agreed:
@@ -205,6 +209,9 @@ class Coordinator:
         except (CoreError, GovernanceError, PrivacyError) as error:
             self._end(state, error.code)  # who has finished already has nothing left to stop
             raise
+        return self._result(state, offer, plan, seconds)
+
+    def _result(self, state: CoordinatorState, offer: Offer, plan: Plan, seconds: dict[str, float]) -> RunResult:
         return RunResult(state.run, offer.method, plan, state, self._collector.traffic, seconds, state.alike)
 
     # -- steps -----------------------------------------------------------------------------------------------------

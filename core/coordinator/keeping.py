@@ -50,9 +50,11 @@ class _AskedLine(BaseModel):
 
 
 class _SumLine(BaseModel):
+    """``parts``: each one's name, length and digest."""
+
     model_config = CLOSED
     of: str
-    parts: tuple[tuple[str, int], ...]
+    parts: tuple[tuple[str, int, str], ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class RunFiles:
 
     def keep_sum(self, of: str, parts: Mapping[str, bytes], total: str) -> None:
         """Write down the sum ``of`` a step or count, as it will be forwarded; ``total``: its digest. As ``keep``."""
-        line = _SumLine(of=of, parts=tuple((name, len(data)) for name, data in parts.items()))
+        digests = {name: total if name == SUM else digest_bytes(data) for name, data in parts.items()}
+        line = _SumLine(of=of, parts=tuple((name, len(data), digests[name]) for name, data in parts.items()))
         write_durably(self._sum, [_written(line), *(memoryview(data) for data in parts.values())])
         self._kept = _Kept(of, sum(map(len, parts.values())), total)
 
@@ -112,10 +115,12 @@ class RunFiles:
         if found is None or found[0].of != of:
             return None
         parts, start = {}, 0
-        for name, length in found[0].parts:
+        for name, length, digest in found[0].parts:
             parts[name] = bytes(found[1][start : start + length])
             start += length
-        if start != len(found[1]) or digest_bytes(parts.get(SUM, b"")) != total:
+            if digest_bytes(parts[name]) != digest or (name == SUM and digest != total):
+                raise unreadable(self._sum.name)
+        if start != len(found[1]) or SUM not in parts:
             raise unreadable(self._sum.name)
         self._kept = _Kept(of, start, total)
         return parts

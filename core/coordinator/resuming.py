@@ -141,9 +141,9 @@ def _own(asked: Asked | None, state: CoordinatorState, *, study: Study, roster: 
     return asked
 
 
-def _why_not(state: CoordinatorState) -> Refused:
+def _why_not(state: CoordinatorState) -> Refused | None:
     if state.ended == FINISHED:
-        return Refused("RUN_ENDED", "the run has finished; there is nothing to go on with")
+        return None
     if state.ended:
         return Refused("RUN_ENDED", f"the run was stopped by {state.ended}; there is nothing to go on with")
     return Refused(

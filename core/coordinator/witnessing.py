@@ -37,18 +37,19 @@ class CoordinatorWatch:
         self._log = log
         self._own = OwnLog(log, post.key.public)
         self._others = Others(post)
-        self._logged: list[Entry] = []  # by another process, of a run that goes on
+        self._logged: list[Entry] = []  # of this run, also by the process before
 
     def record(self, kind: str, refs: Mapping[str, str], data: Mapping[str, Value]) -> None:
         """Log what was done, durably; the next message says so, and shows this entry.
 
-        What stands in the log already, of a run that goes on, is not written again: a step has one sum.
+        What the log says of the run already is not written again: a step has one sum, whoever was killed when.
         """
         if any(Told(kind, refs, data).is_in(entry) for entry in self._logged):
             return
         refs = {"run": self._run, **refs}
         entry = Entry(type=kind, party=self._post.party, at=self._post.clock(), refs=refs, data=data)
         self._own.did(self._log.append(entry))
+        self._logged.append(entry)
 
     def logged(self, since: int) -> list[tuple[int, Entry]]:
         """What the log says of this run from its entry ``since`` on, each with its number."""
@@ -58,18 +59,17 @@ class CoordinatorWatch:
     def go_on(self, after: LogHead | None, logged: Sequence[tuple[int, Entry]]) -> None:
         """Continue after the last message of another process, which showed ``after``; ``logged`` as above.
 
-        A log that was put back meanwhile is refused, LOG_BEHIND, as its next message is made.
+        What others claimed before needs no keeping: ``after`` continued it, and everybody has that.
 
         Raises:
-            BadSignatureError: it is no head of this log.
+            Refused: LOG_BEHIND. BadSignatureError: it is no head of this log.
         """
         self._logged = [entry for _, entry in logged if entry.type != EntryType.LOG_CONTRADICTED]
         if after is not None:
-            # what others claimed before needs no keeping: ``after`` continued it, and must be continued now
             head = verify_checkpoint(after.note, self._log.origin, self._post.key.public)
+            self._own.check_has(self._post.party, head)
             fresh = [n for n, entry in logged if n >= head.size and entry.type != EntryType.LOG_CONTRADICTED]
-            claims = frozenset({(head.size, head.root)})
-            self._own.stand_at(OwnPlace(after.number, head.size, claims=claims, done=tuple(fresh)))
+            self._own.stand_at(OwnPlace(after.number, head.size, done=tuple(fresh)))
 
     def show(self, body: Body) -> LogHead | None:
         """The coordinator's log for the message that ``body`` becomes. Raises ``Refused`` LOG_BEHIND."""

@@ -56,7 +56,5 @@ class SiteEnd(Protocol):
 def carry(answer: object) -> bytes:
     """The bytes of ``answer`` if, and only if, it is a ``Sealed``; every engine calls this at the site's edge."""
     if type(answer) is not Sealed:
-        raise ProtocolError(
-            "NOT_SEALED", f"an engine carries Sealed and nothing else, not {type(answer).__name__}"
-        )
+        raise ProtocolError("NOT_SEALED", f"an engine carries Sealed and nothing else, not {type(answer).__name__}")
     return answer.to_bytes()

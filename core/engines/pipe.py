@@ -68,9 +68,7 @@ class Pipe:
         self._socket = connection
         self._sending = threading.Lock()
 
-    def send(
-        self, kind: Kind, *, ticket: int = 0, name: str = "", body: bytes | bytearray | memoryview = b""
-    ) -> None:
+    def send(self, kind: Kind, *, ticket: int = 0, name: str = "", body: bytes | bytearray | memoryview = b"") -> None:
         """One frame, whole. Raises ``OSError`` when the other end is gone."""
         called = name.encode("ascii")
         with self._sending:

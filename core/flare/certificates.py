@@ -39,9 +39,7 @@ def new_key(path: Path) -> rsa.RSAPrivateKey:
             raise BadInputError("ENGINE_KEY", f"{path.name} is not a key that NVIDIA FLARE can use")
         return key
     key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(pem)
@@ -125,9 +123,7 @@ def check_vouched(certificate: bytes, ca: bytes, key: rsa.RSAPrivateKey, *, name
     if not isinstance(issuer_key, rsa.RSAPublicKey) or read.signature_hash_algorithm is None:
         raise BadInputError("ENGINE_CERTIFICATE", "the certificate is not signed with RSA")
     try:
-        issuer_key.verify(
-            read.signature, read.tbs_certificate_bytes, padding.PKCS1v15(), read.signature_hash_algorithm
-        )
+        issuer_key.verify(read.signature, read.tbs_certificate_bytes, padding.PKCS1v15(), read.signature_hash_algorithm)
     except InvalidSignature:
         raise BadInputError("ENGINE_CERTIFICATE", "the certificate is not signed by the CA beside it") from None
     # 3. and valid now

@@ -50,7 +50,11 @@ class RelayExecutor(Executor):  # type: ignore[misc]  # FLARE ships no types
 
     def _ask(self, request: bytes, seconds: float) -> bytes | memoryview | None:
         reply = self._cell.send_request(
-            channel=CHANNEL, topic=TOPIC, target=self._server, request=Message(payload=request), timeout=seconds,
+            channel=CHANNEL,
+            topic=TOPIC,
+            target=self._server,
+            request=Message(payload=request),
+            timeout=seconds,
             optional=True,
         )
         if reply.get_header(MessageHeaderKey.RETURN_CODE) != CellReturnCode.OK:

@@ -84,7 +84,7 @@ def coordinator_kit(folder: Path, *, host: str, port: int = PORT, now: datetime)
         make_private_folder(server / store)
     (admin / "transfer").mkdir(mode=0o700, exist_ok=True)
     _write(server / "startup" / "fed_server.json", server_startup(host, port))
-    _write(server / "local" / "resources.json", server_resources(server))
+    _write(server / "local" / "resources.json", server_resources(server.absolute()))
     _write_local(server)
     _write(admin / "startup" / "fed_admin.json", admin_startup(host, port))
     _write(admin / "local" / "resources.json", admin_resources())
@@ -173,7 +173,7 @@ def server_command(folder: Path, *, socket: Path) -> Command:
 def client_command(folder: Path, *, site: str, socket: Path) -> Command:
     """FLARE's client. ``folder``: sites/<id>/state/flare; ``socket``: sites/<id>/state/engine.sock."""
     options = ("secure_train=true", f"uid={site}", f"org={site}", "config_folder=config")
-    return _command("nvflare.private.fed.app.client.client_train", folder, "fed_client.json", options, socket)
+    return _command(f"{__package__}.site_process", folder, "fed_client.json", options, socket)
 
 
 def started_with(socket: Path | None = None) -> dict[str, str]:

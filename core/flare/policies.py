@@ -13,6 +13,9 @@ from typing import Any
 
 CONTROLLER = "sekisho.core.flare.controller.RelayController"
 EXECUTOR = "sekisho.core.flare.executor.RelayExecutor"
+SITE_LAUNCHER = "sekisho.core.flare.launcher.SiteLauncher"
+SITE_DEPLOYER = "sekisho.core.flare.launcher.SiteDeployer"
+SERVER_LAUNCHER = "sekisho.core.flare.launcher.ServerLauncher"
 ADMIN = "coordinator@sekisho"  # who submits the job; FLARE wants names of people to look like mail addresses
 ADMIN_ROLE = "project_admin"
 SERVER = "sekisho-server"  # the name in the server's certificate, which sites ask for, whatever its host is called
@@ -30,8 +33,8 @@ def authorization() -> dict[str, Any]:
         "permissions": {
             ADMIN_ROLE: {
                 "submit_job": f"n:{ADMIN}",  # the pipe is a job, submitted by the coordinator's own process
-                "manage_job": f"n:{ADMIN}",  # and ended by it
-                "view": f"n:{ADMIN}",  # which clients are connected, and whether the job runs
+                "abort_job": f"n:{ADMIN}",  # and ended by it; not "manage_job", which would allow to set how a job logs
+                "check_status": f"n:{ADMIN}",  # which clients are connected, and who is in the job
                 "byoc": "none",  # no job brings code: all of it is installed at each site
                 "clone_job": "none",
                 "download_job": "none",
@@ -70,9 +73,11 @@ def site_resources() -> dict[str, Any]:
             *_resource_manager(),
             {
                 "id": "process_launcher",
-                "path": "nvflare.app_common.job_launcher.client_process_launcher.ClientProcessJobLauncher",
+                "path": SITE_LAUNCHER,  # FLARE's own, behind a check that the job is the pipe
                 "args": {},
             },
+            # FLARE's own, which says at home, too, what it refuses
+            {"id": "app_deployer", "path": SITE_DEPLOYER, "args": {}},
         ],
     }
 
@@ -116,7 +121,7 @@ def server_resources(folder: Path) -> dict[str, Any]:
             {"id": "job_store", "path": "nvflare.app_common.storages.filesystem_storage.FilesystemStorage"},
             {
                 "id": "process_launcher",
-                "path": "nvflare.app_common.job_launcher.server_process_launcher.ServerProcessJobLauncher",
+                "path": SERVER_LAUNCHER,
                 "args": {},
             },
         ],
@@ -169,9 +174,7 @@ def client_startup(site: str, host: str, port: int) -> dict[str, Any]:
     """fed_client.json."""
     return {
         "format_version": 2,
-        "servers": [
-            {"name": PROJECT, "service": {"target": f"{host}:{port}", "scheme": "tcp"}, "identity": SERVER}
-        ],
+        "servers": [{"name": PROJECT, "service": {"target": f"{host}:{port}", "scheme": "tcp"}, "identity": SERVER}],
         "client": {
             "ssl_private_key": "client.key",
             "ssl_cert": "client.crt",

@@ -222,9 +222,7 @@ class Gate:
         )
         secret = StepSecret.derive(context.run_secret, context.transcript)
         try:
-            ciphertext = encrypt(
-                noised.values, preset, secret=secret, masks=masks, progress=lambda done, total: self._check()
-            )
+            ciphertext = encrypt(noised.values, preset, secret=secret, masks=masks, progress=self._between_blocks)
         finally:
             secret.wipe()
             masks.fill(0)  # they would take this site's share apart; noise and sum are merely let go of
@@ -264,6 +262,9 @@ class Gate:
             raise ProtocolError("RESEND_FOREIGN", "the kept bytes are not this site's answer in this run")
         self._record("control.told", refs={"message": message.digest}, data={"kind": "RESENT"})
         return Sealed(message)
+
+    def _between_blocks(self, done: int, total: int) -> None:
+        self._check()
 
     def record_refusal(self, code: str) -> None:
         """Log that something was refused before a decision was asked for, or after it was given."""

@@ -14,13 +14,16 @@ Order of calls: ``follow`` once after each run, in the site's thread.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from ...governance.errors import GovernanceError
+from ...governance.provenance.release import RECORD
 from ...governance.signing.envelope import write_time
 from ...privacy.errors import PrivacyError
 from ..errors import CoreError
 from ..parties import make_private_folder, replace_file, state_folder
 from ..planning import methods_of
+from ..site.folder import SiteFolder
 from ..site.publish import publish_or_withhold
 from ..site.site import Site
 from .at_site import personal_facts_at, site_facts, site_run
@@ -34,8 +37,11 @@ Say = Callable[[str], None]
 def follow(site: Site, say: Say) -> None:
     """Publish, train the site's own head where the study has them, write the site's report. Raises coded errors.
 
-    Each is done though another fails; the first failure is raised at the end.
+    Each is done though another fails; the first failure is raised at the end. Nothing is done twice: a service that
+    was killed in between comes here again. The report is last, and says that all is done.
     """
+    if site.state is None or _report_of(site.folder, site.state.run).exists():
+        return
     failed: list[CoreError | GovernanceError | PrivacyError] = []
     heads: list[PersonalFacts] = []
     acts: tuple[Callable[[], None], ...] = (
@@ -55,6 +61,8 @@ def _release(site: Site, say: Say) -> None:
     if state is None or state.completed == 0 or folder.site != min(state.step_cohort):
         return
     kept = folder.releases / state.run
+    if (kept / RECORD).exists() or (folder.candidates / state.run).exists():
+        return
     published = publish_or_withhold(site, kept)
     if published.withheld:
         say(f"{state.run}: the adapter stays here [{published.withheld}]")
@@ -66,6 +74,8 @@ def _release(site: Site, say: Say) -> None:
 def _head(site: Site, heads: list[PersonalFacts]) -> None:
     tools, study = site.tools, site.folder.study
     if tools is None or not study.personal_heads or tools.considered.offer.method != methods_of(study)[-1]:
+        return
+    if site.data is None:  # the process that trained is gone, and the run's rows with it
         return
     found = personal_facts_at(site, tools.considered.offer.method)
     if found is not None:
@@ -81,7 +91,11 @@ def _report(site: Site, heads: list[PersonalFacts], say: Say) -> None:
     facts = site_facts(folder, runs, started=write_time(state.started), personal=next(iter(heads), None))
     if facts is None:
         return
-    reports = state_folder(folder.study_folder, folder.site) / REPORTS
-    make_private_folder(reports)  # exact counts and balances
-    replace_file(reports / f"{state.run}.html", site_report(facts).encode("utf-8"))
-    say(f"{state.run}: the site's own report is {REPORTS}/{state.run}.html")
+    path = _report_of(folder, state.run)
+    make_private_folder(path.parent)  # exact counts and balances
+    replace_file(path, site_report(facts).encode("utf-8"))
+    say(f"{state.run}: the site's own report is {REPORTS}/{path.name}")
+
+
+def _report_of(folder: SiteFolder, run: str) -> Path:
+    return state_folder(folder.study_folder, folder.site) / REPORTS / f"{run}.html"

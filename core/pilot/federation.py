@@ -45,6 +45,7 @@ from ..study import Study
 from ..training.features import Features
 from ..training.task import FeatureSource
 from ..training.tasks import Tasks
+from .handles import make_room
 
 Progress = Callable[[str, int, int], None]
 CodedError = CoreError | GovernanceError | PrivacyError
@@ -98,6 +99,7 @@ class Federation:
             progress=progress,
         )
         # 2. each site by itself; one site's trouble does not hide another's
+        make_room(len(study.sites))
         sites: dict[str, Site] = {}
         problems: dict[str, CodedError] = {}
         with ExitStack() as opened:

@@ -90,11 +90,13 @@ class Agent:
         try:
             sealed = self._site.handle(message)
         except Interrupted as interrupted:
+            self._look()
             if interrupted.code == ENDING:
                 raise Ending from None
             raise
-        finally:
+        except BaseException:
             self._look()
+            raise
         header = sealed.message.header
         told = f"{header.run}: {header.body.kind}"
         at = getattr(header.body, "step", None) or getattr(header.body, "number", None)
@@ -105,6 +107,7 @@ class Agent:
         if code:
             self._note(code)
         self._status = self._status.now(self._status.doing, _now(), last_message=told, last_message_at=_now())
+        self._look()
         return sealed
 
     def interrupt(self, message: bytes) -> None:
@@ -153,12 +156,11 @@ class Agent:
         state, folder = self._site.state, self._site.folder
         # 1. what follows a run, once its last answer has gone
         if state is not None and state.finished and state.run != self._followed:
-            self._followed = state.run
-            self._see("publishing")
             try:
                 self._after(self._site)
             except CODED as error:
                 self._told(error)
+            self._followed = state.run
         # 2. what the engine's client refused, and withdrawals that came meanwhile, belong into this site's log
         try:
             for code in self._refusals():
@@ -198,8 +200,9 @@ class Agent:
                 name: str(figure)
                 for name, figure in lifetime_figures(folder.ledger.balance(), folder.budget).items()
             }
+        followed = state is None or running or state.run == self._followed
         self._status = self._status.now(
-            "in-run" if running else "idle",
+            "in-run" if running else "idle" if followed else "publishing",
             _now(),
             run="" if state is None else state.run,
             method="" if tools is None or state is None else tools.considered.offer.method,

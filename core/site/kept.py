@@ -85,6 +85,7 @@ class AcceptedState(Closed):
     completed: Count
     moves: Count
     counts: tuple[Counted, ...]
+    farthest: tuple[float, float] | None
 
 
 class Watched(Closed):

@@ -274,7 +274,7 @@ def _state(folder: SiteFolder, kept: KeptRun) -> RunState:
         counts = tuple(_judged(one) for one in now.accepted.counts)
         state.accepted = Accepted(
             _shared(kept.accepted, state.optimizer), document.accepted.step, now.accepted.completed,
-            now.accepted.moves, counts,
+            now.accepted.moves, counts, now.accepted.farthest,
         )  # fmt: skip
     return state
 
@@ -325,7 +325,9 @@ def _accepted(accepted: Accepted) -> forms.AcceptedState:
         )
         for one in accepted.counts
     )
-    return forms.AcceptedState(completed=accepted.completed, moves=accepted.moves, counts=counts)
+    return forms.AcceptedState(
+        completed=accepted.completed, moves=accepted.moves, counts=counts, farthest=accepted.farthest
+    )
 
 
 def _judged(kept: forms.Counted) -> JudgedCounts:

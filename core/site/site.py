@@ -22,7 +22,7 @@ from ..errors import CoreError, Interrupted, ProtocolError, Refused
 from ..gate.gate import Gate
 from ..gate.sealed import Sealed
 from ..messages import Body, Decline, Offer, SignedMessage, Stop, Stopped
-from ..training.going_on import ENDING, ORDERED, STOPPED
+from ..training.going_on import ENDING, STOPPED
 from ..training.optimizer import Momentum
 from ..training.task import Rows
 from ..training.tasks import Tasks, adapter_of
@@ -110,10 +110,6 @@ class Site(Interruptible):
             if interrupted.code == ENDING:  # the run is taken up again by the next process
                 raise
             self._end(run, interrupted.code)
-            if interrupted.code == ORDERED:  # a refusal of this site, which the coordinator does not know of yet
-                declined = gate.tell(Decline(code=ORDERED))
-                self._answers.keep_last(received, declined, before, self._watch, ORDERED)
-                return declined
             raise
         except BaseException as error:
             before.again(self.state, self._watch)
@@ -263,7 +259,7 @@ class Site(Interruptible):
     def _public_rows(self, tools: step.StepTools) -> Rows:
         if self._public is None:
             settings = self.folder.study.settings(tools.considered.offer.method)
-            self._public = self._tasks.of(settings).load(self._texts)
+            self._public = self._tasks.public_rows(settings, self._texts)
         return self._public
 
     def _load(self, tools: step.StepTools, subjects: tuple[str, ...]) -> TrainingData:

@@ -28,6 +28,7 @@ from ...privacy.mechanism.judged import JudgedCounts
 from ..errors import ProtocolError
 from ..messages import Join
 from ..parties import make_private_folder, replace_file
+from ..training.movement import Farthest, Push, farthest_of
 from ..training.optimizer import OptimizerState
 
 TRANSCRIPT_LABEL = b"sekisho-transcript-v1\x00"
@@ -120,7 +121,8 @@ class Accepted:
     """The last state that a count accepted: after ``step``, with so many ``completed`` steps.
 
     ``moves`` names its arrays. The first is the start, which is nobody's block and so is not judged. ``counts``: of the
-    trained states accepted so far, this one's last; of the start alone where that is the one.
+    trained states accepted so far, this one's last; of the start alone where that is the one. ``farthest``: how far the
+    blocks until here pushed the state at most (training/movement.py); None at the start.
     """
 
     optimizer: OptimizerState
@@ -128,6 +130,7 @@ class Accepted:
     completed: int
     moves: int
     counts: tuple[JudgedCounts, ...]
+    farthest: Farthest | None
 
 
 @dataclass
@@ -224,10 +227,14 @@ class RunState:
             raise ProtocolError("NO_JOIN_KEYS", "the run's keys have been agreed already")
         return self.join_keys
 
-    def accept(self, counts: JudgedCounts) -> None:
-        """Keep where the state stands now as the one to go back to."""
-        earlier = () if self.accepted is None or self.accepted.completed == 0 else self.accepted.counts
-        self.accepted = Accepted(self.optimizer, self.step, self.completed, self.moves, (*earlier, counts))
+    def accept(self, counts: JudgedCounts, pushes: tuple[Push, Push] | None) -> None:
+        """Keep where the state stands now as the one to go back to; ``pushes``: of the block, None at the start."""
+        before = self.accepted
+        earlier = () if before is None or before.completed == 0 else before.counts
+        farthest = None if before is None else before.farthest
+        if pushes is not None:
+            farthest = farthest_of(pushes, farthest)
+        self.accepted = Accepted(self.optimizer, self.step, self.completed, self.moves, (*earlier, counts), farthest)
         self.spoilt = False
 
     def roll_back(self) -> None:

@@ -29,6 +29,7 @@ from ..gate.sealed import Sealed
 from ..messages import Count, Judge, Judged, Readies, Ready, SignedMessage
 from ..planning import DOMAIN
 from ..training.counting import count_step, is_above, middle_of
+from ..training.movement import Push, pushes_of, too_far
 from ..training.task import Rows
 from ..training.training import TrainingData
 from .blocks import count_is_due
@@ -167,10 +168,11 @@ def judge(message: SignedMessage, state: RunState, tools: StepTools) -> Sealed:
     # 3. judge; where nothing is known nothing is accepted, and the same block is counted again
     verdict = LOST
     if read is not None and counts is not None:
-        found = _verdict(counts, state, settings)
+        pushes = _pushes(state, tools)
+        found = _verdict(counts, pushes, state, settings)
         verdict = "accepted" if found.accept else "rejected"
         _note(read, counts, found, count, state, tools)
-        _move(counts, found, state, tools)
+        _move(counts, pushes, found, state, tools)
     headers, total = ((), "") if read is None else (read.headers, read.total)
     state.transcript = state.transcript.after_count(count.number, verdict, headers, total)
     state.count = None
@@ -197,12 +199,33 @@ def _opened_counts(
     return read, JudgedCounts(counts, count.middle_above)
 
 
-def _verdict(counts: JudgedCounts, state: RunState, settings: ValidationSettings) -> Verdict:
+def _pushes(state: RunState, tools: StepTools) -> tuple[Push, Push] | None:
+    """What pushed the state since it was last accepted; None at the start, and where a sum was not applied."""
+    kept = state.accepted
+    if kept is None or state.spoilt:
+        return None
+    return pushes_of(
+        kept.optimizer,
+        state.optimizer,
+        optimizer=tools.optimizer,
+        plan=tools.plan,
+        cohorts=[len(part.cohort) for part in state.history if part.step > kept.step and part.outcome == "completed"],
+    )
+
+
+def _verdict(
+    counts: JudgedCounts, pushes: tuple[Push, Push] | None, state: RunState, settings: ValidationSettings
+) -> Verdict:
     kept = state.accepted
     if kept is None:
         return Verdict(())  # the start is what every site begins with: there is nothing to go back to
     return verdict_on(
-        counts, kept.counts, least=float(settings.least), trained=kept.completed > 0, spoilt=state.spoilt
+        counts,
+        kept.counts,
+        least=float(settings.least),
+        trained=kept.completed > 0,
+        spoilt=state.spoilt,
+        far=pushes is not None and too_far(pushes, kept.farthest),
     )
 
 
@@ -242,9 +265,11 @@ def _note(
     )
 
 
-def _move(counts: JudgedCounts, found: Verdict, state: RunState, tools: StepTools) -> None:
+def _move(
+    counts: JudgedCounts, pushes: tuple[Push, Push] | None, found: Verdict, state: RunState, tools: StepTools
+) -> None:
     if found.accept:
-        state.accept(counts)
+        state.accept(counts, pushes)
         return
     state.roll_back()
     state.rejected += 1

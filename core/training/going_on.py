@@ -11,7 +11,7 @@ stop that comes between two messages is not lost.
 
 from __future__ import annotations
 
-from ..errors import Interrupted
+from ..errors import Interrupted, Refused
 
 STOPPED = "STOPPED_BY_COORDINATOR"  # the run is over
 ORDERED = "STOPPED"  # people have ordered a stop, by the code that every decision has for it
@@ -43,10 +43,14 @@ class GoingOn:
         self._ending = True
 
     def check(self) -> None:
-        """Return if the work is to go on. Raises ``Interrupted`` with the code of the stop, or SITE_ENDING."""
+        """Return if the work is to go on.
+
+        Raises ``Interrupted`` STOPPED_BY_COORDINATOR or SITE_ENDING; ``Refused`` STOPPED, which a site says itself.
+        """
         run, code = self._stopped
         if run and run == self._run:
-            raise Interrupted(code, "the run was stopped while a step was at work", "what was started stays charged")
+            what, hint = "the run was stopped while a step was at work", "what was started stays charged"
+            raise Refused(code, what, hint) if code == ORDERED else Interrupted(code, what, hint)
         if self._ending:
             raise Interrupted(
                 ENDING, "this site's process was told to end while a step was at work", "start it again to go on"

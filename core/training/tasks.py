@@ -52,6 +52,7 @@ class Tasks:
         self._progress = progress
         self._shared: tuple[LoraTask, BaseFeatures] | None = None
         self._made: dict[AdapterSettings | None, TrainingTask[Any]] = {}
+        self._public: tuple[AdapterSettings | None, tuple[str, ...], Any] | None = None
 
     def dimension(self, settings: Method) -> int:
         """d: numbers that train."""
@@ -77,10 +78,21 @@ class Tasks:
             self._made[key] = self._make(key)
         return self._made[key]
 
+    def public_rows(self, settings: Method, texts: tuple[str, ...]) -> Any:
+        """Rows of public ``texts``, which every site of a process has alike: loaded once. Never of anybody's records.
+
+        The last texts asked for are kept. A row depends on its own text alone, so nothing depends on who asked first.
+        """
+        kept = self._public
+        if kept is None or kept[:2] != (settings.adapter, texts):
+            kept = self._public = (settings.adapter, texts, self.of(settings).load(texts))
+        return kept[2]
+
     def forget(self) -> None:
         """Drop what the base model made of texts; tasks are made anew when they are asked for."""
         if self._shared is not None:
             self._shared[1].forget()
+        self._public = None
         self._made.clear()
 
     def _make(self, adapter: AdapterSettings | None) -> TrainingTask[Any]:

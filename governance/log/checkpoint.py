@@ -20,6 +20,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from ..errors import BadSignatureError
 from ..signing.keys import SIGNATURE_BYTES, PublicKey, SigningKey
@@ -29,6 +30,7 @@ ED25519 = 0x01              # signature type bytes of signed-note
 COSIGNATURE_V1 = 0x04
 ORIGIN_HOST = "sekisho.example"
 MAX_NOTE_BYTES = 64 * 2**10
+VERIFIED_HEADS = 1024       # the heads of 127 sites in the messages of a few rounds; a note has 300 characters
 MAX_SIGNATURES = 128        # 127 sites and the coordinator may cosign one head
 MAX_SIZE = 2**53 - 1        # what every JSON reader has exactly
 _DASH = "\u2014"
@@ -166,8 +168,12 @@ def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> str:
     return sign_note(checkpoint.to_text(), checkpoint.origin, key).to_text()
 
 
+@lru_cache(maxsize=VERIFIED_HEADS)
 def verify_checkpoint(text: str, origin: str, key: PublicKey) -> Checkpoint:
     """The head of the log ``origin``, signed by ``key``.
+
+    A function of its arguments alone: whoever asks for the same text, origin and key again is answered from memory.
+    What is refused is not kept.
 
     Raises:
         BadSignatureError: NOTE_MALFORMED, NOTE_UNSIGNED, SIGNATURE_INVALID, ORIGIN_WRONG.

@@ -16,6 +16,7 @@ themselves.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -78,7 +79,13 @@ def grid_bound_squared(grid: int, dimension: int) -> int:
 
 def share_variance(sigma: Fraction, bound_squared: int, *, cohort: int, observers: int) -> int:
     """s²(|S|) = ⌈(σ²C_grid² + 4)/(|S| − T)⌉: the honest remainder carries σC_grid and the certificate's 4."""
-    return math.ceil((sigma**2 * bound_squared + CERTIFICATE_VARIANCE) / (cohort - observers))
+    return share_variances(sigma, bound_squared, cohorts=(cohort,), observers=observers)[0]
+
+
+def share_variances(sigma: Fraction, bound_squared: int, *, cohorts: Sequence[int], observers: int) -> list[int]:
+    """``share_variance`` of each cohort, in integers: each of a hundred sites asks for forty sizes on forty grids."""
+    needed = sigma**2 * bound_squared + CERTIFICATE_VARIANCE
+    return [-(-needed.numerator // (needed.denominator * (size - observers))) for size in cohorts]
 
 
 def largest_sum(grid: int, *, dimension: int, expected_sample: int, rotated: bool) -> int:
@@ -120,7 +127,7 @@ def choose_grid(
     def variances(grid: int) -> list[tuple[int, int]]:
         bound = grid_bound_squared(grid, dimension)
         sizes = range(minimum_sites, sites + 1)
-        return [(size, share_variance(sigma, bound, cohort=size, observers=observers)) for size in sizes]
+        return list(zip(sizes, share_variances(sigma, bound, cohorts=sizes, observers=observers), strict=True))
 
     def fits(grid: int, width: int, rotated: bool) -> bool:
         largest = largest_sum(grid, dimension=dimension, expected_sample=expected_sample, rotated=rotated)

@@ -29,6 +29,9 @@ loses, and an early state that answers all alike has all of one.
 The share ordered rightly is the mean over classes, each counting alike (balanced accuracy): whoever always answers the
 same has one in two then, however many people the larger class has, and no state passes by giving the smaller one up.
 
+* ``spoilt``, ``far``: told by who opened the block's sums. One was outside its public bound; or together they pushed
+  the state farther than honest people do (core/training/movement.py).
+
 What falls less than the tolerance and the noise is not seen; a fall that is spread over many blocks is seen late,
 since the mean falls with it.
 """
@@ -51,7 +54,7 @@ FALL = 0.02
 # Classes are traded against each other when a threshold moves; a class that loses a fifth is being given up.
 CLASS_FALL = 0.2
 
-LOW, FELL, CLASS_FELL, GREW, SPOILT = "low", "fell", "class-fell", "grew", "spoilt"
+LOW, FELL, CLASS_FELL, GREW, SPOILT, FAR = "low", "fell", "class-fell", "grew", "spoilt", "far"
 LABELS_LOW, LABELS_FELL = "labels-low", "labels-fell"
 
 Estimate = tuple[float, float]  # a share and its variance by the noise; an infinite one where noise hides it
@@ -59,7 +62,7 @@ Estimate = tuple[float, float]  # a share and its variance by the noise; an infi
 
 @dataclass(frozen=True)
 class Verdict:
-    """``reasons`` for a rejection, in order of the module's list, ``spoilt`` first; none for an acceptance."""
+    """``reasons`` for a rejection, ``spoilt`` and ``far`` first, then as the module lists them; none: accepted."""
 
     reasons: tuple[str, ...]
 
@@ -70,13 +73,18 @@ class Verdict:
 
 
 def verdict_on(
-    now: JudgedCounts, before: Sequence[JudgedCounts], *, least: float, trained: bool, spoilt: bool = False
+    now: JudgedCounts,
+    before: Sequence[JudgedCounts],
+    *,
+    least: float,
+    trained: bool,
+    spoilt: bool = False,
+    far: bool = False,
 ) -> Verdict:
     """Judge a block by its counts ``now`` and those of the states accepted ``before``, the last one last.
 
     ``trained``: these are of states that were trained; else of the start alone, which judges everybody alike, so that
-    neither a class nor labels can fall from it. ``spoilt``: a sum of the block was outside its public bound, as all
-    sites saw.
+    neither a class nor labels can fall from it. ``spoilt``, ``far``: what all sites saw of the block's sums.
 
     Raises:
         BadParametersError: ``COUNTS_FOREIGN`` for anything but opened counts of one domain, or none before.
@@ -90,6 +98,7 @@ def verdict_on(
     )
     found = {
         SPOILT: spoilt,
+        FAR: far,
         LOW: not _surely_at_least(least, _balanced(now, "order")),
         FELL: order > FALL,
         CLASS_FELL: trained and max(falls) > CLASS_FALL,

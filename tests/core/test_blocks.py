@@ -76,9 +76,9 @@ def test_going_back_is_to_the_bit_in_memory_and_on_disk(tmp_path: Path) -> None:
     state = state_of()
     with pytest.raises(ProtocolError):
         state.roll_back()
-    state.accept(COUNTS)
+    state.accept(COUNTS, None)
     move(state, 3)
-    state.accept(COUNTS)
+    state.accept(COUNTS, None)
     kept = state.optimizer
     state.save(tmp_path)
     for _ in range(3):  # as often as it takes: no arrays of a rolled-back state are taken for those of another
@@ -108,13 +108,13 @@ def test_a_site_knows_by_itself_when_a_count_is_due() -> None:
     state = state_of()
     due = {"every": 3, "steps": 7}
     assert count_is_due(state, **due, summed=False)  # of the start
-    state.accept(COUNTS)
+    state.accept(COUNTS, None)
     for summed, steps, expected in ((False, 0, False), (False, 2, False), (True, 0, True), (False, 1, True)):
         move(state, steps)
         assert count_is_due(state, **due, summed=summed) is expected
-    state.accept(COUNTS)
+    state.accept(COUNTS, None)
     move(state, 3)
-    state.accept(COUNTS)
+    state.accept(COUNTS, None)
     assert not count_is_due(state, **due, summed=False)
     assert count_is_due(state, **due, summed=True)  # the last step, in a block that is not whole
 
@@ -167,7 +167,7 @@ def test_a_step_that_moved_nothing_is_of_no_result_when_the_run_ends_before_it_i
     """Its sum was outside the bound: the state stands where it was accepted, and the step is named all the same."""
     state, told = state_of(), []
     move(state, 3)
-    state.accept(COUNTS)
+    state.accept(COUNTS, None)
     state.step, state.completed, state.spoilt = state.step + 1, state.completed + 1, True
     state.history.append(StepPart(step=state.step, cohort=COHORT, outcome="completed", sum="sha256:" + "1" * 64))
     keep_accepted(state, SimpleNamespace(record=lambda kind, **more: told.append(kind)))  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho.core.errors import ProtocolError
-from sekisho.core.messages import Keyed, Ready, SignedMessage, sign_message
+from sekisho.core.messages import SMALL_BYTES, Keyed, Ready, SignedMessage, sign_message
 from sekisho.governance.canonical import canonical_bytes
 from sekisho.governance.signing.keys import SigningKey
 
@@ -128,6 +128,24 @@ def test_a_buffer_that_is_written_to_after_it_was_checked_changes_no_message() -
     received = SignedMessage.from_bytes(buffer)  # type: ignore[arg-type]  # an engine that does not keep to the type
     buffer[-6:] = b"forged"
     assert received.part("sum") == b"what was signed" and received.to_bytes() == data
-    # and of bytes nothing is copied
+    # and of bytes as long as a vector nothing is copied, nor kept
+    data = message({"sum": bytes(SMALL_BYTES)}).to_bytes()
     view = SignedMessage.from_bytes(data).payload
     assert isinstance(view, memoryview) and view.obj is data
+    assert SignedMessage.from_bytes(data) is not SignedMessage.from_bytes(data)
+
+
+def test_what_is_read_again_was_the_same_bytes_and_is_verified_again() -> None:
+    data = message({"frame": b"abc"}).to_bytes()
+    first = SignedMessage.from_bytes(data)
+    assert SignedMessage.from_bytes(bytes(bytearray(data))) is first  # equal bytes, however they came
+    first.verify(KEY.public)
+    with pytest.raises(ProtocolError) as forged:
+        SignedMessage.from_bytes(data).verify(SigningKey.from_seed(bytes(32)).public)
+    assert forged.value.code == "MESSAGE_FORGED"
+    # asked for in another form, or with one bit changed, nothing of it is taken over; what was refused is refused again
+    for _ in range(2):
+        with pytest.raises(ProtocolError):
+            SignedMessage.from_bytes(data, detached=True)
+        with pytest.raises(ProtocolError):
+            SignedMessage.from_bytes(data[:-1] + b"d")

@@ -7,10 +7,11 @@ byte: a coordinator that asks anything else than the undisturbed one did finds n
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +23,9 @@ from sekisho.core.coordinator.stop_list import KNOWN, StopListKeeper
 from sekisho.core.engines.channel import Channel, Reply
 from sekisho.core.engines.embedded import EmbeddedChannel
 from sekisho.core.messages import Offer, SignedMessage, Stop
-from sekisho.core.parties import LOG_NAME, log_origin, state_folder
+from sekisho.core.parties import LOG_NAME, log_origin
 from sekisho.core.planning import counts_plan_of
+from sekisho.core.site import voting
 from sekisho.core.study import Study
 from sekisho.governance.canonical import digest_bytes
 from sekisho.governance.log.auditlog import AuditLog
@@ -31,6 +33,7 @@ from sekisho.governance.log.witness import Witness
 from sekisho.governance.signing.keys import demo_key
 from sekisho.governance.signing.roster import Roster
 from sekisho.privacy.accounting.plan import Plan
+from sekisho.privacy.mechanism.verdict import SPOILT, Verdict
 
 from .books import open_federation
 from .channels import Recording
@@ -58,8 +61,12 @@ class Recorded:
     home: Path
 
 
-def record(study: Path, wrap: Wrap = Recording) -> Recorded:
-    """Run the study's method once, and keep everything."""
+def record(study: Path, wrap: Wrap = Recording, *, rejecting: int = 0) -> Recorded:
+    """Run the study's method once, and keep everything.
+
+    What sites find of a block hangs on noise, and here it must not: they reject ``rejecting`` times, then accept.
+    """
+    found = itertools.chain([Verdict((SPOILT,))] * rejecting, itertools.repeat(Verdict(())))
     channels: list[Answering] = []
 
     def around(channel: EmbeddedChannel) -> Answering:
@@ -68,7 +75,8 @@ def record(study: Path, wrap: Wrap = Recording) -> Recorded:
 
     federation = open_federation(study, around, clock=lambda: NOW)
     try:
-        result = federation.run(METHOD, run=RUN)
+        with patch.object(voting, "verdict_on", lambda *given, **named: next(found)):
+            result = federation.run(METHOD, run=RUN)
         assert result.state_macs_agree and result.state.ended == "finished"
         log = tuple(federation.coordinator_log.entries())
         plan, counts = federation.plan(METHOD), counts_plan_of(federation.study, METHOD)
@@ -93,6 +101,7 @@ class Answering:
     asked: dict[int, tuple[str, str]] = field(default_factory=dict)
     again: list[Reply] = field(default_factory=list)
     tickets: int = 1_000_000
+    at_a_site: bool = False
 
     def sites(self) -> tuple[str, ...]:
         return self.inner.sites()
@@ -111,7 +120,9 @@ class Answering:
     def poll(self) -> tuple[Reply, ...]:
         if self.again:
             return (self.again.pop(0),)
+        self.at_a_site = True
         replies = self.inner.poll()
+        self.at_a_site = False
         for reply in replies:
             self.answers[self.asked[reply.ticket]] = reply.data
         return replies
@@ -168,6 +179,12 @@ class Bench:
 
     @contextmanager
     def coordinator(self, **more: Any) -> Iterator[Coordinator]:
+        # who is killed loses nothing that was written, unlike who loses power: so the tests need not wait for the disk
+        with patch.object(os, "fsync", lambda descriptor: None), self._opened(**more) as coordinator:
+            yield coordinator
+
+    @contextmanager
+    def _opened(self, **more: Any) -> Iterator[Coordinator]:
         key = demo_key("coordinator")
         keeper = StopListKeeper(
             self.home / "stops", roster=self.recorded.roster, key=key, clock=lambda: NOW, allowed=[24],
@@ -196,19 +213,46 @@ class Bench:
             return coordinator.resume(RUN)
 
     def copied(self, home: Path) -> Bench:
-        """Another bench on a copy of everything that is durable here."""
+        """Another bench on a copy of what is durable here now, as a kill leaves it: with drafts half written."""
         bench = Bench(self.recorded, home)
+        bench.channel.posted = list(self.channel.posted)
         shutil.copytree(self.home, home, dirs_exist_ok=True)
+        for name in ("json", "asked", "sum"):
+            if bench.runs.exists():
+                (bench.runs / f"{RUN}.{name}.part").write_bytes(b"half")
         return bench
+
+    @classmethod
+    def over(cls, recorded: Recorded, other: Bench) -> Bench:
+        """The same folder, in the hands of a coordinator with other papers."""
+        bench = object.__new__(cls)
+        bench.recorded, bench.home, bench.channel = recorded, other.home, other.channel
+        return bench
+
+    def cut_everywhere(self, home: Path) -> list[Bench]:
+        """Run to the end; a copy after each durable write."""
+        copies: list[Bench] = []
+        with Cuts(lambda number: copies.append(self.copied(home / str(number)))).armed():
+            self.run()
+        return copies
 
 
 class Cuts:
-    """Counts durable writes; after number ``at`` (1 is the first) the process is killed. None: it never is."""
+    """Counts durable writes, and after each calls ``then`` with its number; 1 is the first."""
 
-    def __init__(self, at: int | None = None, kill: Callable[[], None] | None = None) -> None:
-        self.at = at
+    def __init__(self, then: Callable[[int], None] = lambda number: None) -> None:
         self.names: list[str] = []
-        self._kill = kill or self._raise
+        self._then = then
+
+    @classmethod
+    def killing(cls, at: int) -> Cuts:
+        """The process is gone after write number ``at``."""
+
+        def kill(number: int) -> None:
+            if number == at:
+                raise Killed
+
+        return cls(kill)
 
     @contextmanager
     def armed(self) -> Iterator[Cuts]:
@@ -216,34 +260,15 @@ class Cuts:
             patch.object(os, "replace", self._after(os.replace, "replace")),
             patch.object(AuditLog, "append_all", self._after(AuditLog.append_all, "log")),
             patch.object(AuditLog, "checkpoint", self._after(AuditLog.checkpoint, "head")),
-            patch.object(
-                Witness, "check_and_persist_all", self._after(Witness.check_and_persist_all, "witness")
-            ),
+            patch.object(Witness, "check_and_persist_all", self._after(Witness.check_and_persist_all, "witness")),
         ):
             yield self
 
     def _after(self, write: Callable[..., Any], what: str) -> Callable[..., Any]:
         def written(*given: Any, **named: Any) -> Any:
             done = write(*given, **named)
-            target = Path(given[1]).suffix if what == "replace" else ""
-            self.names.append(f"{what}{target}")
-            if len(self.names) == self.at:
-                self._kill()
+            self.names.append(what + (Path(given[1]).suffix if what == "replace" else ""))
+            self._then(len(self.names))
             return done
 
         return written
-
-    @staticmethod
-    def _raise() -> None:
-        raise Killed
-
-
-@contextmanager
-def killed() -> Iterator[None]:
-    """What is in the block ends by the kill or comes to its own end."""
-    with suppress(Killed):
-        yield
-
-
-def coordinators_state(study: Path) -> Path:
-    return state_folder(study, "", coordinator=True)

@@ -37,7 +37,6 @@ class Known:
 
 
 # -> what is sealed in place of the honest sum, int64 [d]
-DIRECTION = 7  # any seed: the attacker's choice
 Lie = Callable[[Known], NDArray[np.int64]]
 
 
@@ -90,12 +89,13 @@ def backwards(times: float) -> Lie:
     return lie
 
 
-def anywhere(times: float) -> Lie:
-    """Some direction that has nothing to do with the data, the same in every step, as long as ``backwards``."""
+def anywhere(times: float, seed: int = 7) -> Lie:
+    """Some direction (``seed``) that has nothing to do with the data, in every step the same, as long as ``backwards``.
+    """
 
     def lie(known: Known) -> NDArray[np.int64]:
         length = times * known.plan.expected_sample * np.sqrt(known.plan.grid_bound_squared)
-        direction = np.random.default_rng(DIRECTION).normal(size=known.vector.size)
+        direction = np.random.default_rng(seed).normal(size=known.vector.size)
         return np.rint(direction / np.linalg.norm(direction) * length).astype(np.int64)
 
     return lie

@@ -208,7 +208,7 @@ def roster_text(sites: Sequence[str] = SITES) -> str:
 
 
 # As wide as any test goes; a test of a cap narrows it.
-CAPS = '{sites: 95, subjects: 100000, runs: 100, epsilon_per_run: "100"}'
+CAPS = '{sites: 127, subjects: 100000, runs: 100, epsilon_per_run: "100"}'
 
 
 def policy_text(site: str, lifetime: str) -> str:

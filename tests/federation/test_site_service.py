@@ -99,6 +99,14 @@ def test_a_site_behind_its_door_runs_publishes_reports_and_ends_as_one_in_the_pr
         check_healthy(found)
     assert caught.value.code == "SERVICE_NOT_RUNNING"
     assert not (state / "engine.sock").exists()
+    # the next process finds the last run, and does none of what followed it again
+    kinds = [entry["type"] for entry in log_of(together.study, OWN)]
+    again = Service(together.study, OWN).start()
+    wait_until(lambda: together.status()["doing"] == "idle" and together.status()["run"] == "probe-two")
+    again.end()
+    later = [entry["type"] for entry in log_of(together.study, OWN)]
+    assert later.count("release.published") == kinds.count("release.published") == 2
+    assert later.count("personal.asked") == kinds.count("personal.asked") == 2
 
 
 def test_a_stop_that_comes_inside_a_step_is_heard_through_the_door(
@@ -117,13 +125,10 @@ def test_a_stop_that_comes_inside_a_step_is_heard_through_the_door(
         if site is not None and site.state is not None and site.state.step_started and not site.state.step_sealed:
             batches.append(1)
             if next(told, False):
-                other = together.service.connect()
-                other.send(Kind.POST, ticket=1, body=stop)
+                together.channel.pipe.send(Kind.POST, ticket=1, body=stop)
                 wait_until(lambda: site._tasks.going_on._stopped[0] == "probe-one")
-                answers.append(other)
         return real(task, rows, labels, vector)
 
-    answers: list[object] = []
     monkeypatch.setattr("sekisho.core.training.training.GRADIENT_BYTES", 8)
     monkeypatch.setattr(TextProbe, "gradients", gradients)
     with pytest.raises(Refused) as caught:
@@ -131,10 +136,10 @@ def test_a_stop_that_comes_inside_a_step_is_heard_through_the_door(
     assert caught.value.code == "COHORT_TOO_SMALL"
     assert len(batches) == 1
     assert "STOPPED_BY_COORDINATOR" in codes_logged(together.study, OWN)
-    head = answers[0].head()  # type: ignore[attr-defined]
-    assert head.kind is Kind.REPLY
-    answer = SignedMessage.from_bytes(answers[0].body(head, 1 << 20))  # type: ignore[attr-defined]
-    assert answer.body.kind == "stopped"
+    if not together.channel.others:
+        together.channel.others.append(together.channel.take()[1])
+    answer = together.channel.others[0]
+    assert answer is not None and SignedMessage.from_bytes(answer).body.kind == "stopped"
 
 
 def test_told_to_end_inside_a_step_it_ends_and_answers_nothing(

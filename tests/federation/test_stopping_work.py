@@ -133,7 +133,7 @@ def test_a_process_that_ends_leaves_the_run_as_it_stands_and_refuses_nothing(
         except Interrupted as error:
             interrupted.append(error.code)
             books.append(spent(self.folder.ledger))
-            stood.append(self.state is not None and self.state.step_started)
+            stood.append(self.state is not None and self.state.step == 1)
             raise
 
     books: list[Any] = []

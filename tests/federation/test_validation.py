@@ -140,14 +140,21 @@ def _nobody_is_on_both_sides(federation: Federation) -> None:
         assert site.folder.runs_of_stage() == 2
 
 
+def reasons(federation: Federation) -> list[list[str]]:
+    """What one site's log gives as reasons at each count."""
+    return [entry["data"]["reasons"] for entry in entries(federation, SITES[0], "validation.opened")]
+
+
 @pytest.mark.parametrize(
-    "lie",
+    ("lie", "reason"),
     [
-        pytest.param(backwards(0.9), id="large"),
-        pytest.param(garbage, id="out-of-bounds", marks=pytest.mark.proof),
+        pytest.param(backwards(0.9), "far", id="large"),
+        pytest.param(garbage, "spoilt", id="out-of-bounds", marks=pytest.mark.proof),
     ],
 )
-def test_a_poisoned_block_is_rolled_back_to_the_bit_and_the_run_goes_on(lie: Lie, federation: Federation) -> None:
+def test_a_poisoned_block_is_rolled_back_to_the_bit_and_the_run_goes_on(
+    lie: Lie, reason: str, federation: Federation
+) -> None:
     kept: list[tuple[str, str]] = []
     roll_back = RunState.roll_back
 
@@ -164,6 +171,7 @@ def test_a_poisoned_block_is_rolled_back_to_the_bit_and_the_run_goes_on(lie: Lie
         patched.setattr(RunState, "roll_back", noted)
         result = federation.run("probe")
     assert verdicts(federation) == [True, True, False, True]
+    assert [reason in told for told in reasons(federation)] == [False, False, True, False]
     # all five went back, from one state to one other
     assert len(kept) == len(SITES) and len(set(kept)) == 1
     for state in states(federation):

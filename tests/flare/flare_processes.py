@@ -88,11 +88,13 @@ class FlareProcesses:
             return server_command(self.kit(party), socket=self.socket(party))
         return client_command(self.kit(party), site=party, socket=self.socket(party))
 
-    def start(self, party: str) -> None:
+    def start(self, party: str, *, module: str = "") -> None:
+        """``module``: of FLARE's, in place of what our command starts."""
         command = self.command(party)
+        argv = [*command.argv[:3], module, *command.argv[4:]] if module else command.argv
         with (self.folder / f"{party}.out").open("ab") as out:
             self.running[party] = subprocess.Popen(
-                command.argv, env=dict(command.env), cwd=command.cwd, stdout=out, stderr=out, start_new_session=True
+                argv, env=dict(command.env), cwd=command.cwd, stdout=out, stderr=out, start_new_session=True
             )
 
     def kill(self, party: str) -> None:
@@ -116,7 +118,7 @@ class FlareProcesses:
                 with suppress(OSError):
                     words = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
                     if str(self.kit(party).absolute()) in " ".join(words) and any(
-                        word.endswith(("worker_process", "runner_process")) for word in words
+                        word.endswith(("site_job", "worker_process", "runner_process")) for word in words
                     ):
                         found.append(int(entry.name))
         return found

@@ -73,6 +73,22 @@ class Machines:
         socket = self.homes["coordinator"] / "coordinator" / "state" / "engine.sock"
         return self.start("coordinator/relay", socket, *doors, program=(str(RELAY),))
 
+    def enrol(self, sites: Sequence[str], port: int) -> None:
+        """FLARE's kits, as the guide has it: requests and bundles go from folder to folder."""
+        home = self.homes["coordinator"]
+        self._done("coordinator", "enrol", "--host", "localhost", "--port", str(port), "--study", home)
+        for site in sites:
+            own = self.homes[site]
+            self._done("site", "enrol", site, "--study", own)
+            request = shutil.copy(own / "enrolment" / f"{site}.request", home / "enrolment")
+            self._done("coordinator", "admit", request, "--study", home)
+            bundle = home / "enrolment" / f"{site}.bundle"
+            self._done("site", "enrol", site, "--study", own, "--bundle", bundle)
+
+    def _done(self, *words: str | Path) -> None:
+        done = self.sekisho(*words)
+        assert done.returncode == 0, done.stderr
+
     def status(self, site: str) -> dict[str, Any]:
         done = self.sekisho("site", "status", site, "--study", self.homes[site], "--json")
         found: dict[str, Any] = json.loads(done.stdout)

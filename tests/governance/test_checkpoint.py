@@ -52,6 +52,19 @@ def test_published_note_verifies_and_is_reproduced() -> None:
     assert sign_note(note.text, name, signer).to_text() == text
 
 
+def test_what_held_once_vouches_for_no_other_text_origin_or_key() -> None:
+    """Verified heads are remembered, by all three; what was refused is looked at again."""
+    for _ in range(2):
+        assert verify_checkpoint(SIGNED, ORIGIN, KEY.public) == HEAD
+        for text, origin, key in (
+            (SIGNED, ORIGIN, WITNESS.public),
+            (SIGNED, log_origin("food-quality-2026", "wanko"), KEY.public),
+            (SIGNED.replace("\n7\n", "\n8\n"), ORIGIN, KEY.public),
+        ):
+            with pytest.raises(BadSignatureError):
+                verify_checkpoint(text, origin, key)
+
+
 @pytest.mark.parametrize("vector", VECTORS["verifier_keys"])
 def test_published_key_ids(vector: str) -> None:
     name, key_id, material = vector.split("+", 2)

@@ -28,7 +28,7 @@ FIGURES = (
     ),
     Mutant(
         "variance of a share rounded down",
-        (Edit(ROUNDING, "return math.ceil((sigma**2 * bound_squared", "return math.floor((sigma**2 * bound_squared"),),
+        (Edit(ROUNDING, "-(-needed.numerator // (needed", "(needed.numerator // (needed"),),
         (f"{ROUNDED}::test_the_shares_of_a_cohort_together_are_never_below_what_was_asked_for[5]",),
         "assert asked <= together",
     ),

@@ -110,7 +110,7 @@ NOISE = (
     ),
     Mutant(
         "T = 0, in the size of a share",
-        (Edit(ROUNDING, "/ (cohort - observers))", "/ cohort)"),),
+        (Edit(ROUNDING, "needed.denominator * (size - observers)", "needed.denominator * size"),),
         ("tests/privacy/test_rounding.py::test_the_share_carries_the_noise_of_the_grid_not_of_the_clip",),
         "assert 4 * variance >=",
     ),

@@ -28,6 +28,7 @@ from .release import RELEASE_MUTANTS
 from .resumes import RESUME_MUTANTS
 from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
+from .service import SERVICE_MUTANTS
 from .training import TRAINING_MUTANTS
 from .validation import VALIDATION_MUTANTS
 from .verifiers import VERIFIER_MUTANTS
@@ -46,6 +47,7 @@ TABLES = (
     *VIEW_MUTANTS,
     *VERIFIER_MUTANTS,
     *MANY_MUTANTS,
+    *SERVICE_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 

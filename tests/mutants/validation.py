@@ -8,6 +8,8 @@ BLOCKS = "core/site/blocks.py"
 CONSIDERING = "core/site/considering.py"
 ENDINGS = "core/coordinator/endings.py"
 STATE = "core/site/state.py"
+MOVEMENT = "core/training/movement.py"
+VOTING = "core/site/voting.py"
 VERDICT = "privacy/mechanism/verdict.py"
 JUDGED = "privacy/mechanism/judged.py"
 COUNTS = "privacy/mechanism/counts.py"
@@ -18,6 +20,7 @@ COUNTED = '"count": number,\n                "state": state_mac,'
 RUNS = "tests/federation/test_validation.py"
 RULES = "tests/core/test_blocks.py"
 VERDICTS = "tests/privacy/test_verdict.py"
+MOVES = "tests/core/test_movement.py"
 COUNT_TESTS = "tests/privacy/test_counts.py"
 COUNTING_TESTS = "tests/core/test_counting.py"
 SHIFTED = f"{VERDICTS}::test_scores_that_are_all_shifted_alike_are_seen_by_their_labels"
@@ -141,5 +144,35 @@ VALIDATION_MUTANTS = (
         (Edit(BLOCKS, "return fresh >= every or (completed >= steps and fresh > 0)", "return fresh > every"),),
         (f"{RULES}::test_a_site_knows_by_itself_when_a_count_is_due",),
         "assert count_is_due(",
+    ),
+    Mutant(
+        "a block is judged by its counts alone, however far it pushed the state",
+        (Edit(VOTING, "far=pushes is not None and too_far(pushes, kept.farthest)", "far=False"),),
+        (f"{RUNS}::test_a_poisoned_block_is_rolled_back_to_the_bit_and_the_run_goes_on[large]",),
+        "assert [reason in told",
+    ),
+    Mutant(
+        "a push that is thrown at the next block is not looked at: only where the state is",
+        (Edit(MOVEMENT, "zip(pushes, farthest, strict=True)", "zip(pushes[:1], farthest, strict=False)"),),
+        (f"{MOVES}::test_who_pushes_and_takes_it_back_is_seen_by_where_the_state_is_or_by_where_it_goes",),
+        "assert too_far((place, rest), farthest)",
+    ),
+    Mutant(
+        "a quiet block makes the next honest one too far",
+        (Edit(MOVEMENT, "max(one.beyond_noise, most) for", "one.beyond_noise for"),),
+        (f"{MOVES}::test_the_first_block_has_nothing_to_be_compared_with_and_later_ones_the_longest",),
+        "assert farthest ==",
+    ),
+    Mutant(
+        "noise expected where nothing trains",
+        (Edit(MOVEMENT, "for variance, resting in each if resting <= first)", "for variance, resting in each)"),),
+        (f"{MOVES}::test_both_pushes_are_the_weighted_sums_that_they_are_said_to_be",),
+        "push.noise == pytest.approx(",
+    ),
+    Mutant(
+        "a velocity from before taken for a push of the block",
+        (Edit(MOVEMENT, "/ rate - before.velocity * (momentum * felt[0])", "/ rate"),),
+        (f"{MOVES}::test_both_pushes_are_the_weighted_sums_that_they_are_said_to_be",),
+        "push.squared == pytest.approx(",
     ),
 )

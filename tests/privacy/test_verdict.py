@@ -17,6 +17,7 @@ from sekisho.privacy.mechanism.judged import JudgedCounts
 from sekisho.privacy.mechanism.opened import OpenedCounts
 from sekisho.privacy.mechanism.verdict import (
     CLASS_FELL,
+    FAR,
     FELL,
     GREW,
     LABELS_FELL,
@@ -93,6 +94,7 @@ def test_giving_up_the_smaller_class_is_seen_where_hardly_anybody_is_labelled_wo
 
 def test_a_sum_out_of_bounds_spoils_the_block_however_it_is_counted() -> None:
     assert reasons(GOOD, spoilt=True) == (SPOILT,)
+    assert reasons(GOOD, far=True) == (FAR,)
     assert reasons(GOOD) == ()
 
 

@@ -1,0 +1,98 @@
+"""Lets a job in, at a site or at the server, only where it is the pipe, to the letter.
+
+FLARE's own checks stand beside this one: no code comes with a job, and no class is built that is not allowed. This one
+leaves a job no word to say at all: no argument, no variable of FLARE's configuration, no other way to be started. So
+what a job can do at a site does not depend on FLARE's list of what is dangerous being complete.
+
+It is loaded by its class path from a kit's resources.json, into the process that FLARE's client or server is. Refusals
+go to FLARE's log, from where refusals.py reads them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.job_def import JobMetaKey
+from nvflare.apis.job_launcher_spec import JobHandleSpec
+from nvflare.app_common.job_launcher.client_process_launcher import ClientProcessJobLauncher
+from nvflare.app_common.job_launcher.server_process_launcher import ServerProcessJobLauncher
+from nvflare.private.fed.utils.app_deployer import AppDeployer
+
+from .policies import job_files
+from .refusals import NOT_THE_PIPE
+
+FLARE_JOB = "-m nvflare.private.fed.app.client.worker_process "
+CONFIG = "config/config_fed_{}.json"
+SIGNATURES = ".__nvfl_"  # what FLARE puts beside a job's files when they are submitted
+LONGEST_CONFIG = 64 * 1024
+
+
+class _PipeOnly:
+    """A launcher's ``launch_job`` behind the check."""
+
+    def launch_job(self, job_meta: dict[str, Any], fl_ctx: FLContext) -> JobHandleSpec:
+        """Start the process. Raises ``RuntimeError``, by which FLARE ends the job, where it is another."""
+        workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
+        job = str(job_meta.get(JobMetaKey.JOB_ID.value))
+        why = _amiss(Path(workspace.get_app_dir(job)), job_meta)
+        if why:
+            told = f"{NOT_THE_PIPE}: job {job} {why}"
+            logging.getLogger("PipeLauncher").error(told)  # FLARE tells the server, and nobody here
+            raise RuntimeError(told)
+        return super().launch_job(job_meta, fl_ctx)  # type: ignore[misc]  # FLARE's, which ships no types
+
+
+class SiteLauncher(_PipeOnly, ClientProcessJobLauncher):  # type: ignore[misc]  # FLARE ships no types
+    """At a site, where the job's process is FLARE's without some of its commands (site_job.py)."""
+
+    def get_command(self, job_meta: dict[str, Any], fl_ctx: FLContext) -> str:
+        """FLARE's words, with our module for FLARE's."""
+        words: str = super().get_command(job_meta, fl_ctx)
+        return words.replace(FLARE_JOB, f"-m {__package__}.site_job ", 1)
+
+
+class SiteDeployer(AppDeployer):  # type: ignore[misc]  # FLARE ships no types
+    """At a site: FLARE tells a server why it did not take a job, and nobody at the site; this tells its log, too."""
+
+    def deploy(self, *words: Any, **named: Any) -> str | None:
+        """FLARE's answer: a reason, or None."""
+        why: str | None = super().deploy(*words, **named)
+        if why:
+            logging.getLogger("SiteDeployer").error("a job was not taken: %s", why)
+        return why
+
+
+class ServerLauncher(_PipeOnly, ServerProcessJobLauncher):  # type: ignore[misc]  # FLARE ships no types
+    """At the coordinator's server."""
+
+
+def _amiss(app: Path, meta: dict[str, Any]) -> str:
+    """What makes this job another than the pipe; empty where nothing does."""
+    # 1. how it is to be started is not the job's to say
+    if meta.get(JobMetaKey.JOB_LAUNCHER_SPEC.value):
+        return "says how it is to be started"
+    # 2. it brings its two files and no other
+    allowed = {CONFIG.format(end) for end in ("client", "server")}
+    for path in app.rglob("*"):
+        name = path.relative_to(app).as_posix()
+        known = name == "config" if path.is_dir() else name in allowed or path.name.startswith(SIGNATURES)
+        if path.is_symlink() or not known:
+            return "brings files of its own"
+    # 3. and they say what ours say
+    ours = job_files((), "")
+    for end in ("client", "server"):
+        file = app / CONFIG.format(end)
+        if not file.is_file() or file.stat().st_size > LONGEST_CONFIG:
+            return "lacks a file"
+        try:
+            said = json.loads(file.read_bytes())
+        except ValueError:
+            return "has a file that cannot be read"
+        if said != ours[f"app/{CONFIG.format(end)}"]:
+            return "says other things"
+    return ""

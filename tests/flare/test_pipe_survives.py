@@ -1,0 +1,85 @@
+"""The pipe breaks everywhere it can, and every message is answered in the end, worked on once.
+
+Real processes of NVIDIA FLARE, killed with SIGKILL one after the other while a message is in work at a site. What a
+site or a coordinator of ours does when it is killed itself is tests/federation's; here they live.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sekisho.core.engines.channel import Reply
+
+from ..core.test_engine_conformance import Slow
+from .flare_processes import FlareProcesses
+
+pytestmark = pytest.mark.proof
+
+PATIENCE = 240.0
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < until, "it did not come about"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlareProcesses]:
+    with FlareProcesses(tmp_path_factory.mktemp("survives"), ("alpha", "beta")) as made:
+        made.open_channel()
+        for party in ("coordinator", "alpha", "beta"):
+            made.start(party)
+        made.keep_job()
+        yield made
+
+
+def test_whatever_of_flare_is_killed_a_message_in_work_is_answered(
+    processes: FlareProcesses, record_property: Callable[[str, object], None]
+) -> None:
+    ends = {site: Slow() for site in ("alpha", "beta")}
+    for site, end in ends.items():
+        processes.open_door(site, end)
+    channel = processes.channel
+    wait_until(lambda: channel.sites() == ("alpha", "beta"))
+
+    def client() -> None:
+        processes.kill("alpha")
+        processes.start("alpha")
+
+    def server() -> None:
+        processes.kill("coordinator")
+        processes.start("coordinator")
+
+    faults = {
+        "a client": client,
+        "a client's job": lambda: processes.kill_job("alpha"),
+        "the server": server,
+        "the server's job": lambda: processes.kill_job("coordinator"),
+    }
+    for fault, kill in faults.items():
+        for end in ends.values():
+            end.go.clear()
+            end.started.clear()
+        message = fault.encode()
+        tickets = {channel.post(site, message, PATIENCE): site for site in ends}
+        wait_until(lambda: all(end.started.is_set() for end in ends.values()))
+        kill()
+        killed = time.monotonic()
+        time.sleep(1.0)
+        for end in ends.values():
+            end.go.set()
+        replies: list[Reply] = []
+        wait_until(lambda: replies.extend(channel.poll()) or len(replies) == 2)
+        seconds = time.monotonic() - killed
+        print(f"{fault}: answered after {seconds:.0f} s")
+        record_property(fault, seconds)
+        assert {(reply.ticket, reply.site, reply.data) for reply in replies} == {
+            (ticket, site, message.upper()) for ticket, site in tickets.items()
+        }
+        wait_until(lambda: channel.sites() == ("alpha", "beta"))
+    assert processes.told == []
