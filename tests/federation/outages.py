@@ -75,8 +75,8 @@ class Reposting:
     """One message to one site, until it is answered; after a kill the site is opened again first.
 
     ``change`` says what comes instead, if anything. ``tries``: how often it is posted where the site fails.
-    ``before(site, message)`` is called before each attempt, ``opens(site)`` before a site is opened again, ``after`` when a
-    message was answered.
+    ``before(site, message)`` is called before each attempt, ``opens(site)`` before a site is opened again, ``after``
+    when a message was answered.
     """
 
     inner: EmbeddedChannel
