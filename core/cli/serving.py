@@ -21,6 +21,7 @@ import typer
 from ..data.intake import inspect, locate
 from ..errors import CoreError
 from ..flare.kits import client_command
+from ..flare.refusals import Refusals
 from ..flare.supervising import Supervised
 from ..parties import SOCKET, key_path, state_folder
 from ..passphrases import unlock
@@ -108,8 +109,12 @@ def _serve_once(
         # 4. the service
         state = state_folder(study_folder, site)
         command = client_command(state / FLARE, site=site, socket=state / SOCKET) if not pipe_only else None
-        client = None if command is None else Supervised("FLARE's client", command, state / FLARE_LOG, say=say)
-        agent = Agent(Site(folder, tasks), after=lambda one: follow(one, say), say=say, client=client)
+        refused = Refusals()
+        log = state / FLARE_LOG
+        client = None if command is None else Supervised("FLARE's client", command, log, say=say, heard=refused.hear)
+        agent = Agent(
+            Site(folder, tasks), after=lambda one: follow(one, say), say=say, client=client, refusals=refused.take
+        )
         told.act = agent.end
         if told.to_end.is_set():
             agent.end()
