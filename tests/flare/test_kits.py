@@ -6,6 +6,7 @@ import json
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -13,7 +14,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sekisho.core.errors import BadInputError, CoreError, Refused
 from sekisho.core.flare.kits import client_command, coordinator_kit, issue, server_command, site_kit, site_request
-from sekisho.core.flare.policies import CONTROLLER, EXECUTOR, authorization, job_files
+from sekisho.core.flare.pipe_job import amiss, job_files
+from sekisho.core.flare.policies import CONTROLLER, EXECUTOR, authorization
 from sekisho.core.flare.refusals import Refusals, refusal_in
 from sekisho.governance.canonical import canonical_bytes
 
@@ -208,6 +210,43 @@ def test_a_job_brings_no_code_and_no_argument() -> None:
     assert set(files) == {"meta.json", "app/config/config_fed_server.json", "app/config/config_fed_client.json"}
     client = files["app/config/config_fed_client.json"]
     assert client["executors"] == [{"tasks": ["none"], "executor": {"path": EXECUTOR, "args": {}}}]
+
+
+def deployed(folder: Path) -> Path:
+    """The files of the pipe as they lie at a site."""
+    for path, value in job_files(("alpha",), "pipe").items():
+        if path.startswith("app/"):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(json.dumps(value), "utf-8")
+    (folder / "app" / ".__nvfl_sig.json").write_text("{}", "utf-8")
+    return folder / "app"
+
+
+def test_the_pipe_is_started(tmp_path: Path) -> None:
+    assert amiss(deployed(tmp_path), {"job_id": "x"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda app, client: {**client, "nvflare_decomposers": "this"}, "says other things"),
+        (lambda app, client: {**client, "components": [{"path": EXECUTOR}]}, "says other things"),
+        (lambda app, client: [(app / "custom").mkdir(), client][1], "brings files of its own"),
+        (lambda app, client: [(app / "config" / "x.json").write_text("{}"), client][1], "brings files of its own"),
+        (lambda app, client: [(app / "config" / ".__nvfl_x").symlink_to("/etc"), client][1], "brings files of its own"),
+        (lambda app, client: [(app / "config" / "config_fed_server.json").unlink(), client][1], "lacks a file"),
+        (lambda app, client: None, "says other things"),
+    ],
+)
+def test_a_job_that_differs_from_the_pipe_is_not_started(tmp_path: Path, change: Any, why: str) -> None:
+    app = deployed(tmp_path)
+    config = app / "config" / "config_fed_client.json"
+    config.write_text(json.dumps(change(app, json.loads(config.read_text("utf-8")))), "utf-8")
+    assert amiss(app, {}) == why
+
+
+def test_how_a_job_is_started_is_not_its_own_to_say(tmp_path: Path) -> None:
+    assert amiss(deployed(tmp_path), {"launcher_spec": {"alpha": {"docker": {"image": "x"}}}}) != ""
 
 
 def test_what_flare_refused_is_heard_once_and_without_its_words() -> None:

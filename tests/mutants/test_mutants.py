@@ -29,6 +29,7 @@ from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
 from .service import SERVICE_MUTANTS
 from .training import TRAINING_MUTANTS
+from .transport import TRANSPORT_MUTANTS
 from .validation import VALIDATION_MUTANTS
 from .verifiers import VERIFIER_MUTANTS
 from .views import VIEW_MUTANTS
@@ -47,6 +48,7 @@ TABLES = (
     *VERIFIER_MUTANTS,
     *MANY_MUTANTS,
     *SERVICE_MUTANTS,
+    *TRANSPORT_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
