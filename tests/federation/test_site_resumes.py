@@ -158,6 +158,7 @@ def test_a_refusal_is_its_last_word_also_after_a_restart(study: Path) -> None:
         assert federation.sites[VICTIM].state is None
 
 
+@pytest.mark.proof
 def test_killed_anywhere_in_a_refusal_it_refuses_all_the_same(study: Path) -> None:
     def too_few(site: str, message: SignedMessage) -> bytes | None:
         asked = (site, message.body.kind, getattr(message.body, "step", 0))
