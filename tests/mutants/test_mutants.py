@@ -31,6 +31,7 @@ from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
 from .service import SERVICE_MUTANTS
 from .training import TRAINING_MUTANTS
+from .transport import TRANSPORT_MUTANTS
 from .validation import VALIDATION_MUTANTS
 from .verifiers import VERIFIER_MUTANTS
 from .views import VIEW_MUTANTS
@@ -51,6 +52,7 @@ TABLES = (
     *RESUMING_MUTANTS,
     *TRAVELLING,
     *SERVICE_MUTANTS,
+    *TRANSPORT_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 
