@@ -24,7 +24,7 @@ from ...governance.signing.roster import Roster
 from ..messages import Body, LogHead, SignedMessage
 from ..study import Study
 from ..watching import PROOFS, WITNESS_NAME, Others, OwnLog, OwnPlace, Post, shows
-from .entries import Told
+from .entries import OF_THE_STATE, Told
 
 
 class CoordinatorWatch:
@@ -37,7 +37,7 @@ class CoordinatorWatch:
         self._log = log
         self._own = OwnLog(log, post.key.public)
         self._others = Others(post)
-        self._logged: list[Entry] = []  # of this run, also by the process before
+        self._logged: list[Entry] = []  # what follows from the state, also by the process before
 
     def record(self, kind: str, refs: Mapping[str, str], data: Mapping[str, Value]) -> None:
         """Log what was done, durably; the next message says so, and shows this entry.
@@ -49,7 +49,8 @@ class CoordinatorWatch:
         refs = {"run": self._run, **refs}
         entry = Entry(type=kind, party=self._post.party, at=self._post.clock(), refs=refs, data=data)
         self._own.did(self._log.append(entry))
-        self._logged.append(entry)
+        if kind in OF_THE_STATE:  # what comes before the steps is never said again, and is much where sites are many
+            self._logged.append(entry)
 
     def logged(self, since: int) -> list[tuple[int, Entry]]:
         """What the log says of this run from its entry ``since`` on, each with its number."""
@@ -64,7 +65,7 @@ class CoordinatorWatch:
         Raises:
             Refused: LOG_BEHIND. BadSignatureError: it is no head of this log.
         """
-        self._logged = [entry for _, entry in logged if entry.type != EntryType.LOG_CONTRADICTED]
+        self._logged = [entry for _, entry in logged if entry.type in OF_THE_STATE]
         if after is not None:
             head = verify_checkpoint(after.note, self._log.origin, self._post.key.public)
             self._own.check_has(self._post.party, head)

@@ -36,6 +36,7 @@ from .site import Site
 from .status import BEAT_SECONDS, Status, StatusFile
 
 ENDED, PAPERS = "ended", "papers"
+REFUSALS_SECONDS = 600.0  # between two looks that found something: 144 entries a day at most for each code
 CODED = (CoreError, GovernanceError, PrivacyError)
 CodedError = CoreError | GovernanceError | PrivacyError
 
@@ -67,6 +68,7 @@ class Agent:
         self._say = say
         self._client = client
         self._refusals = refusals
+        self._deaf_until = 0.0
         folder = site.folder
         self._file = StatusFile(folder.study_folder, folder.site)
         self._papers = _papers_of(folder.study_folder, folder.site)
@@ -163,7 +165,7 @@ class Agent:
             self._followed = state.run
         # 2. what the engine's client refused, and withdrawals that came meanwhile, belong into this site's log
         try:
-            for code in self._refusals():
+            for code in self._refused_lately():
                 self._say(f"the engine refused something [{code}]")
                 folder.record("decision.refuse", data={"codes": [code]})
                 self._note(code)
@@ -176,6 +178,15 @@ class Agent:
             self._say("papers have changed; they are read and checked anew")
             self._outcome = PAPERS
             self._ending.set()
+
+    def _refused_lately(self) -> tuple[str, ...]:
+        """Codes, at once or after a pause: a server that tries a thousand jobs an hour fills no log."""
+        if time.monotonic() < self._deaf_until:
+            return ()
+        codes = self._refusals()
+        if codes:
+            self._deaf_until = time.monotonic() + REFUSALS_SECONDS
+        return codes
 
     # -- what people see -------------------------------------------------------------------------------------------
 

@@ -94,6 +94,8 @@ class RunFiles:
             **begun,
         )  # fmt: skip
         self._replace(fixed, BEGUN)
+        for earlier in set(self.begun()) - {state.run}:  # over: nobody asks anything of them any more
+            self.discard(earlier)
 
     def has_begun(self, run: str) -> bool:
         """Whether ``begin`` was done for the run."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.core.coordinator import coordinator
+from sekisho.core.coordinator import rounds
 from sekisho.core.engines.channel import Reply
 from sekisho.core.messages import SignedMessage
 
@@ -118,7 +118,7 @@ def test_one_that_comes_twice_counts_once(tolerant: Path) -> None:
 def test_control_unless_it_is_asked_for_again_the_step_is_lost(
     tolerant: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coordinator, "RESENDS", 0)
+    monkeypatch.setattr(rounds, "RESENDS", 0)
     lost, spent, channel, resent = faulty_run(tolerant, damaged)
     assert lost == [(STEP, (SITE,))] and resent == 0 and len(channel.shares) == 1
     assert {spent[site] for site in LEFT} == {Spent(4, 4, "closed", 4)}

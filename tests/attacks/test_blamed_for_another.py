@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.core.coordinator import coordinator
+from sekisho.core.coordinator import rounds
 from sekisho.core.coordinator.collecting import apart
 from sekisho.core.coordinator.coordinator import RunResult
 from sekisho.core.engines.channel import Reply
@@ -82,7 +82,7 @@ def test_the_site_that_stands_apart_is_named_and_nobody_else(study: Path, lie: L
 
 
 def test_control_without_the_comparison_the_honest_are_named(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coordinator, "apart", lambda said: ())
+    monkeypatch.setattr(rounds, "apart", lambda said: ())
     federation, result = run_with(study, at_another_transcript)
     try:
         assert result is None

@@ -158,6 +158,31 @@ def test_a_refusal_is_its_last_word_also_after_a_restart(study: Path) -> None:
         assert federation.sites[VICTIM].state is None
 
 
+def test_killed_anywhere_in_a_refusal_it_refuses_all_the_same(study: Path) -> None:
+    gone: list[bool] = []
+
+    def taken_away(kind: str, write: str, times: int) -> bool:
+        return bool(gone)
+
+    cuts = Cuts(study, taken_away)
+
+    def before(site: str, message: SignedMessage) -> None:
+        cuts.before(site, message)
+        if not gone and (site, message.body.kind, getattr(message.body, "step", 0)) == (VICTIM, "step", 2):
+            study_folder.change(study / "sites" / VICTIM / "policy.yaml", "version: 1", "version:  1")
+            gone.append(True)
+
+    with cuts.installed(), hall(study, before=before, opens=cuts.opens) as (federation, channel):
+        with pytest.raises(Refused):
+            federation.run("probe")
+        assert len(cuts.seen) >= 3, cuts.seen
+        frames = [one for (site, _), answers in channel.answers.items() if site == VICTIM for one in answers
+                  if SignedMessage.from_bytes(one).body.kind == "frame"]  # fmt: skip
+        assert len(frames) == 1  # of step 1
+        assert books(federation)[VICTIM] == Spent(1, 1, "closed", 1)
+        assert KEYS not in kept(study) and told(federation.sites[VICTIM].folder, "run.stopped")
+
+
 def test_what_could_not_be_kept_is_not_handed_out_and_has_moved_nothing(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
