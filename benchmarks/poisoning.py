@@ -10,7 +10,7 @@ ledgers, gates, where the hostile maker is a real site with real keys that lies 
     vector      it seals a vector of its choice, as long as all customers together could be, away from what was learnt:
                 scores shrink and shift, so that labels are lost rather than the order
     any vector  as long, in some direction that has nothing to do with the data, another one in each run
-    quiet       the same, about as long as a block may push without being surely too far (core/training/movement.py)
+    quiet       the same, so short that a block is not surely pushed too far by it (core/training/movement.py)
     shift down  as long, all scores alike: no order changes, and everybody is called dissatisfied
     shift up    the same the other way: everybody is called satisfied, which two thirds of them are
     persistent  the same vector in every step from the second block on
@@ -57,7 +57,7 @@ from sekisho.tests.federation.poisoner import Lie, anywhere, backwards, flip_lab
 EXAMPLE = Path(__file__).parents[1] / "examples" / "food-quality"
 HOSTILE = "shokuhin"  # the largest maker: 450 of 1,650 declared customers
 LONGEST = 0.9  # of what a sum may be, so that no bound shows it
-QUIET = 0.05  # of the same: in the last block of the example about half of such vectors pass
+QUIET = 0.05  # of the same: what passes in the last block of the example; at 0.065 nothing did
 PERSISTENT = backwards(LONGEST)
 NEAR = 0.02  # of AUC: as good as a run in which nobody is hostile
 

@@ -1,6 +1,7 @@
-"""What a large run takes: 10 million parameters at 8 sites end to end, and 64 sites at one coordinator.
+"""What a large run takes: 10 million parameters at 8 sites, 64 sites at one coordinator, a hundred in one process.
 
-    python benchmarks/scale.py [--json FILE] [--parameters 10000000] [--steps 2] [--only large|many]
+    python benchmarks/scale.py [--json FILE] [--parameters 10000000] [--steps 2] [--only large|many|split]
+    python benchmarks/scale.py --draw docs/scale.svg --json FILE     (from what stands there, without measuring)
 
 The run is the product's own: papers of all sites signed and checked, joins, ledger, log, gate, noise, encryption,
 coordinator, opening, optimiser. Made up is the way of training (scale_site.MadeUpTask): there is no base model here
@@ -16,6 +17,10 @@ tracemalloc's peak, which counts Python's and numpy's allocations exactly. Joini
 sends a key-encapsulation ciphertext for every other, 2 KB each, and all of them go to all: that grows with the square
 of the number of sites, and with no number of parameters.
 
+Split: the example's probe with its customers divided among 5 to 100 sites, all in one process with one base model, each
+number of sites in a process of its own (scale_split.py). Features are computed once and kept for all of them, so that
+what grows is not lost in what does not; how long they take is told apart. docs/scale.md says what grows and why.
+
 Not here: the speed of each piece against what a user would pick instead (aggregation.py). Linux only (scale_wire.py).
 """
 
@@ -27,9 +32,12 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+from scale_drawn import plotted, table
 
 from sekisho.privacy.encryption.frame import HEADER, packed_length
 from sekisho.privacy.encryption.presets import PRESETS, SEED_BYTES
@@ -40,6 +48,7 @@ SAMPLE = 400  # the mean sample of DESIGN 5's worked examples, over all sites
 MANY_PARAMETERS, MANY = 300_000, (8, 16, 32, 64)
 MANY_SAMPLE = 1920  # the same at every number of sites, so that the plan chooses the same fields
 SUBJECTS = 2  # with records, a site; each has two
+SPLIT = (5, 10, 20, 50, 100)
 MB = 1e6
 
 Found = dict[str, Any]
@@ -51,18 +60,29 @@ def main() -> None:
     options.add_argument("--json", type=Path)
     options.add_argument("--parameters", type=int, default=PARAMETERS)
     options.add_argument("--steps", type=int, default=2)
-    options.add_argument("--only", choices=("large", "many"))
+    options.add_argument("--only", choices=("large", "many", "split"))
+    options.add_argument("--sites", type=lambda text: [int(one) for one in text.split(",")], default=SPLIT)
+    options.add_argument("--rows", type=Path, help="a file of features, made where it is not there")
+    options.add_argument("--draw", type=Path, help="draw what --json holds instead of measuring")
     given = options.parse_args()
-    rows: dict[str, Found] = {}
-    if given.only != "many":
+    rows: dict[str, Found] = json.loads(given.json.read_text("utf-8")) if given.json and given.json.exists() else {}
+    if given.draw:
+        found = rows["split"]["by sites"]
+        given.draw.write_text(plotted(list(found.values())), "utf-8")
+        print(table(list(found.values())))
+        return
+    if given.only in (None, "large"):
         rows["large"] = large(given.parameters, given.steps)
         show_large(rows["large"])
-    if given.only != "large":
+    if given.only in (None, "many"):
         rows["many"] = {}
         for sites in MANY:
             rows["many"][str(sites)] = many(sites)
             print(f"{sites} sites: done", file=sys.stderr, flush=True)
         show_many(rows["many"])
+    if given.only in (None, "split"):
+        rows["split"] = split(given.sites, given.steps, given.rows, before=rows.get("split", {}))
+        print(table(list(rows["split"]["by sites"].values())))
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
 
@@ -113,6 +133,30 @@ def many(sites: int) -> Found:
         "site_cpu": mean(taken["cpu"] for taken in found["taken"]) * len(found["taken"]) / sites,
         "wall": found["wall"],
     }
+
+
+def split(sizes: Sequence[int], steps: int, rows: Path | None, *, before: Found) -> Found:
+    """Each number of sites in a process of its own; numbers that are not asked for stay as they were ``before``."""
+    found: Found = {"by sites": {}, **before}
+    with tempfile.TemporaryDirectory() as home:
+        rows = Path(home) / "rows.npz" if rows is None else rows
+        if not rows.exists():  # in a process that then ends: what it held is nobody's
+            found["features"] = _alone(Path(home) / "features", "0", "0", str(rows))
+        for sites in sizes:
+            row = _alone(Path(home) / str(sites), str(sites), str(steps), str(rows))
+            found["by sites"][str(sites)] = row
+            print(f"{sites} sites: done", file=sys.stderr, flush=True)
+    found["by sites"] = dict(sorted(found["by sites"].items(), key=lambda one: int(one[0])))
+    return found
+
+
+def _alone(folder: Path, *arguments: str) -> Found:
+    program = Path(__file__).with_name("scale_split.py")
+    process = subprocess.run(
+        [sys.executable, str(program), str(folder), *arguments], stdout=subprocess.PIPE, check=True
+    )
+    found: Found = json.loads(process.stdout)
+    return found
 
 
 def figures(found: Found, parameters: int) -> Found:

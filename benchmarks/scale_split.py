@@ -12,7 +12,7 @@ measured at the engine's boundary (a site's ``handle`` by kind of message; the c
 it, by subject, around the product's own functions; the subjects exclude one another.
 
 ROWS: a file of features that were computed before, so that what grows with the number of sites is not lost in what
-does not. The file is made where it is not there; features are then what that took.
+does not. With SITES 0 it is made, and what that took is printed.
 """
 
 from __future__ import annotations
@@ -154,6 +154,7 @@ class Timed:
         self.handled: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])  # by kind: answers, CPU, wall
         self.sent: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])  # by kind: messages, header, all bytes
         self._asked: list[str] = []
+        self._round = ""  # step or count: both have readies
 
     def sites(self) -> tuple[str, ...]:
         return self._inner.sites()
@@ -164,6 +165,8 @@ class Timed:
             self._kinds.clear()
             header = int.from_bytes(message[4:8], "little")
             kind = SignedMessage.from_bytes(message[: 8 + header + 64], detached=True).body.kind
+            self._round = kind if kind in ("step", "count") else self._round
+            kind = f"{kind} of a {self._round}" if kind == "readies" else kind
             held = self._kinds[id(message)] = (message, kind)
             self.sent[kind][1:] = [header, len(message)]
         self.sent[held[1]][0] += 1
@@ -203,15 +206,17 @@ def mark_of(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def keep_rows(features: Any, path: Path) -> None:
-    """Compute the rows of all texts of the example, and keep them in a file."""
+def keep_rows(features: Any, path: Path) -> Found:
+    """Compute the rows of all texts of the example, and keep them in a file; says what that took."""
     texts = [
         json.loads(line)["text"]
         for file in (*sorted(EXAMPLE.glob("sites/*/records.jsonl.gz")), EXAMPLE / "test.jsonl.gz")
         for line in gzip.decompress(file.read_bytes()).splitlines()
     ]
     texts = list(dict.fromkeys(texts))
+    cpu, wall = cpu_seconds(), time.monotonic()
     np.savez(path, marks=np.array([mark_of(text) for text in texts]), rows=features.of(texts))
+    return {"texts": len(texts), "cpu": cpu_seconds() - cpu, "wall": time.monotonic() - wall}
 
 
 def measure(folder: Path, sites: int, steps: int, rows: Path | None = None) -> Found:
@@ -239,10 +244,7 @@ def measure(folder: Path, sites: int, steps: int, rows: Path | None = None) -> F
         features = _features(folder)
         features.of(["one text"])
     if rows is not None:
-        with stage("features"):
-            if not rows.exists():
-                keep_rows(features, rows)
-            features = Kept(features, rows)
+        features = Kept(features, rows)
     with stage("opening"):
         federation = Federation.open(folder, features=features, wrap=wrap)  # type: ignore[arg-type]
     if federation.problems:
@@ -424,5 +426,10 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
+    place, many, steps_asked = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     kept = Path(sys.argv[4]) if len(sys.argv) > 4 else None
-    print(json.dumps(measure(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), kept)))
+    if many == 0 and kept is not None:
+        write_study(place, 5, 1)
+        print(json.dumps(keep_rows(_features(place), kept)))
+    else:
+        print(json.dumps(measure(place, many, steps_asked, kept)))

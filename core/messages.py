@@ -91,9 +91,10 @@ __all__ = [
 MAGIC = b"SKM1"
 SIGNATURE_CONTEXT = b"sekisho-message-v1\x00"  # domain separation: no other signed thing starts so
 SIGNATURE_BYTES = 64
-# Every site reads what every other says in each step, twice (its log, its place): of n sites in one process 2n² parses
-# of n messages. A ready has 1 to 2 KB; two rounds of them from 127 sites are kept, and no share of a large vector.
-SMALL_BYTES, SMALL_MESSAGES = 8 * 1024, 512
+# Every site reads what every other says, twice (its log, its place): of n sites in one process 2n² parses of n
+# messages. Two rounds of them from 127 sites are kept, but nothing with a payload: no share of a vector, however short.
+# The longest honest one has 126 ML-KEM ciphertexts, 280 KiB; what is kept can never be more than 75 MiB.
+KEPT_BYTES, KEPT_MESSAGES = 300 * 1024, 256
 # The longest honest one lists 127 sites and is under 300 KiB (docs/scale.md); this bounds hostile input.
 MAX_HEADER_BYTES = 4 * 1024 * 1024
 
@@ -171,7 +172,7 @@ class SignedMessage:
         """Parse the wire form. Raises ``ProtocolError`` for anything that is not exactly one message."""
         # of bytes this is no copy, and of a buffer that its owner may write to again, the only safe one
         data = bytes(data)
-        return _read_again(data, detached) if len(data) <= SMALL_BYTES else cls._read(data, detached)
+        return _read_again(data, detached) if _may_be_kept(data) else cls._read(data, detached)
 
     @classmethod
     def _read(cls, data: bytes, detached: bool) -> SignedMessage:
@@ -209,7 +210,12 @@ class SignedMessage:
             raise ProtocolError("MESSAGE_FORGED", told) from None
 
 
-@lru_cache(maxsize=SMALL_MESSAGES)
+def _may_be_kept(data: bytes) -> bool:
+    """Whether ``data`` is a header and its signature, and nothing behind them."""
+    return len(data) <= KEPT_BYTES and len(data) == 8 + int.from_bytes(data[4:8], "little") + SIGNATURE_BYTES
+
+
+@lru_cache(maxsize=KEPT_MESSAGES)
 def _read_again(data: bytes, detached: bool) -> SignedMessage:
     """A function of the bytes alone, and what it gives is frozen: who reads the same bytes again need not parse them.
 

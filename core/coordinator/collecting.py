@@ -246,7 +246,7 @@ class Collector:
         return tuple(site for site in sites if site in missing)
 
     def tell_all(self, run: str, body: Body) -> None:
-        """Post ``body`` to every site, also where it cannot be reached yet, and wait a while until all have heard."""
+        """Post ``body`` to every site, also to one that is out of reach now, and wait a while until all have heard."""
         message = sign_message(body, study=self._study, run=run, sender=self._roster.coordinator.id, key=self._key)
         data, tickets = message.to_bytes(), set()
         for site in self._sites:

@@ -27,7 +27,8 @@ from ..engines.relayed import RelayedChannel
 from ..errors import BadInputError
 from ..parties import make_private_folder
 from .kits import started_with
-from .policies import ADMIN, job_files
+from .pipe_job import job_files
+from .policies import ADMIN
 
 LOOK_SECONDS = 3.0  # between two looks at the server
 GATHER_SECONDS = 30.0  # the first job waits so long for sites that are not connected yet; later ones are in a next job

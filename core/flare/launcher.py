@@ -10,7 +10,6 @@ go to FLARE's log, from where refusals.py reads them.
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,10 @@ from nvflare.app_common.job_launcher.client_process_launcher import ClientProces
 from nvflare.app_common.job_launcher.server_process_launcher import ServerProcessJobLauncher
 from nvflare.private.fed.utils.app_deployer import AppDeployer
 
-from .policies import job_files
+from .pipe_job import amiss
 from .refusals import NOT_THE_PIPE
 
 FLARE_JOB = "-m nvflare.private.fed.app.client.worker_process "
-CONFIG = "config/config_fed_{}.json"
-SIGNATURES = ".__nvfl_"  # what FLARE puts beside a job's files when they are submitted
-LONGEST_CONFIG = 64 * 1024
 
 
 class _PipeOnly:
@@ -39,7 +35,7 @@ class _PipeOnly:
         """Start the process. Raises ``RuntimeError``, by which FLARE ends the job, where it is another."""
         workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
         job = str(job_meta.get(JobMetaKey.JOB_ID.value))
-        why = _amiss(Path(workspace.get_app_dir(job)), job_meta)
+        why = amiss(Path(workspace.get_app_dir(job)), job_meta)
         if why:
             told = f"{NOT_THE_PIPE}: job {job} {why}"
             logging.getLogger("PipeLauncher").error(told)  # FLARE tells the server, and nobody here
@@ -69,30 +65,3 @@ class SiteDeployer(AppDeployer):  # type: ignore[misc]  # FLARE ships no types
 
 class ServerLauncher(_PipeOnly, ServerProcessJobLauncher):  # type: ignore[misc]  # FLARE ships no types
     """At the coordinator's server."""
-
-
-def _amiss(app: Path, meta: dict[str, Any]) -> str:
-    """What makes this job another than the pipe; empty where nothing does."""
-    # 1. how it is to be started is not the job's to say
-    if meta.get(JobMetaKey.JOB_LAUNCHER_SPEC.value):
-        return "says how it is to be started"
-    # 2. it brings its two files and no other
-    allowed = {CONFIG.format(end) for end in ("client", "server")}
-    for path in app.rglob("*"):
-        name = path.relative_to(app).as_posix()
-        known = name == "config" if path.is_dir() else name in allowed or path.name.startswith(SIGNATURES)
-        if path.is_symlink() or not known:
-            return "brings files of its own"
-    # 3. and they say what ours say
-    ours = job_files((), "")
-    for end in ("client", "server"):
-        file = app / CONFIG.format(end)
-        if not file.is_file() or file.stat().st_size > LONGEST_CONFIG:
-            return "lacks a file"
-        try:
-            said = json.loads(file.read_bytes())
-        except ValueError:
-            return "has a file that cannot be read"
-        if said != ours[f"app/{CONFIG.format(end)}"]:
-            return "says other things"
-    return ""

@@ -221,26 +221,3 @@ def admin_resources() -> dict[str, Any]:
             "prompt": "> ",
         },
     }
-
-
-def job_files(sites: tuple[str, ...], name: str) -> dict[str, dict[str, Any]]:
-    """The job, by path: one controller at the server, one executor at each of ``sites``; no code, no arguments."""
-    filters: dict[str, Any] = {"task_data_filters": [], "task_result_filters": [], "components": []}
-    return {
-        "meta.json": {
-            "name": name,
-            "resource_spec": {},
-            "min_clients": 1,  # who connects later is in the next job, which takes this one's place
-            "deploy_map": {"app": ["server", *sites]},
-        },
-        "app/config/config_fed_server.json": {
-            "format_version": 2,
-            "workflows": [{"id": "relay", "path": CONTROLLER, "args": {}}],
-            **filters,
-        },
-        "app/config/config_fed_client.json": {
-            "format_version": 2,
-            "executors": [{"tasks": ["none"], "executor": {"path": EXECUTOR, "args": {}}}],
-            **filters,
-        },
-    }

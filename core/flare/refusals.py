@@ -3,12 +3,13 @@
 A site's agent reads its client's standard output and enters what this finds in the site's own log. Nothing of a line is
 passed on but what it is: a hostile server can choose many of the words in it.
 
-Order of calls: ``refusal_in(line)`` for every line.
+Order of calls: ``Refusals.hear`` each line, and ``take`` now and then; or ``refusal_in(line)``.
 """
 
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass
 
 NOT_THE_PIPE = "SEKISHO refuses a job that is not the pipe"  # launcher.py's words
@@ -37,6 +38,30 @@ class RefusedByEngine:
 
     code: str
     sentence: str
+
+
+class Refusals:
+    """What an agent has heard of and not entered in its log yet: ``hear`` in one thread, ``take`` in another.
+
+    Each code once between two takings: a server that tries a thousand jobs fills no log.
+    """
+
+    def __init__(self) -> None:
+        self._heard: dict[str, RefusedByEngine] = {}
+        self._lock = threading.Lock()
+
+    def hear(self, line: str) -> None:
+        """One line of what FLARE's client wrote."""
+        found = refusal_in(line)
+        if found is not None:
+            with self._lock:
+                self._heard[found.code] = found
+
+    def take(self) -> tuple[str, ...]:
+        """Codes, and they are forgotten."""
+        with self._lock:
+            heard, self._heard = self._heard, {}
+        return tuple(heard)
 
 
 def refusal_in(line: str) -> RefusedByEngine | None:

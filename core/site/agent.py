@@ -18,6 +18,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from .site import Site
 from .status import BEAT_SECONDS, Status, StatusFile
 
 ENDED, PAPERS = "ended", "papers"
+REFUSALS_SECONDS = 600.0  # between two looks that found something: 144 entries a day at most for each code
 CODED = (CoreError, GovernanceError, PrivacyError)
 CodedError = CoreError | GovernanceError | PrivacyError
 
@@ -67,6 +69,7 @@ class Agent:
         self._say = say
         self._client = client
         self._refusals = refusals
+        self._deaf_until = 0.0
         folder = site.folder
         self._file = StatusFile(folder.study_folder, folder.site)
         self._papers = _papers_of(folder.study_folder, folder.site)
@@ -142,14 +145,19 @@ class Agent:
         self._ending.set()
 
     def _beat(self) -> None:
-        while not self._ending.wait(BEAT_SECONDS):
-            if self._client is not None:
-                self._client.tend()
-            self._file.write(self._seen_now())
-            if self._door.busy():
-                self._site.interrupt_if_stopped()
-        self._site.interrupt_all()
-        self._door.stop()
+        try:
+            while not self._ending.wait(BEAT_SECONDS):
+                try:
+                    if self._client is not None:
+                        self._client.tend()
+                    self._file.write(self._seen_now())
+                    if self._door.busy():
+                        self._site.interrupt_if_stopped()
+                except OSError as error:  # a full disk, a table of processes that is full: it passes
+                    self._say(f"the beat was missed ({error.strerror})")
+        finally:  # without a beat nobody could end this service: it ends, and comes back
+            self._site.interrupt_all()
+            self._door.stop()
 
     def _between(self) -> None:
         """In the site's thread, when no message is in work."""
@@ -163,7 +171,7 @@ class Agent:
             self._followed = state.run
         # 2. what the engine's client refused, and withdrawals that came meanwhile, belong into this site's log
         try:
-            for code in self._refusals():
+            for code in self._refused_lately():
                 self._say(f"the engine refused something [{code}]")
                 folder.record("decision.refuse", data={"codes": [code]})
                 self._note(code)
@@ -176,6 +184,15 @@ class Agent:
             self._say("papers have changed; they are read and checked anew")
             self._outcome = PAPERS
             self._ending.set()
+
+    def _refused_lately(self) -> tuple[str, ...]:
+        """Codes, at once or after a pause: a server that tries a thousand jobs an hour fills no log."""
+        if time.monotonic() < self._deaf_until:
+            return ()
+        codes = self._refusals()
+        if codes:
+            self._deaf_until = time.monotonic() + REFUSALS_SECONDS
+        return codes
 
     # -- what people see -------------------------------------------------------------------------------------------
 
@@ -195,11 +212,9 @@ class Agent:
         running = state is not None and not state.finished
         run = ("" if state is None else state.run), running
         if run != self._counted:  # steps are reserved and given back with a run; between, all runs together stand still
-            self._counted = run
-            self._budget = {
-                name: str(figure)
-                for name, figure in lifetime_figures(folder.ledger.balance(), folder.budget).items()
-            }
+            with suppress(*CODED):  # an answer that is there must not be lost for a figure that people look at
+                figures = lifetime_figures(folder.ledger.balance(), folder.budget)
+                self._counted, self._budget = run, {name: str(figure) for name, figure in figures.items()}
         followed = state is None or running or state.run == self._followed
         self._status = self._status.now(
             "in-run" if running else "idle" if followed else "publishing",

@@ -14,7 +14,10 @@ few times √(2d)·σ². What is left beyond that came from people, or from some
   learning rate that follows the public rule has η·Σh ≤ 1 + μ over all directions together, few of them have any, and of
   hundreds of coordinates' noise it is a few hundredths. ``TAKEN_BACK`` allows a quarter.
 
-A block that surely pushes farther than both together is rejected: an honest one with a chance of about 10^-5, one with
+* A push no longer than noise's own is never too far: who holds the first block back, so that it pushes little, must not
+  have the honest ones after it rejected.
+
+A block that surely pushes farther than this allows is rejected: an honest one with a chance of about 10^-5, one with
 a vector as long as everybody together could be always. In the first block there
 is nothing to compare with: it is judged by what it answers, and later blocks train on from it.
 
@@ -108,7 +111,12 @@ def too_far(pushes: tuple[Push, Push], farthest: Farthest | None) -> bool:
     """Whether a block is to be rejected for what pushed it; ``farthest`` None where none was accepted before."""
     if farthest is None:
         return False
-    return any(one.surely_exceeds(most + TAKEN_BACK * one.noise) for one, most in zip(pushes, farthest, strict=True))
+    return any(one.surely_exceeds(allowed(one, most)) for one, most in zip(pushes, farthest, strict=True))
+
+
+def allowed(push: Push, farthest: float) -> float:
+    """How far (squared) people may push in this block, where ``farthest`` is what they did before."""
+    return max(farthest, push.noise) + TAKEN_BACK * push.noise
 
 
 def farthest_of(pushes: tuple[Push, Push], farthest: Farthest | None) -> Farthest:

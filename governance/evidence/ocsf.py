@@ -64,6 +64,7 @@ EVENTS: dict[str, Event] = {
     EntryType.BUDGET_RESERVED: _Change(UPDATE, "privacy-budget"),
     EntryType.BUDGET_SETTLED: _Change(UPDATE, "privacy-budget"),
     EntryType.RUN_FINISHED: _Change(UPDATE, "run"),
+    EntryType.RUN_RESUMED: _Change(UPDATE, "run"),
     EntryType.RELEASE_PUBLISHED: _Change(CREATE, "adapter"),
     EntryType.RELEASE_REVOKED: _Change(DELETE, "adapter"),
     EntryType.REMEDY_DONE: _Change(UPDATE, "adapter"),

@@ -96,6 +96,7 @@ BEARING: Mapping[EntryType, Bearing] = MappingProxyType({
     EntryType.RUN_JOINED: Bearing.OWN,
     EntryType.RUN_STOPPED: Bearing.OWN,
     EntryType.RUN_FINISHED: Bearing.OWN,
+    EntryType.RUN_RESUMED: Bearing.OWN,
     EntryType.STEP_STARTED: Bearing.OWN,
     EntryType.STEP_DISCLOSED: Bearing.OWN,
     EntryType.COUNTS_DISCLOSED: Bearing.OWN,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sekisho.core.errors import ProtocolError
-from sekisho.core.training.movement import TAKEN_BACK, Farthest, Push, farthest_of, pushes_of, too_far
+from sekisho.core.training.movement import TAKEN_BACK, Farthest, Push, allowed, farthest_of, pushes_of, too_far
 from sekisho.core.training.optimizer import Momentum, OptimizerState
 from sekisho.core.training.schedule import Schedule
 from sekisho.privacy.accounting.accountant import build_plan
@@ -117,7 +117,7 @@ def test_who_pushes_and_takes_it_back_is_seen_by_where_the_state_is_or_by_where_
         place, rest = pushes(sums)
         assert too_far((place, rest), farthest)
         hidden = (place, rest)[1 - which]
-        assert not hidden.surely_exceeds(farthest[1 - which] + TAKEN_BACK * hidden.noise)
+        assert not hidden.surely_exceeds(allowed(hidden, farthest[1 - which]))
 
 
 def test_the_first_block_has_nothing_to_be_compared_with_and_later_ones_the_longest() -> None:
@@ -126,6 +126,13 @@ def test_the_first_block_has_nothing_to_be_compared_with_and_later_ones_the_long
     farthest = farthest_of(small, farthest_of(huge, None))
     assert farthest == tuple(one.beyond_noise for one in huge)
     assert farthest_of(small, (0.0, 0.0)) == tuple(max(0.0, one.squared - one.noise) for one in small)
+
+
+def test_a_first_block_that_was_held_back_does_not_make_honest_ones_too_far() -> None:
+    held_back = farthest_of(pushes(noise(1)), None)
+    honest = [pushes(noise(seed) + 0.04 * LONGEST * direction(seed)) for seed in range(20)]
+    assert not any(too_far(one, held_back) for one in honest)
+    assert all(one.surely_exceeds(most) for pair in honest for one, most in zip(pair, (0.0, 0.0), strict=True))
 
 
 def test_a_push_is_of_the_steps_between_two_states_and_of_no_others() -> None:

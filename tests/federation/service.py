@@ -103,6 +103,7 @@ class ThroughTheDoor:
         self.waiting: list[int] = []
         self.tickets = itertools.count(1_000_000)  # none that the embedded engine gives
         self.others: list[bytes | None] = []
+        self.undelivered: list[int] = []
 
     def reach(self, service: Service) -> None:
         self.service, self.pipe = service, service.connect()
@@ -130,7 +131,10 @@ class ThroughTheDoor:
 
     def take(self) -> tuple[int, bytes | None]:
         head = self.pipe.head()
-        assert head is not None
+        if head is None:
+            raise ConnectionError("the service has hung up")
+        if head.kind is Kind.NOTHING:
+            self.undelivered.append(head.ticket)
         return head.ticket, self.pipe.body(head, 1 << 30) if head.kind is Kind.REPLY else None
 
 

@@ -158,23 +158,43 @@ def test_a_refusal_is_its_last_word_also_after_a_restart(study: Path) -> None:
         assert federation.sites[VICTIM].state is None
 
 
+def test_killed_anywhere_in_a_refusal_it_refuses_all_the_same(study: Path) -> None:
+    def too_few(site: str, message: SignedMessage) -> bytes | None:
+        asked = (site, message.body.kind, getattr(message.body, "step", 0))
+        return resigned(message, body={"cohort": ("ame", VICTIM)}) if asked == (VICTIM, "step", 2) else None
+
+    cuts = Cuts(study, lambda kind, write, times: kind == "step" and document_step(study) == 1)
+    with cuts.installed(), hall(study, before=cuts.before, opens=cuts.opens, change=too_few) as (federation, channel):
+        with pytest.raises(Refused):
+            federation.run("probe")
+        assert {write for _, write, _ in cuts.seen} >= {"log:decision.refuse", "log:run.stopped", "gone:.keys"}
+        frames = [one for (site, _), answers in channel.answers.items() if site == VICTIM for one in answers
+                  if SignedMessage.from_bytes(one).body.kind == "frame"]  # fmt: skip
+        assert len(frames) == 1  # of step 1
+        assert books(federation)[VICTIM] == Spent(1, 1, "closed", 1)
+        assert not kept(study) & {KEYS, BEGUN, OPENING}
+        assert told(federation.sites[VICTIM].folder, "run.stopped")
+
+
 def test_what_could_not_be_kept_is_not_handed_out_and_has_moved_nothing(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_whole, failed = parties.write_whole, []
+    write_whole, failed, asked = parties.write_whole, [], [("", "", 0)]
 
     def full(path: Path, *rest: object, **more: object) -> None:
-        mine = path.name == "full.json" and VICTIM in path.parts and path.exists()
-        if mine and len(failed) < 2 and document_step(study) == 1:
-            failed.append(path)
+        begins = asked[0] in {(VICTIM, "readies", 1), (VICTIM, "step", 2)} and failed.count(asked[0]) < 2
+        if begins and path.name == "full.json" and VICTIM in path.parts:
+            failed.append(asked[0])
             raise OSError(28, "No space left on device")
         write_whole(path, *rest, **more)  # type: ignore[arg-type]
 
-    with hall(study) as (federation, channel):
-        monkeypatch.setattr(parties, "write_whole", full)
-        channel.tries = 3
+    def before(site: str, message: SignedMessage) -> None:
+        asked[0] = (site, message.body.kind, getattr(message.body, "step", 0))
+
+    monkeypatch.setattr(parties, "write_whole", full)
+    with hall(study, before=before, tries=3) as (federation, channel):
         result = federation.run("probe", run="full")
-        assert len(failed) == 2 and {error.code for error in channel.failures} == {"STATE_UNWRITABLE"}
+        assert [error.code for error in channel.failures] == ["STATE_UNWRITABLE"] * 4
         assert result.state_macs_agree and result.state.abandoned == 0
         folder = federation.sites[VICTIM].folder
         for kind in ("step.started", "step.disclosed", "step.opened"):

@@ -22,7 +22,8 @@ import pytest
 
 from sekisho.core.flare.jobs import JobKeeper
 from sekisho.core.flare.kits import coordinator_kit, started_with
-from sekisho.core.flare.policies import ADMIN, CONTROLLER, EXECUTOR, client_startup, job_files
+from sekisho.core.flare.pipe_job import job_files
+from sekisho.core.flare.policies import ADMIN, CONTROLLER, EXECUTOR, client_startup
 from sekisho.core.flare.refusals import refusal_in
 
 from .flare_processes import FlareProcesses

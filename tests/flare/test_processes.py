@@ -122,5 +122,49 @@ def test_a_coordinator_that_is_killed_in_a_run_goes_on_by_the_same_command(machi
         assert (books.started, books.state) == (STEPS, "closed")
 
 
-def started(machines: Machines) -> int:
-    return sum(entry["type"] == "step.started" for entry in log_of(machines.homes["ame"], "ame"))
+@pytest.mark.proof
+def test_a_site_that_is_killed_inside_a_step_goes_on_by_the_same_command_and_pays_once(machines: Machines) -> None:
+    slow = (str(Path(__file__).parent / "slow_site.py"), "0.5")  # half a second a person, thirty of them
+    fast = (slow[0], "0")
+
+    def serve(site: str, how: tuple[str, str]) -> None:
+        machines.start(site, "--pipe-only", program=(*how, site, "--study", str(machines.homes[site])))
+
+    for site in SITES:
+        serve(site, slow if site == "hana" else fast)
+    conducts = machines.start(
+        "coordinator", "coordinator", "run", "probe", "--study", machines.homes["coordinator"], "--pipe-only"
+    )
+    sockets = [state(machines, party) / "engine.sock" for party in (*SITES, "coordinator")]
+    wait_until(lambda: all(path.exists() for path in sockets), "the processes did not come up")
+    machines.relay(SITES)
+    wait_until(lambda: started(machines, "hana") == 1, "the step was not started")
+    # 1. twice: killed in the step, and told to end in it
+    machines.processes["hana"].kill()
+    machines.processes["hana"].wait()
+    serve("hana", slow)
+    wait_until(lambda: resumed(machines) == 1, "it did not go on")
+    wait_until(lambda: machines.status("hana")["doing"] == "working", "the message did not come again")
+    machines.processes["hana"].terminate()
+    assert machines.processes["hana"].wait(120) == 0
+    serve("hana", fast)
+    # 2. the run ends as if nothing had been: every step charged once, none abandoned
+    assert conducts.wait(600) == 0, machines.log("coordinator")
+    told = json.loads(
+        machines.sekisho("coordinator", "status", "--study", machines.homes["coordinator"], "--json").stdout
+    )
+    assert (told["completed"], told["abandoned"], told["cohort"]) == (STEPS, 0, len(SITES))
+    for site in SITES:
+        (books,) = ledger_of(machines.homes[site], site)
+        assert (books.started, books.state) == (STEPS, "closed")
+    kinds = [entry["type"] for entry in log_of(machines.homes["hana"], "hana")]
+    assert (kinds.count("step.started"), kinds.count("step.disclosed")) == (STEPS, STEPS)
+    assert "decision.refuse" not in kinds
+
+
+def resumed(machines: Machines) -> int:
+    return sum(entry["type"] == "run.resumed" for entry in log_of(machines.homes["hana"], "hana"))
+
+
+def started(machines: Machines, site: str = "ame") -> int:
+    return sum(entry["type"] == "step.started" for entry in log_of(machines.homes[site], site))

@@ -56,7 +56,7 @@ def test_an_entry_is_canonical_json_of_six_fields() -> None:
 
 
 def test_all_types_of_the_plan_are_known() -> None:
-    assert len(ENTRY_TYPES) == len(EntryType) == 37
+    assert len(ENTRY_TYPES) == len(EntryType) == 38
     for kind in EntryType:
         assert Entry.from_bytes(entry(type=kind).to_bytes()).type == str(kind)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import os
 import subprocess
 from pathlib import Path
@@ -142,6 +144,17 @@ def test_a_key_file_is_private_encrypted_and_never_overwritten(tmp_path: Path) -
         with pytest.raises(BadDocumentError) as caught:
             SigningKey.load(path, passphrase)
         assert caught.value.code == "KEY_PASSPHRASE"
+
+
+def test_what_an_owner_derives_is_its_own_and_one_for_each_purpose() -> None:
+    key, other = SigningKey.from_seed(bytes(32)), SigningKey.from_seed(bytes(range(32)))
+    derived = key.derive(b"a")
+    assert len(derived) == 32 and derived == SigningKey.from_seed(bytes(32)).derive(b"a")
+    assert len({derived, key.derive(b"b"), other.derive(b"a"), key.public.raw, bytes(32)}) == 5
+    # HKDF-SHA256 written out from RFC 5869, without salt
+    prk = hmac.new(bytes(32), bytes(32), hashlib.sha256).digest()
+    info = b"sekisho signing key, derived for its owner: a"
+    assert derived == hmac.new(prk, info + b"\x01", hashlib.sha256).digest()
 
 
 def test_openssl_reads_the_encrypted_key(tmp_path: Path) -> None:

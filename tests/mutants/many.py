@@ -6,6 +6,7 @@ from .mutant import Edit, Mutant
 
 PLAN = "privacy/accounting/plan.py"
 ROUNDING = "privacy/mechanism/rounding.py"
+MESSAGES = "core/messages.py"
 
 MANY_MUTANTS = (
     Mutant(
@@ -19,5 +20,11 @@ MANY_MUTANTS = (
         (Edit(PLAN, "and self.sites > MOST_SITES[self.preset]", "and self.sites > MAXIMUM_SITES"),),
         ("tests/privacy/test_plan.py::test_no_plan_has_more_sites_than_its_packing_adds_up[3x16-95]",),
         "with pytest.raises(BadParametersError) as refused:",
+    ),
+    Mutant(
+        "shares kept beside what everybody hears",
+        (Edit(MESSAGES, " and len(data) == 8 + int.from_bytes(data[4:8], \"little\") + SIGNATURE_BYTES", ""),),
+        ("tests/core/test_messages.py::test_nothing_with_a_payload_is_kept",),
+        "assert SignedMessage.from_bytes(whole.to_bytes()) is not",
     ),
 )

@@ -25,11 +25,13 @@ from .noise import NOISE
 from .provenance import PROVENANCE_MUTANTS
 from .records import RECORD_MUTANTS
 from .release import RELEASE_MUTANTS
+from .resumes import RESUME_MUTANTS
 from .resuming import RESUMING_MUTANTS, TRAVELLING
 from .rotation import ROTATION_MUTANTS
 from .sealing import SEALING
 from .service import SERVICE_MUTANTS
 from .training import TRAINING_MUTANTS
+from .transport import TRANSPORT_MUTANTS
 from .validation import VALIDATION_MUTANTS
 from .verifiers import VERIFIER_MUTANTS
 from .views import VIEW_MUTANTS
@@ -41,7 +43,7 @@ ROOT = Path(__file__).parents[2]
 TABLES = (
     *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
     *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS, *VALIDATION_MUTANTS, *CONSENT_MUTANTS, *RELEASE_MUTANTS,
-    *PROVENANCE_MUTANTS, *LOG_MUTANTS,
+    *PROVENANCE_MUTANTS, *LOG_MUTANTS, *RESUME_MUTANTS,
     *WITNESS_MUTANTS,
     *EVIDENCE_MUTANTS,
     *VIEW_MUTANTS,
@@ -50,6 +52,7 @@ TABLES = (
     *RESUMING_MUTANTS,
     *TRAVELLING,
     *SERVICE_MUTANTS,
+    *TRANSPORT_MUTANTS,
 )  # fmt: skip
 MUTANTS = {mutant.name: mutant for mutant in TABLES}
 

@@ -164,6 +164,12 @@ VALIDATION_MUTANTS = (
         "assert farthest ==",
     ),
     Mutant(
+        "a block is too far for pushing more than one that was held back",
+        (Edit(MOVEMENT, "return max(farthest, push.noise) +", "return farthest +"),),
+        (f"{MOVES}::test_a_first_block_that_was_held_back_does_not_make_honest_ones_too_far",),
+        "assert not any(too_far(one, held_back)",
+    ),
+    Mutant(
         "noise expected where nothing trains",
         (Edit(MOVEMENT, "for variance, resting in each if resting <= first)", "for variance, resting in each)"),),
         (f"{MOVES}::test_both_pushes_are_the_weighted_sums_that_they_are_said_to_be",),

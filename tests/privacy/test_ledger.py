@@ -174,6 +174,23 @@ def test_a_step_is_sealed_once_and_sent_again_unchanged(ledger: Ledger, path: Pa
     again.shut()
 
 
+def test_a_step_may_be_computed_once_more_while_it_is_charged_and_not_sealed(ledger: Ledger, path: Path) -> None:
+    ledger.reserve("r1", step_cost=10, steps=5, subjects=[B, A])
+    assert ledger.admitted("r1") == {A, B} and ledger.admitted("r2") == frozenset()
+    assert not ledger.is_started("r1", 1)
+    ledger.start("r1", 1)
+    ledger.shut()
+    again = _open(path)
+    assert again.is_started("r1", 1) and not again.is_started("r1", 2) and not again.is_started("r2", 1)
+    again.disclose("r1", 1, b"frame")
+    assert not again.is_started("r1", 1)
+    again.start("r1", 2)
+    again.settle("r1", 2)
+    assert not again.is_started("r1", 2)
+    assert again.admitted("r1") == {A, B}
+    again.shut()
+
+
 def test_an_abandoned_step_can_never_be_disclosed(ledger: Ledger) -> None:
     ledger.reserve("r1", step_cost=10, steps=5, subjects=[A])
     ledger.start("r1", 1)

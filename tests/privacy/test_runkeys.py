@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sekisho.privacy.errors import KeyAgreementError
 from sekisho.privacy.keys import masks, runkeys, secretkey
-from sekisho.privacy.keys.runkeys import JoinKeys, JoinPublic, RunSecret, pair_key
+from sekisho.privacy.keys.runkeys import JoinKeys, JoinPublic, RunKeys, RunSecret, pair_key
 
 H0 = hashlib.sha256(b"all joins in order").digest()
 H1 = hashlib.sha256(b"another run").digest()
@@ -202,3 +202,40 @@ def test_a_wiped_secret_is_gone():
     assert held == bytes(64)
     assert code_of(secret.to_bytes) == "RUN_SECRET_WIPED"
     assert code_of(lambda: secret.key_check(H0)) == "RUN_SECRET_WIPED"
+
+
+# --- keys that are kept on disk while a run goes on ---
+
+
+@given(pairs=st.dictionaries(st.text("abcdefghij-.", min_size=1, max_size=64), st.binary(min_size=32, max_size=32),
+                             min_size=1, max_size=5))
+def test_what_is_in_a_box_comes_out_of_it(pairs):
+    keys, key = RunKeys(RunSecret.generate(), pairs), bytes(range(32))
+    box = keys.to_box(key, h0=H0, site="kohi")
+    found = RunKeys.from_box(box, key, h0=H0, site="kohi")
+    assert found.secret.to_bytes() == keys.secret.to_bytes() and found.pairs == pairs
+    assert keys.secret.to_bytes() not in box and not any(pair in box for pair in pairs.values())
+    assert keys.to_box(key, h0=H0, site="kohi") != box
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"key": bytes(32)}, {"h0": H1}, {"site": "wanko"}, {"box": b""}, {"box": b"x" * 12}, {"box": None}]
+)
+def test_a_box_of_another_key_run_or_site_or_a_changed_one_does_not_open(wrong):
+    right = {"key": bytes(range(32)), "h0": H0, "site": "kohi"}
+    box = RunKeys(RunSecret.generate(), {"wanko": bytes(32)}).to_box(right["key"], h0=H0, site="kohi")
+    changed = box[:-1] + bytes([box[-1] ^ 1])
+    given_box = wrong.pop("box", box)
+    assert code_of(
+        lambda: RunKeys.from_box(changed if given_box is None else given_box, **{**right, **wrong})
+    ) == "RUN_KEYS_NOT_AUTHENTIC"
+
+
+def test_run_keys_are_hidden_and_not_copied():
+    keys = RunKeys(RunSecret.generate(), {"wanko": bytes(32)})
+    assert repr(keys) == "RunKeys(hidden)"
+    for attempt in (pickle.dumps, copy.deepcopy, copy.copy):
+        with pytest.raises(TypeError):
+            attempt(keys)
+    assert code_of(lambda: RunKeys(RunSecret.generate(), {"wanko": bytes(31)})) == "RUN_KEYS_MALFORMED"
+    assert code_of(lambda: RunKeys(RunSecret.generate(), {})) == "RUN_KEYS_MALFORMED"
