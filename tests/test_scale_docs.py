@@ -43,7 +43,7 @@ def test_the_limits_are_the_products() -> None:
 @pytest.mark.parametrize("odds", [100, 1000, 10_000])
 def test_how_often_a_step_falls_is_computed_as_the_page_says(odds: int) -> None:
     (line,) = re.findall(rf"^\| 1 in {odds:,} \|(.*)\|$", PAGE, re.M)
-    told = [float(cell.removesuffix("%")) for cell in line.split("|")]
+    told = [float(cell.strip().removesuffix("%")) for cell in line.split("|")]
     falls = [100 * (1 - (1 - 1 / odds) ** sites) for sites in (5, 100, 381, 1000, 6000)]
     assert told == pytest.approx(falls, abs=0.55)
 
