@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -84,7 +85,8 @@ class Told:
 
 def say(line: str) -> None:
     """One line of the service's log: time and what happened; codes and numbers, nothing of a record."""
-    print(f"{datetime.now(UTC).isoformat(timespec='seconds')} {seen(line)}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # whoever reads the log may have gone: that ends no run
+        print(f"{datetime.now(UTC).isoformat(timespec='seconds')} {seen(line)}", file=sys.stderr, flush=True)
 
 
 def _serve_once(
@@ -109,11 +111,12 @@ def _serve_once(
         # 4. the service
         state = state_folder(study_folder, site)
         command = client_command(state / FLARE, site=site, socket=state / SOCKET) if not pipe_only else None
-        refused = Refusals()
-        log = state / FLARE_LOG
-        client = None if command is None else Supervised("FLARE's client", command, log, say=say, heard=refused.hear)
+        refusals = Refusals()
+        client = None
+        if command is not None:
+            client = Supervised("FLARE's client", command, state / FLARE_LOG, say=say, heard=refusals.hear)
         agent = Agent(
-            Site(folder, tasks), after=lambda one: follow(one, say), say=say, client=client, refusals=refused.take
+            Site(folder, tasks), after=lambda one: follow(one, say), say=say, client=client, refusals=refusals.take
         )
         told.act = agent.end
         if told.to_end.is_set():
