@@ -42,7 +42,7 @@ RESUME_MUTANTS = (
     ),
     Mutant(
         "a run is closed as an orphan though it can go on",
-        (Edit(RESUMING, "for run in sorted(opened - {going, over}):", "for run in sorted(opened):"),),
+        (Edit(RESUMING, "for other in sorted(opened - {run}):", "for other in sorted(opened):"),),
         (LEFT_ALONE,),
         GOES_ON,
     ),
