@@ -83,9 +83,19 @@ RESUMING_MUTANTS = (
     ),
     Mutant(
         "a second entry for one step",
-        (Edit(COORDINATOR_WATCH, "        if any(Told(kind, refs, data).is_in(entry)", "        if any(False"),),
+        (
+            Edit(COORDINATOR_WATCH, "        if any(Told(kind, refs, data).is_in(entry)", "        if any(False"),
+            Edit(STANDING, "        due = [one for one in due if not one.is_in(entry)]\n", ""),
+            Edit(STANDING, "    if len(due) > MOST_OWED:", "    if False:"),
+        ),
         (ANY_WRITE,),
         DIVERGED,
+    ),
+    Mutant(
+        "a second entry for one end",
+        (Edit(COORDINATOR_WATCH, "        if any(Told(kind, refs, data).is_in(entry)", "        if any(False"),),
+        (f"{RESUMES}::test_who_gives_a_run_up_that_can_go_on_stops_it_by_name_once",),
+        'assert [entry["data"]["code"] for entry in told',
     ),
     Mutant(
         "an entry that a kill came before is never written",
