@@ -3,10 +3,9 @@
     python benchmarks/engines.py [--json FILE] [--sites 2] [--rounds 5] [--megabytes 0.2 2.5 25] [--parameters 10000000]
 
 A round is a post to every site and the reply of each, of random bytes of the same length (bytes that repeat would be
-stored or sent once somewhere; FLARE's kit here compresses nothing). Sites answer at once: nothing is encrypted or
-trained, so what is measured is the pipe.
+stored or sent once somewhere). Sites answer at once: nothing is encrypted or trained, so what is measured is the pipe.
 ``relayed`` is our socket and a small relay in a process of its own; ``flare`` is FLARE's server, a client for each
-site, and their job processes, all on this machine over TLS with certificates at both ends.
+site, and their job processes, all on this machine over TLS with certificates at both ends; nothing is compressed.
 
 Wall clock of a shared machine says little, so the processor's time is given by whose process spent it, and ratios to
 the engine in one process. ``--parameters``: one round more, of the ciphertext halves of so many parameters.

@@ -111,11 +111,12 @@ def _serve_once(
         # 4. the service
         state = state_folder(study_folder, site)
         command = client_command(state / FLARE, site=site, socket=state / SOCKET) if not pipe_only else None
-        refused = Refusals()
-        log = state / FLARE_LOG
-        client = None if command is None else Supervised("FLARE's client", command, log, say=say, heard=refused.hear)
+        refusals = Refusals()
+        client = None
+        if command is not None:
+            client = Supervised("FLARE's client", command, state / FLARE_LOG, say=say, heard=refusals.hear)
         agent = Agent(
-            Site(folder, tasks), after=lambda one: follow(one, say), say=say, client=client, refusals=refused.take
+            Site(folder, tasks), after=lambda one: follow(one, say), say=say, client=client, refusals=refusals.take
         )
         told.act = agent.end
         if told.to_end.is_set():

@@ -111,6 +111,8 @@ class Reposting:
         data = self.change(site, SignedMessage.from_bytes(data)) or data
         message, failed = SignedMessage.from_bytes(data), 0
         self.heard.append(data)
+        if site not in self.federation[0].sites:  # gone, and could not be opened again
+            return None
         for _ in range(ATTEMPTS):
             self.before(site, message)
             try:

@@ -93,6 +93,7 @@ class Hub:
         raise AssertionError
 
 
+@pytest.mark.proof
 def test_sites_end_as_if_the_coordinator_had_never_died(study: Path, tmp_path: Path) -> None:
     channels: list[Between] = []
 

@@ -158,6 +158,7 @@ def test_a_refusal_is_its_last_word_also_after_a_restart(study: Path) -> None:
         assert federation.sites[VICTIM].state is None
 
 
+@pytest.mark.proof
 def test_killed_anywhere_in_a_refusal_it_refuses_all_the_same(study: Path) -> None:
     def too_few(site: str, message: SignedMessage) -> bytes | None:
         asked = (site, message.body.kind, getattr(message.body, "step", 0))
@@ -362,6 +363,35 @@ def test_another_command_of_the_site_leaves_a_run_that_can_go_on_alone(study: Pa
         assert refusal.value.code == "RUN_INTERRUPTED" and "'killed'" in str(refusal.value)
         site = reopened(federation, study, VICTIM)
         assert site.handle(message).message.body.kind == "frame"
+
+
+def test_after_the_end_another_command_does_what_a_kill_left_undone_and_leaves_the_last_answer(study: Path) -> None:
+    finish: list[tuple[bytes, bytes]] = []
+    cuts = Cuts(study, lambda kind, write, times: (kind, write) == ("finish", "file:.json"))
+    with hall(study, before=cuts.before, opens=cuts.opens) as (federation, channel):
+
+        def another_command(site: str) -> None:
+            cuts.opens(site)
+            with opened_by(federation, study, leave_to_agent) as other:
+                assert [row.state for row in other.folder.ledger.balance().runs] == ["closed"]
+                assert len(told(other.folder, "run.finished")) == 1 and not told(other.folder, "run.stopped")
+                assert KEYS not in kept(study)
+
+        def noted(site: str, message: SignedMessage, answer: bytes) -> None:
+            if (site, message.body.kind) == (VICTIM, "finish"):
+                finish.append((message.to_bytes(), answer))
+
+        channel.opens, channel.after = another_command, noted
+        with cuts.installed():
+            assert federation.run("probe").state_macs_agree
+        channel.opens = cuts.opens
+        channel.revive(VICTIM)
+        site = federation.sites[VICTIM]
+        ((asked, answer),) = finish
+        assert site.handle(asked).to_bytes() == answer
+        # and its result is there to be published, as before
+        assert site.state is not None and site.state.finished and site.state.completed == STEPS
+        assert len(told(site.folder, "run.finished")) == len(told(site.folder, "budget.settled")) == 1
 
 
 def test_the_pilot_in_one_process_closes_it_and_drops_its_keys(study: Path) -> None:

@@ -6,15 +6,19 @@ site or a coordinator of ours does when it is killed itself is tests/federation'
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from sekisho.core.engines.channel import Reply
+from sekisho.core.flare.policies import client_startup
 
-from ..core.test_engine_conformance import Slow
+from ..core.test_engine_conformance import Echo, Slow, sealed
 from .flare_processes import FlareProcesses
+from .slow_link import SlowLink
 
 pytestmark = pytest.mark.proof
 
@@ -83,3 +87,50 @@ def test_whatever_of_flare_is_killed_a_message_in_work_is_answered(
         }
         wait_until(lambda: channel.sites() == ("alpha", "beta"))
     assert processes.told == []
+
+
+def behind(processes: FlareProcesses, site: str, link: SlowLink) -> None:
+    """``site``'s client reaches the server over ``link`` and in no other way."""
+    startup = processes.kit(site) / "startup" / "fed_client.json"
+    startup.write_text(json.dumps(client_startup(site, "localhost", link.port)), "utf-8")
+
+
+def test_a_network_that_is_cut_for_a_minute_and_a_slow_one_that_loses_packets_lose_nothing(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with FlareProcesses(tmp_path_factory.mktemp("network"), ("alpha", "beta")) as processes:
+        cut, slow = SlowLink(processes.port), SlowLink(processes.port, delay=0.1, loss=0.01)
+        behind(processes, "alpha", cut)
+        behind(processes, "beta", slow)
+        channel = processes.open_channel()
+        for party in ("coordinator", "alpha", "beta"):
+            processes.start(party)
+        processes.keep_job()
+        working, large = Slow(), os.urandom(25_000_000)
+        processes.open_door("alpha", working)
+        processes.open_door("beta", Echo(say=lambda message: sealed(large)))
+        wait_until(lambda: channel.sites() == ("alpha", "beta"))
+        # 1. 25 MB down and up over 200 ms and 1 % of packets lost
+        began = time.monotonic()
+        ticket = channel.post("beta", os.urandom(25_000_000), PATIENCE)
+        replies: list[Reply] = []
+        wait_until(lambda: replies.extend(channel.poll()) or replies)
+        print(f"25 MB down and up over a slow link: {time.monotonic() - began:.0f} s")
+        assert replies == [Reply(ticket, "beta", large)]
+        # 2. a minute without network while a message is in work; the answer is there when the network is
+        replies.clear()
+        ticket = channel.post("alpha", b"step", PATIENCE)
+        assert working.started.wait(PATIENCE)
+        cut.cut()
+        wait_until(lambda: channel.sites() == ("beta",))  # out of reach is said, and not taken for an answer
+        working.go.set()
+        time.sleep(60.0)
+        assert channel.poll() == ()
+        cut.heal()
+        healed = time.monotonic()
+        wait_until(lambda: replies.extend(channel.poll()) or replies)
+        print(f"answered {time.monotonic() - healed:.0f} s after a network was back that had been cut for a minute")
+        assert replies == [Reply(ticket, "alpha", b"STEP")]
+        assert set(working.heard) == {b"step"}
+        cut.close()
+        slow.close()
