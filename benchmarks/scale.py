@@ -1,7 +1,7 @@
 """What a large run takes: 10 million parameters at 8 sites, 64 sites at one coordinator, a hundred in one process.
 
     python benchmarks/scale.py [--json FILE] [--parameters 10000000] [--steps 2] [--only large|many|split]
-    python benchmarks/scale.py --draw docs/scale.svg --json FILE     (from what stands there, without measuring)
+    python benchmarks/scale.py --draw docs/scale.svg --page docs/scale.md --json FILE   (from what stands there)
 
 The run is the product's own: papers of all sites signed and checked, joins, ledger, log, gate, noise, encryption,
 coordinator, opening, optimiser. Made up is the way of training (scale_site.MadeUpTask): there is no base model here
@@ -37,7 +37,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from scale_drawn import plotted, table
+from scale_drawn import filled, plotted, table
+from scale_split import SPLIT
 
 from sekisho.privacy.encryption.frame import HEADER, packed_length
 from sekisho.privacy.encryption.presets import PRESETS, SEED_BYTES
@@ -48,7 +49,6 @@ SAMPLE = 400  # the mean sample of DESIGN 5's worked examples, over all sites
 MANY_PARAMETERS, MANY = 300_000, (8, 16, 32, 64)
 MANY_SAMPLE = 1920  # the same at every number of sites, so that the plan chooses the same fields
 SUBJECTS = 2  # with records, a site; each has two
-SPLIT = (5, 10, 20, 50, 100)
 MB = 1e6
 
 Found = dict[str, Any]
@@ -64,12 +64,16 @@ def main() -> None:
     options.add_argument("--sites", type=lambda text: [int(one) for one in text.split(",")], default=SPLIT)
     options.add_argument("--rows", type=Path, help="a file of features, made where it is not there")
     options.add_argument("--draw", type=Path, help="draw what --json holds instead of measuring")
+    options.add_argument("--page", type=Path, help="and put it into the places of this page (docs/scale.md)")
     given = options.parse_args()
     rows: dict[str, Found] = json.loads(given.json.read_text("utf-8")) if given.json and given.json.exists() else {}
     if given.draw:
-        found = rows["split"]["by sites"]
-        given.draw.write_text(plotted(list(found.values())), "utf-8")
-        print(table(list(found.values())))
+        found = list(rows["split"]["by sites"].values())
+        given.draw.write_text(plotted(found), "utf-8")
+        if given.page:
+            page = given.page.read_text("utf-8")
+            given.page.write_text(filled(page, found, rows["split"]["features"]), "utf-8")
+        print(table(found))
         return
     if given.only in (None, "large"):
         rows["large"] = large(given.parameters, given.steps)

@@ -1,10 +1,12 @@
 """What scale.py found of the example among more sites, as a table and as a plot. Reads what was measured, adds nothing.
 
-Order of calls: ``table(rows)`` and ``plotted(rows)``, rows by number of sites, each as scale_split.py printed it.
+Order of calls: ``table(rows)``, ``plotted(rows)`` and ``filled(page, ...)``; rows by number of sites, each as
+scale_split.py printed it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +18,12 @@ STYLE = ("<style>text{font:11px sans-serif}.hair{stroke:#999}.line{fill:none;str
          ".dashed{stroke-dasharray:6 3}.dotted{stroke-dasharray:2 3}.dot,.mark{fill:#234}</style>")  # fmt: skip
 
 Row = Mapping[str, Any]
+HEADS = {
+    "work": "| sites | steps | opening | preflight | joining | ready, open | train, seal | a count | coordinator "
+    "| publish | run | run, wall |",
+    "held": "| sites | MB with the model | all opened | after the run | peak | open files | MB up | MB down "
+    "| MB key agreement | kB header |",
+}
 
 
 def figures(row: Row) -> dict[str, float]:
@@ -54,6 +62,59 @@ def slope(rows: Sequence[Row], name: str) -> float:
     points = [(row["sites"], figures(row)[name]) for row in rows]
     mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
+
+
+def subjects_of_a_step(row: Row) -> dict[str, float]:
+    """Processor of one site in one step by subject, in milliseconds."""
+    found: dict[str, float] = {}
+    for name, seconds in row["subjects"].items():
+        stage, _, subject = name.partition(": ")
+        if stage in ("site step", "site readies of a step"):
+            found[subject] = found.get(subject, 0.0) + 1e3 * seconds / row["steps"] / row["sites"]
+    return found
+
+
+def pages(rows: Sequence[Row], features: Row) -> dict[str, list[str]]:
+    """What docs/scale.md has of it, as it stands there, by the name of the place: rows of tables, and two sentences."""
+    found: dict[str, list[str]] = {"work": [], "held": [], "subjects": []}
+    for row in rows:
+        seen = figures(row)
+        work = (
+            "opening", "preflight", "joining", "ready, open", "train, seal", "count", "coordinator", "publish", "run"
+        )  # fmt: skip
+        cells = [f"{seen[name]:.1f}" for name in work]
+        found["work"].append(f"| {row['sites']} | {row['steps']} | {' | '.join(cells)} | {seen['run, wall']:.0f} |")
+    for row in rows:
+        seen = figures(row)
+        held = [f"{seen[name]:.0f}" for name in ("model", "opened", "after", "peak", "handles")]
+        sent = [f"{seen['up']:.1f}", f"{seen['down']:.0f}", f"{seen['kems message']:.2f}",
+                f"{seen['cohort header'] / 1e3:.0f}"]  # fmt: skip
+        found["held"].append(f"| {row['sites']} | {' | '.join(held + sent)} |")
+    first, last = subjects_of_a_step(rows[0]), subjects_of_a_step(rows[-1])
+    for subject in sorted(last, key=lambda name: -last[name]):
+        if last[subject] >= 1:
+            found["subjects"].append(f"| {subject} | {first.get(subject, 0):.1f} | {last[subject]:.1f} |")
+    tokens, fewest, most = features["tokens"], str(rows[0]["sites"]), str(rows[-1]["sites"])
+    found["sentences"] = [
+        f"A site adds {slope(rows, 'opened'):.1f} MB when it is opened and {slope(rows, 'after'):.1f} MB by the end of "
+        "the run (least squares over these rows).",
+        f"Features: {features['texts']:,} texts took {features['cpu']:.0f} CPU seconds, once. Where each site computes "
+        f"its own, passes of eight texts are filled up more often: {100 * tokens[most] / tokens[fewest] - 100:.0f} % "
+        f"more tokens at {most} sites than at {fewest}.",
+    ]
+    return found
+
+
+def filled(page: str, rows: Sequence[Row], features: Row) -> str:
+    """``page`` (docs/scale.md) with what was measured in its places."""
+    heads = {**HEADS, "subjects": f"| | {rows[0]['sites']} sites | {rows[-1]['sites']} sites |"}
+    for place, told in pages(rows, features).items():
+        head = [heads[place], re.sub("[^|]+", "---", heads[place])] if place in heads else []
+        marks = f"<!-- {place} -->", f"<!-- end of {place} -->"
+        before, _, rest = page.partition(marks[0])
+        after = rest.partition(marks[1])[2]
+        page = "\n".join((f"{before}{marks[0]}", *head, *told, f"{marks[1]}{after}"))
+    return page
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -46,6 +46,7 @@ from sekisho.core.pilot.federation import Federation
 from sekisho.core.site.papers import read_before
 from sekisho.core.site.publish import publish
 from sekisho.core.study import Study
+from sekisho.core.training.features import LONGEST, ROWS, _groups
 from sekisho.governance.policy.policy import Policy
 from sekisho.governance.policy.signoff import shown
 from sekisho.governance.provenance.disclosure import BaseModelRecord
@@ -56,6 +57,7 @@ from sekisho.governance.signing.roster import Roster, roster_statement
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "food-quality"
 METHOD = "probe"
+SPLIT = (5, 10, 20, 50, 100)
 BEGINS, ENDS = datetime(2026, 11, 1, tzinfo=UTC), datetime(2099, 12, 31, tzinfo=UTC)
 SHARED = ("sakura", "hinoki", "kaede")  # who asks for the study, and its legal and IT
 SIGNATURES = ".dsse.json"
@@ -216,7 +218,23 @@ def keep_rows(features: Any, path: Path) -> Found:
     texts = list(dict.fromkeys(texts))
     cpu, wall = cpu_seconds(), time.monotonic()
     np.savez(path, marks=np.array([mark_of(text) for text in texts]), rows=features.of(texts))
-    return {"texts": len(texts), "cpu": cpu_seconds() - cpu, "wall": time.monotonic() - wall}
+    found = {"texts": len(texts), "cpu": cpu_seconds() - cpu, "wall": time.monotonic() - wall}
+    return {**found, "tokens": {str(sites): padded(features, sites) for sites in SPLIT}}
+
+
+def padded(features: Any, sites: int) -> int:
+    """Tokens in the base model's passes over the reviews, divided among so many sites: passes are full, with filler."""
+    tokens = 0
+    for maker in Study.parse((EXAMPLE / "study.yaml").read_bytes(), "study.yaml").sites:
+        records, _, branch_of = _of_maker(maker, [str(number) for number in range(sites // 5)])
+        texts: dict[str, list[str]] = defaultdict(list)
+        for line in records:
+            row = json.loads(line)
+            texts[branch_of[row["subject"]]].append(row["text"])
+        for own in texts.values():
+            groups = _groups(features.encoder().tokens(own, longest=LONGEST), ROWS)
+            tokens += sum(length * ROWS for length, _ in groups)
+    return tokens
 
 
 def measure(folder: Path, sites: int, steps: int, rows: Path | None = None) -> Found:
@@ -339,11 +357,7 @@ def write_study(folder: Path, sites: int, steps: int) -> tuple[str, ...]:
 
 def _divide(folder: Path, maker: str, branches: Sequence[str]) -> None:
     """Each customer of ``maker`` to one branch, with all reviews and consent events."""
-    home = EXAMPLE / "sites" / maker
-    records = gzip.decompress((home / "records.jsonl.gz").read_bytes()).splitlines(keepends=True)
-    events = (home / "consent.jsonl").read_bytes().splitlines(keepends=True)
-    customers = sorted({json.loads(line)["subject"] for line in records})
-    branch_of = {customer: branches[place % len(branches)] for place, customer in enumerate(customers)}
+    records, events, branch_of = _of_maker(maker, branches)
 
     def lines_of(lines: Iterable[bytes], branch: str) -> bytes:
         return b"".join(line for line in lines if branch_of.get(json.loads(line)["subject"]) == branch)
@@ -353,6 +367,15 @@ def _divide(folder: Path, maker: str, branches: Sequence[str]) -> None:
         packed = gzip.compress(lines_of(records, branch), compresslevel=1, mtime=0)
         (folder / "sites" / branch / "records.jsonl.gz").write_bytes(packed)
         (folder / "sites" / branch / "consent.jsonl").write_bytes(lines_of(events, branch))
+
+
+def _of_maker(maker: str, branches: Sequence[str]) -> tuple[list[bytes], list[bytes], dict[str, str]]:
+    """Records and consent events of ``maker``, a line each, and the branch of each customer."""
+    home = EXAMPLE / "sites" / maker
+    records = gzip.decompress((home / "records.jsonl.gz").read_bytes()).splitlines(keepends=True)
+    events = (home / "consent.jsonl").read_bytes().splitlines(keepends=True)
+    customers = sorted({json.loads(line)["subject"] for line in records})
+    return records, events, {customer: branches[place % len(branches)] for place, customer in enumerate(customers)}
 
 
 def _study(branches: Mapping[str, Sequence[str]], example: Study, steps: int) -> str:

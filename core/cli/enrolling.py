@@ -55,9 +55,8 @@ def enrol(
         terminal.result({"site": site, "installed": True})
         return
     # 1. the site's signing key, where the roster still waits for it
-    made = _roster_key(terminal, study, site, passphrase_file)
+    made, demo = _roster_key(terminal, study, site, passphrase_file)
     # 2. a TLS key that never leaves, and a request for its certificate under the signing key
-    demo = _demo(study)
     if passphrase_file is not None:
         unlock(key_path(study, site, demo=demo), site, passphrase_file=passphrase_file)
     key = load_key(study, site, demo=demo)
@@ -107,24 +106,22 @@ def status(site: str = SITE, study: Path = STUDY, as_json: bool = JSON) -> None:
     terminal.result(found)
 
 
-def _roster_key(terminal: Terminal, study: Path, site: str, passphrase_file: Path | None) -> bool:
-    """Make the site's signing key if the roster waits for it; whether it was made."""
+def _roster_key(terminal: Terminal, study: Path, site: str, passphrase_file: Path | None) -> tuple[bool, bool]:
+    """Make the site's signing key if the roster waits for it; whether it was made, and whether the roster is a demo's.
+
+    Other sites' keys may still be missing: the roster is not one yet.
+    """
     from ..paperwork.keys import entries, make_key
     from ..passphrases import new_passphrase
 
-    _, named = entries(study)
+    document, named = entries(study)
+    demo = isinstance(document.value, dict) and document.value.get("demo") is True
     if not any(entry.name == site and not entry.made for entry in named):
-        return False
+        return False, demo
     public = make_key(study, site, passphrase=new_passphrase(site, passphrase_file))
     terminal.say(f"signing key of {site}: {key_path(study, site)}, under the passphrase; keep a copy of both, apart")
     terminal.say(f"its public half, now in roster.yaml: {public.to_text()}")
-    return True
-
-
-def _demo(study: Path) -> bool:
-    from ...governance.signing.roster import Roster
-
-    return Roster.parse(read_file(study / "roster.yaml"), "roster.yaml").demo
+    return True, demo
 
 
 def study_id(study: Path) -> str:

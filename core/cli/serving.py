@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -84,7 +85,8 @@ class Told:
 
 def say(line: str) -> None:
     """One line of the service's log: time and what happened; codes and numbers, nothing of a record."""
-    print(f"{datetime.now(UTC).isoformat(timespec='seconds')} {seen(line)}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # whoever reads the log may have gone: that ends no run
+        print(f"{datetime.now(UTC).isoformat(timespec='seconds')} {seen(line)}", file=sys.stderr, flush=True)
 
 
 def _serve_once(

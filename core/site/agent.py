@@ -18,6 +18,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -144,14 +145,19 @@ class Agent:
         self._ending.set()
 
     def _beat(self) -> None:
-        while not self._ending.wait(BEAT_SECONDS):
-            if self._client is not None:
-                self._client.tend()
-            self._file.write(self._seen_now())
-            if self._door.busy():
-                self._site.interrupt_if_stopped()
-        self._site.interrupt_all()
-        self._door.stop()
+        try:
+            while not self._ending.wait(BEAT_SECONDS):
+                try:
+                    if self._client is not None:
+                        self._client.tend()
+                    self._file.write(self._seen_now())
+                    if self._door.busy():
+                        self._site.interrupt_if_stopped()
+                except OSError as error:  # a full disk, a table of processes that is full: it passes
+                    self._say(f"the beat was missed ({error.strerror})")
+        finally:  # without a beat nobody could end this service: it ends, and comes back
+            self._site.interrupt_all()
+            self._door.stop()
 
     def _between(self) -> None:
         """In the site's thread, when no message is in work."""
@@ -206,11 +212,9 @@ class Agent:
         running = state is not None and not state.finished
         run = ("" if state is None else state.run), running
         if run != self._counted:  # steps are reserved and given back with a run; between, all runs together stand still
-            self._counted = run
-            self._budget = {
-                name: str(figure)
-                for name, figure in lifetime_figures(folder.ledger.balance(), folder.budget).items()
-            }
+            with suppress(*CODED):  # an answer that is there must not be lost for a figure that people look at
+                figures = lifetime_figures(folder.ledger.balance(), folder.budget)
+                self._counted, self._budget = run, {name: str(figure) for name, figure in figures.items()}
         followed = state is None or running or state.run == self._followed
         self._status = self._status.now(
             "in-run" if running else "idle" if followed else "publishing",

@@ -14,7 +14,7 @@ Order of calls: ``begin`` once keys are agreed → ``keep`` for each answer, ``n
 Documents carry a MAC and the keys are encrypted, both under keys that follow from the site's signing key: where a
 passphrase protects that, it protects these too. The folder is bound to its place by the inode of the file of keys,
 and when that last changed: a copy of it, or a backup put back, is not gone on with, for two of one site could seal one
-step twice. A snapshot of the whole machine cannot be told from the machine; the ledger's witnesses see it (heads.py).
+step twice. A snapshot of the whole machine cannot be told from it; others see that where they saw more (heads.py).
 """
 
 from __future__ import annotations

@@ -30,6 +30,11 @@ class Acts:
         if not any(_same(Entry.from_bytes(body), said) for body in folder.log.entries(self.since)):
             folder.log.append(said)
 
+    def said(self, kind: str) -> bool:
+        """Whether an entry of this type says something of the run since the last answer."""
+        entries = map(Entry.from_bytes, self._folder.log.entries(self.since))
+        return any((entry.type, entry.refs.get("run")) == (kind, self.run) for entry in entries)
+
     def answered(self) -> None:
         """A message was answered, and the answer is kept: what comes from here on belongs to the next one."""
         self.since = self._folder.log.size

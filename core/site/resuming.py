@@ -60,16 +60,11 @@ def go_on(folder: SiteFolder) -> None:
     """Leave the run open that can go on, as ``folder.kept``; close all others. From here on the site keeps its runs."""
     folder.resumes = True
     folder.kept, why = _found(folder)
-    going = None if folder.kept is None or folder.kept.over else folder.kept.begun.run
-    _close_others(folder, going, why)
-    if folder.kept is not None and folder.kept.document.going_on.finished:
-        document = folder.kept.document  # a kill may have come between the last answer and what follows it
-        acts = Acts(folder, document.run, since=document.going_on.entries)
-        conclude(folder, acts, step=document.going_on.step, completed=document.completed)
-    if folder.kept is not None and going is not None:
+    _close_others(folder, folder.kept, why)
+    if folder.kept is not None and not folder.kept.over:
         # which acts were cut off, and so may stand in the log from that entry on without having been answered
-        now = folder.kept.document.going_on
-        folder.record("run.resumed", refs={"run": going}, data={"step": now.step, "answered_at": now.entries})
+        run, now = folder.kept.begun.run, folder.kept.document.going_on
+        folder.record("run.resumed", refs={"run": run}, data={"step": now.step, "answered_at": now.entries})
 
 
 def leave_to_agent(folder: SiteFolder) -> None:
@@ -86,7 +81,7 @@ def leave_to_agent(folder: SiteFolder) -> None:
             hint=f"`sekisho site serve {folder.site}` goes on with it; do this when it has ended",
             site=folder.site,
         )
-    _close_others(folder, None, why)
+    _close_others(folder, found, why)
 
 
 def conclude(folder: SiteFolder, acts: Acts, *, step: int, completed: int) -> None:
@@ -95,9 +90,10 @@ def conclude(folder: SiteFolder, acts: Acts, *, step: int, completed: int) -> No
     Twice is once. Not before that answer is kept: a run that the log calls finished may open nothing any more.
     """
     folder.close_charges(acts.run)
-    # also where a kill came between the ledger and the log
-    acts.record("budget.settled", data=lifetime_figures(folder.ledger.balance(), folder.budget))
-    acts.record("run.finished", data={"step": step, "completed": completed})
+    if not acts.said("run.finished"):
+        # also where a kill came between the ledger and the log
+        acts.record("budget.settled", data=lifetime_figures(folder.ledger.balance(), folder.budget))
+        acts.record("run.finished", data={"step": step, "completed": completed})
     folder.files.drop_keys(acts.run)
 
 
@@ -125,13 +121,18 @@ def _found(folder: SiteFolder) -> tuple[KeptRun | None, dict[str, str]]:
     return found, why
 
 
-def _close_others(folder: SiteFolder, going: str | None, why: dict[str, str]) -> None:
-    over = None if folder.kept is None else folder.kept.begun.run
+def _close_others(folder: SiteFolder, found: KeptRun | None, why: dict[str, str]) -> None:
+    """Close every run that was cut off but ``found``; of that, where it ended well, what a kill left undone is done."""
+    run = None if found is None else found.begun.run
     opened = {run_of(row.run) for row in folder.ledger.balance().runs if row.state == "open"}
-    for run in sorted(opened - {going, over}):
-        _close(folder, run, why.get(run, ORPHAN))
-    for run in sorted(set(folder.files.begun()) - {going, over}):
-        folder.files.discard(run)
+    for other in sorted(opened - {run}):
+        _close(folder, other, why.get(other, ORPHAN))
+    for other in sorted(set(folder.files.begun()) - {run}):
+        folder.files.discard(other)
+    if found is not None and found.document.going_on.finished:
+        now = found.document.going_on
+        acts = Acts(folder, found.begun.run, since=now.entries)
+        conclude(folder, acts, step=now.step, completed=found.document.completed)
 
 
 def _close(folder: SiteFolder, run: str, code: str) -> None:

@@ -17,6 +17,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..canonical import canonical_bytes, digest_bytes
@@ -31,6 +32,7 @@ from .witness import MAX_PROOF
 MAGIC = b"SKM1"
 SIGNATURE_CONTEXT = b"sekisho-message-v1\x00"
 MAX_HEADER_BYTES = 4 * 2**20
+HEARD_BY_ALL = 256       # messages: two rounds of 127 sites
 VERSION = 2              # of the header; earlier messages owed nothing of their sender's log
 _LENGTH = struct.Struct("<I")
 # Who sends one of these shows its log in it. All others (sealed shares, key checks, refusals, stops) show nothing.
@@ -119,9 +121,12 @@ class Said:
 
     @classmethod
     def of(cls, header_bytes: bytes, signature: bytes) -> Said:
-        """A message that core/messages.py has read and verified already: its form is not looked at again."""
-        raw = MAGIC + _LENGTH.pack(len(header_bytes)) + header_bytes + signature
-        return cls(raw, header_bytes, signature, json.loads(header_bytes))
+        """A message that core/messages.py has read and verified already: its form is not looked at again.
+
+        Of equal arguments the same value, which nobody changes: each of n parties keeps the last message of each other,
+        and where they share a process, they share those bytes.
+        """
+        return _said_of(header_bytes, signature)
 
     @property
     def digest(self) -> str:
@@ -178,6 +183,12 @@ class Said:
             )
         except (BadSignatureError, KeyError, TypeError, ValueError, AttributeError):
             return None
+
+
+@lru_cache(maxsize=HEARD_BY_ALL)
+def _said_of(header_bytes: bytes, signature: bytes) -> Said:
+    raw = MAGIC + _LENGTH.pack(len(header_bytes)) + header_bytes + signature
+    return Said(raw, header_bytes, signature, json.loads(header_bytes))
 
 
 def owed(said: Said) -> tuple[Owed, ...]:

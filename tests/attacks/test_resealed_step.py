@@ -1,7 +1,8 @@
 """One step sealed twice, or for two cohorts: two frames under one mask subtract, and a key holder reads the difference.
 
-A site seals a step once. Its keys live in memory and end with the process, so neither a site that starts again nor a
-copy of its folder can seal the step anew; the sealed bytes are kept and sent again unchanged.
+A site seals a step once. Here its keys live in memory and end with the process, so neither a site that starts again nor
+a copy of its folder can seal the step anew; the sealed bytes are kept and sent again unchanged. Where an agent goes on
+with runs, the ledger says so (tests/federation/test_site_resumes.py).
 """
 
 from __future__ import annotations

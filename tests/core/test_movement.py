@@ -91,6 +91,15 @@ def test_both_pushes_are_the_weighted_sums_that_they_are_said_to_be(
         assert push.sampled == 0.0
 
 
+def test_no_noise_is_expected_where_nothing_trains() -> None:
+    """All but ten numbers rest in the first ten of fifteen steps: there the noise of five steps is all there is."""
+    optimizer = Momentum(3.35, 0.0, PLAN.expected_sample, Schedule(head_steps=10, head=D - 10))
+    _, rest = pushes_of(START, moved(noise(1), START, optimizer), optimizer=optimizer, plan=PLAN, cohorts=COHORTS)
+    one = (NOISE / PLAN.expected_sample) ** 2
+    assert rest.noise == pytest.approx(((D - 10) * 5 + 10 * 15) * one, rel=1e-3)
+    assert not rest.surely_exceeds(0.0)
+
+
 def test_noise_alone_is_no_push_and_what_is_left_of_it_is_about_nothing() -> None:
     found = [pushes(noise(seed)) for seed in range(300)]
     for which in range(2):

@@ -101,7 +101,6 @@ class Answering:
     asked: dict[int, tuple[str, str]] = field(default_factory=dict)
     again: list[Reply] = field(default_factory=list)
     tickets: int = 1_000_000
-    at_a_site: bool = False
 
     def sites(self) -> tuple[str, ...]:
         return self.inner.sites()
@@ -120,9 +119,7 @@ class Answering:
     def poll(self) -> tuple[Reply, ...]:
         if self.again:
             return (self.again.pop(0),)
-        self.at_a_site = True
         replies = self.inner.poll()
-        self.at_a_site = False
         for reply in replies:
             self.answers[self.asked[reply.ticket]] = reply.data
         return replies

@@ -74,8 +74,9 @@ def opened_by(
 class Reposting:
     """One message to one site, until it is answered; after a kill the site is opened again first.
 
-    ``tries``: how often it is posted where the site fails. ``before(site, message)`` is called before each attempt,
-    ``opens(site)`` before a site is opened again, ``after`` when a message was answered.
+    ``change`` says what comes instead, if anything. ``tries``: how often it is posted where the site fails.
+    ``before(site, message)`` is called before each attempt, ``opens(site)`` before a site is opened again, ``after``
+    when a message was answered.
     """
 
     inner: EmbeddedChannel
@@ -85,6 +86,7 @@ class Reposting:
     opens: Callable[[str], None] = lambda site: None
     after: Callable[[str, SignedMessage, bytes], None] = lambda site, message, answer: None
     answers: dict[tuple[str, str], set[bytes]] = field(default_factory=dict)
+    change: Callable[[str, SignedMessage], bytes | None] = lambda site, message: None
     tries: int = 1
     last: int = 0
     heard: list[bytes] = field(default_factory=list)
@@ -106,8 +108,11 @@ class Reposting:
         return (Reply(ticket, site, self._answer(site, message)),)
 
     def _answer(self, site: str, data: bytes) -> bytes | None:
+        data = self.change(site, SignedMessage.from_bytes(data)) or data
         message, failed = SignedMessage.from_bytes(data), 0
         self.heard.append(data)
+        if site not in self.federation[0].sites:  # gone, and could not be opened again
+            return None
         for _ in range(ATTEMPTS):
             self.before(site, message)
             try:
@@ -129,7 +134,7 @@ class Reposting:
     def revive(self, site: str) -> None:
         """The process is gone and another one begins; killed while it opens, another one."""
         federation = self.federation[0]
-        federation.sites[site].folder.close()  # what a kill does to open files; it writes nothing
+        federation.sites.pop(site).folder.close()  # what a kill does to open files; it writes nothing
         for _ in range(ATTEMPTS):
             self.opens(site)
             try:

@@ -1,18 +1,21 @@
 """Real sites, and a coordinator that dies again and again under them, in the second run of a study.
 
-The sites live on, as on their own machines; what a process of the coordinator had in hand is dropped without a word.
+The sites live on, as on their own machines, and answer by themselves what they are asked twice; what a process of the
+coordinator had in hand is dropped without a word.
 """
 
 from __future__ import annotations
 
 import itertools
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from sekisho.core.coordinator.coordinator import Coordinator, RunResult
 from sekisho.core.coordinator.stop_list import KNOWN, StopListKeeper
+from sekisho.core.engines.channel import Reply
 from sekisho.core.engines.embedded import EmbeddedChannel
 from sekisho.core.parties import LOG_NAME, log_origin, state_folder
 from sekisho.core.pilot.evidence import export_evidence
@@ -24,17 +27,31 @@ from sekisho.governance.signing.keys import demo_key
 from ..verifier.second import Second
 from .books import entries, open_federation
 from .channels import Recording
-from .coordinator_cuts import Answering, Cuts, Killed
+from .coordinator_cuts import Cuts, Killed
 from .study_folder import SITES
 
 METHOD, RUN = "probe", "second"
 STEPS = 4
 
 
+@dataclass
+class Between(Recording):
+    """Knows when a site is at work: what is written then is the site's."""
+
+    at_a_site: bool = False
+
+    def poll(self) -> tuple[Reply, ...]:
+        self.at_a_site = True
+        try:
+            return super().poll()
+        finally:
+            self.at_a_site = False
+
+
 class Hub:
     """The coordinator's side of a federation, which dies and comes back; the sites are the federation's."""
 
-    def __init__(self, federation: Federation, study: Path, channel: Answering) -> None:
+    def __init__(self, federation: Federation, study: Path, channel: Between) -> None:
         self.federation, self.study, self.channel = federation, study, channel
         self.state = state_folder(study, "", coordinator=True)
         self.processes = 0
@@ -76,11 +93,12 @@ class Hub:
         raise AssertionError
 
 
+@pytest.mark.proof
 def test_sites_end_as_if_the_coordinator_had_never_died(study: Path, tmp_path: Path) -> None:
-    channels: list[Answering] = []
+    channels: list[Between] = []
 
-    def wrap(channel: EmbeddedChannel) -> Answering:
-        channels.append(Answering(Recording(channel)))
+    def wrap(channel: EmbeddedChannel) -> Between:
+        channels.append(Between(channel))
         return channels[0]
 
     federation = open_federation(study, wrap)

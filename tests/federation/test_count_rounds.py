@@ -111,10 +111,10 @@ def test_a_site_that_signs_another_verdict_than_the_others_is_left_out_by_name(
     honest = voting._verdict
     federation = open_federation(study)
 
-    def lying(counts, state: RunState, settings):  # type: ignore[no-untyped-def]  # the product's own, at one site
+    def lying(counts, pushes, state: RunState, settings):  # type: ignore[no-untyped-def]  # the product's own, at one site
         if state is federation.sites[SITE].state and state.step == EVERY:
             return Verdict(("low",))
-        return honest(counts, state, settings)
+        return honest(counts, pushes, state, settings)
 
     monkeypatch.setattr(voting, "_verdict", lying)
     try:

@@ -31,7 +31,7 @@ from sekisho.governance.errors import BadDocumentError
 from sekisho.governance.signing.roster import Roster
 
 STEPS = 2
-FEW, MORE = 6, 12
+FEW, MORE = 4, 8
 OF_A_SITE = 1_500_000  # bytes: papers, roster, plan, keys and state of a site, and nothing of a model
 
 
@@ -52,13 +52,14 @@ class Seen:
     tasks: int
 
 
-def run(folder: Path, sites: int) -> Seen:
+def run(folder: Path, sites: int, *, count_memory: bool = True) -> Seen:
     """One run; what is counted is what was opened, parsed and held on top of what there was before."""
     write(folder, sites)
     gc.collect()
     messages._read_again.cache_clear()
     open_before = open_files()
-    tracemalloc.start()
+    if count_memory:  # it makes everything slower
+        tracemalloc.start()
     federation = Federation.open(folder, features=HashedFeatures())
     try:
         assert not federation.problems
@@ -84,7 +85,7 @@ def open_files() -> int:
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     folder = tmp_path_factory.mktemp("few")
-    run(folder / "first", 3)  # what is loaded and compiled once is nobody's
+    run(folder / "first", 3, count_memory=False)  # what is loaded and compiled once is nobody's
     return run(folder / "study", FEW)
 
 
@@ -146,7 +147,7 @@ def test_more_sites_than_the_system_lets_one_process_open_are_refused_before_one
     Limits(256, 256).install(monkeypatch)
     with pytest.raises(BadInputError) as refused:
         Federation.open(folder, features=HashedFeatures())
-    assert refused.value.code == "HANDLES_TOO_FEW" and "12 sites" in str(refused.value)
+    assert refused.value.code == "HANDLES_TOO_FEW" and f"{MORE} sites" in str(refused.value)
     assert not list(folder.glob("sites/*/state"))
 
 
@@ -195,6 +196,6 @@ def test_public_texts_are_computed_once_for_all_sites_of_a_process(study: Path) 
 
 @pytest.mark.proof
 def test_a_hundred_sites_in_one_process_come_to_one_state(tmp_path: Path) -> None:
-    seen = run(tmp_path / "study", 100)
-    assert seen.result.plan.preset == "3x15" or seen.result.plan.preset.startswith(("2x23", "1x46"))
+    seen = run(tmp_path / "study", 100, count_memory=False)
+    assert seen.result.plan.preset in ("3x15", "2x23", "1x46")  # of those that many sites take
     assert seen.handles <= 100 * handles.A_SITE

@@ -158,48 +158,44 @@ def test_a_refusal_is_its_last_word_also_after_a_restart(study: Path) -> None:
         assert federation.sites[VICTIM].state is None
 
 
+@pytest.mark.proof
 def test_killed_anywhere_in_a_refusal_it_refuses_all_the_same(study: Path) -> None:
-    gone: list[bool] = []
+    def too_few(site: str, message: SignedMessage) -> bytes | None:
+        asked = (site, message.body.kind, getattr(message.body, "step", 0))
+        return resigned(message, body={"cohort": ("ame", VICTIM)}) if asked == (VICTIM, "step", 2) else None
 
-    def taken_away(kind: str, write: str, times: int) -> bool:
-        return bool(gone)
-
-    cuts = Cuts(study, taken_away)
-
-    def before(site: str, message: SignedMessage) -> None:
-        cuts.before(site, message)
-        if not gone and (site, message.body.kind, getattr(message.body, "step", 0)) == (VICTIM, "step", 2):
-            study_folder.change(study / "sites" / VICTIM / "policy.yaml", "version: 1", "version:  1")
-            gone.append(True)
-
-    with cuts.installed(), hall(study, before=before, opens=cuts.opens) as (federation, channel):
+    cuts = Cuts(study, lambda kind, write, times: kind == "step" and document_step(study) == 1)
+    with cuts.installed(), hall(study, before=cuts.before, opens=cuts.opens, change=too_few) as (federation, channel):
         with pytest.raises(Refused):
             federation.run("probe")
-        assert len(cuts.seen) >= 3, cuts.seen
+        assert {write for _, write, _ in cuts.seen} >= {"log:decision.refuse", "log:run.stopped", "gone:.keys"}
         frames = [one for (site, _), answers in channel.answers.items() if site == VICTIM for one in answers
                   if SignedMessage.from_bytes(one).body.kind == "frame"]  # fmt: skip
         assert len(frames) == 1  # of step 1
         assert books(federation)[VICTIM] == Spent(1, 1, "closed", 1)
-        assert KEYS not in kept(study) and told(federation.sites[VICTIM].folder, "run.stopped")
+        assert not kept(study) & {KEYS, BEGUN, OPENING}
+        assert told(federation.sites[VICTIM].folder, "run.stopped")
 
 
 def test_what_could_not_be_kept_is_not_handed_out_and_has_moved_nothing(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_whole, failed = parties.write_whole, []
+    write_whole, failed, asked = parties.write_whole, [], [("", "", 0)]
 
     def full(path: Path, *rest: object, **more: object) -> None:
-        mine = path.name == "full.json" and VICTIM in path.parts and path.exists()
-        if mine and len(failed) < 2 and document_step(study) == 1:
-            failed.append(path)
+        begins = asked[0] in {(VICTIM, "readies", 1), (VICTIM, "step", 2)} and failed.count(asked[0]) < 2
+        if begins and path.name == "full.json" and VICTIM in path.parts:
+            failed.append(asked[0])
             raise OSError(28, "No space left on device")
         write_whole(path, *rest, **more)  # type: ignore[arg-type]
 
-    with hall(study) as (federation, channel):
-        monkeypatch.setattr(parties, "write_whole", full)
-        channel.tries = 3
+    def before(site: str, message: SignedMessage) -> None:
+        asked[0] = (site, message.body.kind, getattr(message.body, "step", 0))
+
+    monkeypatch.setattr(parties, "write_whole", full)
+    with hall(study, before=before, tries=3) as (federation, channel):
         result = federation.run("probe", run="full")
-        assert len(failed) == 2 and {error.code for error in channel.failures} == {"STATE_UNWRITABLE"}
+        assert [error.code for error in channel.failures] == ["STATE_UNWRITABLE"] * 4
         assert result.state_macs_agree and result.state.abandoned == 0
         folder = federation.sites[VICTIM].folder
         for kind in ("step.started", "step.disclosed", "step.opened"):
@@ -367,6 +363,35 @@ def test_another_command_of_the_site_leaves_a_run_that_can_go_on_alone(study: Pa
         assert refusal.value.code == "RUN_INTERRUPTED" and "'killed'" in str(refusal.value)
         site = reopened(federation, study, VICTIM)
         assert site.handle(message).message.body.kind == "frame"
+
+
+def test_after_the_end_another_command_does_what_a_kill_left_undone_and_leaves_the_last_answer(study: Path) -> None:
+    finish: list[tuple[bytes, bytes]] = []
+    cuts = Cuts(study, lambda kind, write, times: (kind, write) == ("finish", "file:.json"))
+    with hall(study, before=cuts.before, opens=cuts.opens) as (federation, channel):
+
+        def another_command(site: str) -> None:
+            cuts.opens(site)
+            with opened_by(federation, study, leave_to_agent) as other:
+                assert [row.state for row in other.folder.ledger.balance().runs] == ["closed"]
+                assert len(told(other.folder, "run.finished")) == 1 and not told(other.folder, "run.stopped")
+                assert KEYS not in kept(study)
+
+        def noted(site: str, message: SignedMessage, answer: bytes) -> None:
+            if (site, message.body.kind) == (VICTIM, "finish"):
+                finish.append((message.to_bytes(), answer))
+
+        channel.opens, channel.after = another_command, noted
+        with cuts.installed():
+            assert federation.run("probe").state_macs_agree
+        channel.opens = cuts.opens
+        channel.revive(VICTIM)
+        site = federation.sites[VICTIM]
+        ((asked, answer),) = finish
+        assert site.handle(asked).to_bytes() == answer
+        # and its result is there to be published, as before
+        assert site.state is not None and site.state.finished and site.state.completed == STEPS
+        assert len(told(site.folder, "run.finished")) == len(told(site.folder, "budget.settled")) == 1
 
 
 def test_the_pilot_in_one_process_closes_it_and_drops_its_keys(study: Path) -> None:

@@ -165,7 +165,8 @@ def test_encryption_asks_between_blocks_and_seals_nothing_after_the_stop(
 
     monkeypatch.setattr(GoingOn, "check", check)
     at_work.run(lambda site: None, monkeypatch)
-    assert {site: error.code for site, error in at_work.federation.embedded.failures.items()} == {AT: STOPPED}
+    codes = {site: error.code for site, error in at_work.federation.embedded.failures.items()}
+    assert codes.get(AT) == STOPPED
     assert len(asked) >= len(at_work.batches)
     assert site.folder.ledger.sealed(RUN, 1) is None
     types = {entry["type"] for entry in log_of(study, AT)}

@@ -87,6 +87,7 @@ def test_a_site_elsewhere_has_the_list_from_the_offer_on(apart: Apart) -> None:
     assert {body.kind for body, brought in apart.bodies() if brought} == {"offer"}
 
 
+@pytest.mark.proof
 def test_a_list_that_would_grow_old_is_brought_anew(apart: Apart) -> None:
     def later() -> None:
         apart.now += timedelta(hours=13)

@@ -241,6 +241,9 @@ def test_messages_are_read_here_as_they_are_written() -> None:
     signed = messages.sign_message(body, **names, key=demo_key(PARTY), log=log)
     said = shown.Said.parse(signed.detached())
     assert said == shown.Said.of(signed.header_bytes, signed.signature) and said.digest == signed.digest
+    # parties of one process that keep it keep one copy: of n sites' last messages at n sites there are n, not n²
+    again = shown.Said.of(bytes(bytearray(signed.header_bytes)), bytes(bytearray(signed.signature)))
+    assert again.raw is shown.Said.of(signed.header_bytes, signed.signature).raw
     there = said.shown(KEY)
     assert there is not None and there.head.size == 4 and there.proof_from(3) == tuple(
         map(base64.b64decode, log.continued["3"])

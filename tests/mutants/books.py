@@ -27,8 +27,8 @@ HEADS_TESTS = "tests/federation/test_witnessed_heads.py"
 OWN_WITNESSES = (
     "witnesses = {claim.controller for claim in strange} - {controller}\n    if len(witnesses) <= observers:"
 )
-BEGUN = "    folder.ledger.start(state.run, state.step)\n"
-START = f"    if not folder.ledger.is_started(state.run, state.step):\n    {BEGUN}"
+STARTED = "    folder.ledger.start(state.run, state.step)\n"
+START = f"    if not folder.ledger.is_started(state.run, state.step):\n    {STARTED}"
 DISCLOSE = "        self._ledger.disclose(charge, context.step, sealed.to_bytes())\n"
 UPDATED = "    # 6. the gate\n"
 HANDED_OVER = "        # 6. hand over\n        return sealed\n"
@@ -39,7 +39,9 @@ CHARGES = (
         "empty step not charged, by a site and a gate that agree on it",
         (
             Edit(STEP, START, ""),
-            Edit(STEP, "    stream = SecretStream()\n", f"    if subjects:\n    {BEGUN}    stream = SecretStream()\n"),
+            Edit(
+                STEP, "    stream = SecretStream()\n", f"    if subjects:\n    {STARTED}    stream = SecretStream()\n"
+            ),
             Edit(GATE, REQUIRED, f"        if update.clipped.subjects:\n    {REQUIRED}"),
             Edit(GATE, DISCLOSE, f"        if update.clipped.subjects:\n    {DISCLOSE}"),
             Edit(STEP, "    if state.step_started:  #", "    if folder.ledger.balance().runs[-1].started >= step:  #"),
@@ -86,8 +88,10 @@ CHARGES = (
     Mutant(
         "re-seal instead of re-send, by a site, a gate and a ledger that agree on it",
         (
-            Edit(STEP, "    if kept is not None:\n        if not state", "    if False:\n        if not state"),
-            Edit(STEP, START, f"    if kept is None:\n    {BEGUN}"),
+            Edit(
+                STEP, "    if kept is not None:\n        if not state.step_sealed:", "    if False:\n        if True:"
+            ),
+            Edit(STEP, START, f"    if kept is None:\n    {STARTED}"),
             Edit(GATE, REQUIRED, ""),
             Edit(GATE, "if context.transcript in self._transcripts:", "if False:"),
             Edit(GATE, DISCLOSE, f"        if self._ledger.sealed(charge, context.step) is None:\n    {DISCLOSE}"),

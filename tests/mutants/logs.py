@@ -64,7 +64,7 @@ LOG_MUTANTS = (
     ),
     Mutant(
         "a signed head stays in the write-ahead log",
-        (Edit(AUDITLOG, "                settle(self._connection)\n", ""),),
+        (Edit(AUDITLOG, "(head.size, note))\n                settle(self._connection)\n", "(head.size, note))\n"),),
         (CUT,),
         "silently shorter than the signed head",
     ),

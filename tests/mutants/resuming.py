@@ -13,6 +13,8 @@ TRAVEL = "governance/signing/stop_travel.py"
 
 RESUMES = "tests/federation/test_coordinator_resumes.py"
 ANY_WRITE = f"{RESUMES}::test_killed_after_any_durable_write_it_goes_on_as_if_nothing_had_been[quiet]"
+# Sites were asked what they never were asked, or the coordinator itself noticed that its books do not agree.
+DIVERGED = "assert refused.code == BEFORE_THE_FIRST_STEP"
 BROUGHT = "tests/attacks/test_brought_stops.py"
 TRAVELS = "tests/federation/test_stops_travel.py"
 WAITING = "tests/core/test_waiting_for_sites.py"
@@ -77,34 +79,31 @@ RESUMING_MUTANTS = (
             ),
         ),
         (ANY_WRITE,),
-        "result = bench.resume()",
-        stopped="the log says more of this run",
+        DIVERGED,
     ),
     Mutant(
         "a second entry for one step",
         (Edit(COORDINATOR_WATCH, "        if any(Told(kind, refs, data).is_in(entry)", "        if any(False"),),
         (ANY_WRITE,),
-        "assert bench.entries() == recorded.log",
+        DIVERGED,
     ),
     Mutant(
         "an entry that a kill came before is never written",
         (Edit(COORDINATOR, "            for told in standing.owed:\n                self._record(told)\n", ""),),
         (ANY_WRITE,),
-        "assert bench.channel.strange == []",
+        DIVERGED,
     ),
     Mutant(
         "messages that are numbered from 1 again",
         (Edit(COORDINATOR_WATCH, "OwnPlace(after.number, head.size", "OwnPlace(0, head.size"),),
         (ANY_WRITE,),
-        "assert bench.channel.strange == []",
-        stopped="sites are left and the study's minimum_sites",
+        DIVERGED,
     ),
     Mutant(
         "what was asked already is asked anew",
         (Edit(COLLECTING, " = None if after is None else (after.phase, after.message.body)", " = None"),),
         (ANY_WRITE,),
-        "assert bench.channel.strange == []",
-        stopped="sites are left and the study's minimum_sites",
+        DIVERGED,
     ),
     Mutant(
         "a state that was put back goes on",
@@ -116,14 +115,14 @@ RESUMING_MUTANTS = (
         "a log that was put back goes on",
         (Edit(COORDINATOR_WATCH, "            self._own.check_has(self._post.party, head)\n", ""),),
         (f"{RESUMES}::test_a_log_that_was_put_back_does_not_go_on",),
-        "bench.resume(**more)",
-        stopped="",
+        "assert bench.channel.posted == posted",
     ),
     Mutant(
         "a run in which keys were being agreed on goes on",
         (Edit(STANDING, "    if state.ended or not state.agreed:", "    if state.ended:"),),
         (ANY_WRITE,),
-        "assert",
+        "result = bench.resume()",
+        stopped="which says where the run stands, is damaged",
     ),
     Mutant(
         "a site that is gone did not deliver",
@@ -143,7 +142,7 @@ TRAVELLING = (
         "an older list takes the place of a newer one",
         (Edit(STOP_LIST, " or (lying.issued is not None and issued <= lying.issued):", ":"),),
         (f"{BROUGHT}::test_an_older_list_changes_nothing_whatever_it_leaves_out",),
-        "assert ",
+        "assert away.take({LIST_PART: older}) ==",
     ),
     Mutant(
         "an order that nobody has signed is laid down",
@@ -156,7 +155,7 @@ TRAVELLING = (
             Edit(TRAVEL, "PREDICATES, Envelope, read", "PREDICATES, Envelope, Statement, read"),
         ),
         (f"{BROUGHT}::test_what_is_forged_or_too_much_is_refused_by_name[a strangers order]",),
-        "assert ",
+        "assert away.take(parts) == code and",
     ),
     Mutant(
         "an order under the signatures of strangers is another order",

@@ -172,8 +172,8 @@ VALIDATION_MUTANTS = (
     Mutant(
         "noise expected where nothing trains",
         (Edit(MOVEMENT, "for variance, resting in each if resting <= first)", "for variance, resting in each)"),),
-        (f"{MOVES}::test_both_pushes_are_the_weighted_sums_that_they_are_said_to_be",),
-        "push.noise == pytest.approx(",
+        (f"{MOVES}::test_no_noise_is_expected_where_nothing_trains",),
+        "assert rest.noise == pytest.approx(",
     ),
     Mutant(
         "a velocity from before taken for a push of the block",
