@@ -30,7 +30,7 @@ class Reply:
 
 
 class Channel(Protocol):
-    """What the coordinator may do. Implementations: ``embedded.py`` here, FLARE later."""
+    """What the coordinator may do. Implementations: ``embedded.py``, and ``relayed.py`` (FLARE or another relay)."""
 
     def sites(self) -> tuple[str, ...]:
         """Ids of the sites that can be reached now."""

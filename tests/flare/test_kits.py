@@ -237,6 +237,7 @@ def test_the_pipe_is_started(tmp_path: Path) -> None:
         (lambda app, client: [(app / "config" / "config_fed_server.json").unlink(), client][1], "lacks a file"),
         (lambda app, client: None, "says other things"),
     ],
+    ids=["variable", "component", "code", "file", "link", "no file", "nothing"],
 )
 def test_a_job_that_differs_from_the_pipe_is_not_started(tmp_path: Path, change: Any, why: str) -> None:
     app = deployed(tmp_path)
