@@ -204,7 +204,7 @@ class Others:
             return None
         # 2. It shows the log, and there the entry for what it says was done.
         shown = said.shown(self._post.key_of(party))
-        if shown is None or not all(holds(shown, debt) for debt in owed(said)):
+        if shown is None or not holds(shown, owed(said)):
             self._convict(Charge.WITHHELD, party, said.raw)
         # 3. The log goes on from where it was in the sender's last message of this run.
         if heard.last is not None:

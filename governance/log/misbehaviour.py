@@ -225,7 +225,7 @@ def _check_withheld(proof: Proof, key: PublicKey) -> None:
         raise unproven("its message is of a kind that shows no log")
     # 2. and it shows no head, or lacks an entry for what it says itself
     shown = said.shown(key)
-    if shown is not None and all(holds(shown, debt) for debt in owed(said)):
+    if shown is not None and holds(shown, owed(said)):
         raise unproven("its message shows all that it owes")
 
 

@@ -15,7 +15,7 @@ import base64
 import binascii
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -222,18 +222,23 @@ def _owed_of_outcome(said: Said, body: Mapping[str, Any], run: str) -> tuple[Owe
     return ()
 
 
-def holds(shown: Shown, debt: Owed) -> bool:
-    """Whether one of the shown entries is what is owed, and is where the head says."""
-    return any(_is_there(one, shown.head) and debt.met_by(Entry.from_bytes(one.body)) for one in shown.entries)
+def holds(shown: Shown, debts: Sequence[Owed]) -> bool:
+    """Whether each of ``debts`` is among the shown entries that are where the head says.
+
+    A cohort owes an entry for each of its n sites and shows n: each is looked for in the log once, not for each debt.
+    """
+    if not debts:
+        return True
+    there = [entry for one in shown.entries if (entry := _in_log(one, shown.head)) is not None]
+    return all(any(debt.met_by(entry) for entry in there) for debt in debts)
 
 
-def _is_there(one: ShownEntry, head: Checkpoint) -> bool:
+def _in_log(one: ShownEntry, head: Checkpoint) -> Entry | None:
     try:
         verify_inclusion(one.index, head.size, leaf_hash(one.body), one.proof, head.root)
-        Entry.from_bytes(one.body)
+        return Entry.from_bytes(one.body)
     except BrokenLogError:
-        return False
-    return True
+        return None
 
 
 def malformed(sentence: str) -> BrokenLogError:

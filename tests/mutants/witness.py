@@ -56,7 +56,7 @@ IN_THE_RUN = (
         (
             Edit(
                 WATCHING,
-                "if shown is None or not all(holds(shown, debt) for debt in owed(said)):",
+                "if shown is None or not holds(shown, owed(said)):",
                 "if shown is None:",
             ),
         ),
