@@ -168,11 +168,14 @@ class SignedMessage:
         return b"".join((MAGIC, struct.pack("<I", len(self.header_bytes)), self.header_bytes, self.signature))
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, detached: bool = False) -> SignedMessage:
-        """Parse the wire form. Raises ``ProtocolError`` for anything that is not exactly one message."""
+    def from_bytes(cls, data: bytes, *, detached: bool = False, once: bool = False) -> SignedMessage:
+        """Parse the wire form; ``once``: nobody here reads these bytes again, so nothing of them is remembered.
+
+        Raises ``ProtocolError`` for anything that is not exactly one message.
+        """
         # of bytes this is no copy, and of a buffer that its owner may write to again, the only safe one
         data = bytes(data)
-        return _read_again(data, detached) if _may_be_kept(data) else cls._read(data, detached)
+        return cls._read(data, detached) if once or not _may_be_kept(data) else _read_again(data, detached)
 
     @classmethod
     def _read(cls, data: bytes, detached: bool) -> SignedMessage:

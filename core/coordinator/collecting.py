@@ -323,7 +323,7 @@ class Collector:
         if not expected.fits(len(reply.data)):
             return None
         try:
-            message = SignedMessage.from_bytes(reply.data)
+            message = SignedMessage.from_bytes(reply.data, once=True)
             message.verify(self._roster.party(site).key)
         except CODED:
             return None

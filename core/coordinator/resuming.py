@@ -145,7 +145,11 @@ def _why_not(state: CoordinatorState) -> Refused | None:
     if state.ended == FINISHED:
         return None
     if state.ended:
-        return Refused("RUN_ENDED", f"the run was stopped by {state.ended}; there is nothing to go on with")
+        return Refused(
+            "RUN_ENDED",
+            f"the run was stopped by {state.ended}; there is nothing to go on with",
+            hint="begin another run; what was started in this one stays charged",
+        )
     return Refused(
         "RUN_NOT_BEGUN",
         "keys were being agreed on, and the run is stopped: it cannot go on without those who were interrupted",

@@ -89,7 +89,7 @@ class CoordinatorWatch:
         """Witness a site's log in its verified answer. Raises ``Refused`` as ``Others.hear``."""
         if not shows(message.body.kind):
             return
-        shown = self._others.hear(Said.of(message.header_bytes, message.signature))
+        shown = self._others.hear(Said.of(message.header_bytes, message.signature, once=True))
         if shown is not None and self._post.party in shown.seen and message.body.kind == "join":
             self._own.claim(shown.seen[self._post.party])
 

@@ -120,13 +120,13 @@ class Said:
         return cls(raw, header_bytes, raw[8 + length :], header)
 
     @classmethod
-    def of(cls, header_bytes: bytes, signature: bytes) -> Said:
+    def of(cls, header_bytes: bytes, signature: bytes, *, once: bool = False) -> Said:
         """A message that core/messages.py has read and verified already: its form is not looked at again.
 
         Of equal arguments the same value, which nobody changes: each of n parties keeps the last message of each other,
-        and where they share a process, they share those bytes.
+        and where they share a process, they share those bytes. ``once``: nobody else here reads it.
         """
-        return _said_of(header_bytes, signature)
+        return _read(header_bytes, signature) if once else _said_of(header_bytes, signature)
 
     @property
     def digest(self) -> str:
@@ -187,6 +187,10 @@ class Said:
 
 @lru_cache(maxsize=HEARD_BY_ALL)
 def _said_of(header_bytes: bytes, signature: bytes) -> Said:
+    return _read(header_bytes, signature)
+
+
+def _read(header_bytes: bytes, signature: bytes) -> Said:
     raw = MAGIC + _LENGTH.pack(len(header_bytes)) + header_bytes + signature
     return Said(raw, header_bytes, signature, json.loads(header_bytes))
 

@@ -145,4 +145,4 @@ class Replaying:
 def body_of(message: bytes) -> Body:
     """What a message says, of its header alone: no part is read or copied."""
     header = 8 + int.from_bytes(message[4:8], "little") + SIGNATURE_BYTES
-    return SignedMessage.from_bytes(message[:header], detached=True).body
+    return SignedMessage.from_bytes(message[:header], detached=True, once=True).body

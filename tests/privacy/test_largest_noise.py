@@ -24,7 +24,6 @@ from sekisho.privacy.keys.runkeys import RunSecret
 
 COHORTS = (3, 8, 16, 64, 95)
 ERROR_PER_SITE = 21.5  # a centred binomial of at most 21, and half a unit of rounding
-FAILS_FROM = 2048  # q/2t: the error at which a coefficient opens as its neighbour
 H = bytes(range(32))
 
 
@@ -33,6 +32,7 @@ class Cohort:
 
     def __init__(self, preset: Preset, sites: int, dimension: int, number: int = 0):
         self.preset, self.sites, self.dimension = preset, sites, dimension
+        self.fails_from = fails_from(preset)
         self.secret = StepSecret.derive(RunSecret(bytes(range(64))), H)
         self.values = vectors(preset, sites, dimension, number)
         self.sum = self.values.sum(axis=0)
@@ -54,21 +54,26 @@ class Cohort:
         )
 
     def errors(self) -> np.ndarray:
-        """The error that each coefficient carries, to within one: it opens right up to FAILS_FROM - error."""
+        """The error that each coefficient carries, to within one: it opens right up to q/2t - error."""
         reach = int(ERROR_PER_SITE * self.sites) + 2
-        low = np.full(self.c0_sum.size, FAILS_FROM - reach, np.int64)
-        high = np.full(self.c0_sum.size, FAILS_FROM + reach, np.int64)
+        low = np.full(self.c0_sum.size, self.fails_from - reach, np.int64)
+        high = np.full(self.c0_sum.size, self.fails_from + reach, np.int64)
         while (high - low > 1).any():
             middle = (low + high) // 2
             right = self.of_words(self.opened(middle) == self.sum)
             low, high = np.where(right, middle, low), np.where(right, high, middle)
-        return FAILS_FROM - low
+        return self.fails_from - low
 
     def of_words(self, right: np.ndarray) -> np.ndarray:
         """A word is right when all the integers in it are."""
         padded = np.ones(self.preset.fields * self.c0_sum.size, bool)
         padded[: right.size] = right
         return padded.reshape(self.preset.fields, -1).all(axis=0)
+
+
+def fails_from(preset: Preset) -> int:
+    """q/2t: the error at which a coefficient opens as its neighbour."""
+    return round(PRIME / (2 << preset.plain_bits))
 
 
 def vectors(preset: Preset, sites: int, dimension: int, number: int) -> np.ndarray:
@@ -94,7 +99,7 @@ def test_sums_are_exact_at_the_largest_noise_that_can_be(preset, sites):
     for worst in (bound, -bound):
         assert (cohort.opened(worst - errors) == cohort.sum).all()
     # Positive control: a little past q/2t no word opens right, so it is the bound that was reached above.
-    for wrong in (FAILS_FROM + 2, -FAILS_FROM - 2):
+    for wrong in (cohort.fails_from + 2, -cohort.fails_from - 2):
         assert not cohort.of_words(cohort.opened(wrong - errors) == cohort.sum).any()
 
 
@@ -121,11 +126,14 @@ def test_sums_of_any_shape_and_any_cohort_are_exact_and_so_they_are_at_the_large
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=list(PRESETS))
 def test_one_site_above_the_bound_is_refused_at_every_door(preset):
-    ids = [f"site-{number:02}" for number in range(MAXIMUM_SITES + 1)]
+    ids = [f"site-{number:02}" for number in range(preset.maximum_sites + 1)]
     words = preset.words(10)
     # 1. it would not be exact, and a preset that claims so cannot be made
     with pytest.raises(BadParametersError) as refusal:
-        Preset("wide", preset.fields, preset.width, maximum_sites=MAXIMUM_SITES + 1, rotated=preset.rotated)
+        Preset(
+            "wide", preset.fields, preset.width, plain_bits=preset.plain_bits, maximum_sites=preset.maximum_sites + 1,
+            rotated=preset.rotated,
+        )  # fmt: skip
     assert refusal.value.code == "PRESET_NOISE"
     # 2. a site does not mask for it
     with pytest.raises(BadParametersError) as refusal:
