@@ -358,10 +358,14 @@ def test_what_is_damaged_is_not_read(study: Path) -> None:
 def test_another_command_of_the_site_leaves_a_run_that_can_go_on_alone(study: Path) -> None:
     with killed(study, "readies", "ledger:start") as (federation, _, message):
         federation.sites[VICTIM].folder.close()
-        with pytest.raises(Refused) as refusal, opened_by(federation, study, leave_to_agent):
-            pass
-        assert refusal.value.code == "RUN_INTERRUPTED" and "'killed'" in str(refusal.value)
-        site = reopened(federation, study, VICTIM)
+        code, said = "", ""
+        try:
+            with opened_by(federation, study, leave_to_agent):
+                pass
+        except Refused as refused:
+            code, said = refused.code, str(refused)
+        site = reopened(federation, study, VICTIM)  # whatever came of it: what is closed twice fails by that
+        assert code == "RUN_INTERRUPTED" and "'killed'" in said
         assert site.handle(message).message.body.kind == "frame"
 
 

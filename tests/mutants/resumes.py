@@ -95,6 +95,6 @@ RESUME_MUTANTS = (
         "another command closes a run that can go on",
         (Edit(RESUMING, "if found is not None and not found.over:", "if found is None:"),),
         (LEFT_ALONE,),
-        "DID NOT RAISE",
+        """assert code == "RUN_INTERRUPTED" and""",
     ),
 )
