@@ -27,7 +27,7 @@ from ...governance.errors import GovernanceError
 from ...privacy.errors import PrivacyError
 from ..errors import CoreError, ProtocolError
 from .channel import SiteEnd, carry
-from .pipe import HELLO, Kind, Pipe, PipeServer
+from .pipe import Kind, Pipe, PipeServer
 
 WAITING = 2  # one stop behind the message in work, and one more; each is as long as a sum
 # Longer than a sum of 100 million parameters in ciphertext halves with what every site said beside it.
@@ -146,8 +146,7 @@ class SiteDoor:
 
     def _serve(self, pipe: Pipe) -> None:
         try:
-            head = pipe.head()
-            if head is None or head.kind is not Kind.HELLO or pipe.body(head, len(HELLO)) != HELLO:
+            if not pipe.greets():
                 return
             with self._changed:
                 before = self._pipes - {pipe}

@@ -2,7 +2,6 @@
 
 Sites share one frozen base model in memory and nothing else. A site that raises is reported as one that did not
 deliver; its coded error is kept for the person at the terminal (``failures``), not for the coordinator.
-
 """
 
 from __future__ import annotations

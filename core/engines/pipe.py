@@ -102,6 +102,11 @@ class Pipe:
             raise ConnectionError("what came is no frame")
         return Head(Kind(kind), ticket, name.decode("ascii"), length)
 
+    def greets(self) -> bool:
+        """Whether who has connected says first that it speaks this protocol. Raises ``ConnectionError``."""
+        head = self.head()
+        return head is not None and head.kind is Kind.HELLO and self.body(head, len(HELLO)) == HELLO
+
     def body(self, head: Head, longest: int) -> bytes:
         """The body of ``head``. Raises ``ConnectionError``, and reads nothing, where it is longer than ``longest``."""
         if head.length > longest:

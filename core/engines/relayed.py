@@ -25,7 +25,7 @@ from pathlib import Path
 
 from ..errors import ProtocolError
 from .channel import Reply
-from .pipe import HELLO, Head, Kind, Pipe, PipeServer
+from .pipe import Head, Kind, Pipe, PipeServer
 
 # Longer than an answer of 100 million parameters in ciphertext halves (frame.py: about 11 bytes each).
 LONGEST_REPLY = 2 * 1024**3
@@ -137,8 +137,7 @@ class RelayedChannel:
 
     def _serve(self, pipe: Pipe) -> None:
         try:
-            head = pipe.head()
-            if head is None or head.kind is not Kind.HELLO or pipe.body(head, len(HELLO)) != HELLO:
+            if not pipe.greets():
                 return
             self._take_over(pipe)
             threading.Thread(target=self._send, args=(pipe,), name="to the relay", daemon=True).start()

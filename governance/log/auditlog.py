@@ -45,7 +45,7 @@ from .logfile import (
     writing,
 )
 from .merkle import Frontier, consistency_proof, damaged, inclusion_proof, leaf_hash, range_hash
-from .milestones import last_notice
+from .milestones import last_notice, last_run_begins
 from .retention import gaps_digest, routine_before
 
 READ_CHUNK = 1000            # entries a read transaction holds: long reads would keep the WAL from shrinking
@@ -193,6 +193,8 @@ class AuditLog:
     def retire(self, until: datetime, *, party: str, at: datetime) -> int:
         """Let the routine entries from before ``until`` go; how many. ``at``: when ``party`` does so, for its notice.
 
+        Those of the last run stay, however old it is.
+
         Raises:
             BrokenLogError: LOG_UNWRITABLE, LOG_DAMAGED.
         """
@@ -200,7 +202,10 @@ class AuditLog:
             self._check_usable()
             # 1. Which ones; where there are none there is nothing to say.
             until = until.replace(hour=0, minute=0, second=0, microsecond=0)  # as the notice says it, by days of UTC
-            leaving = list(routine_before(self.rows(), until))
+            with reading():
+                begins = last_run_begins(self._connection)
+            # of the last run every step is counted against the ledger at each opening (core/site/put_back.py)
+            leaving = [index for index in routine_before(self.rows(), until) if begins is None or index < begins]
             if not leaving:
                 return 0
             # 2. The notice binds every gap there will be, so that nothing else can be taken out under its name.

@@ -86,6 +86,13 @@ def last_notice(connection: sqlite3.Connection) -> Entry | None:
     return None if row is None else Entry.from_bytes(bytes(row[1]))
 
 
+def last_run_begins(connection: sqlite3.Connection) -> int | None:
+    """The number of the entry with which this log's last run began; None where it has had none."""
+    kinds = (EntryType.BUDGET_RESERVED, EntryType.STUDY_OFFERED)  # at a site, and at the coordinator
+    rows = [connection.execute(QUERY, (str(kind) + _AFTER,)).fetchone() for kind in kinds]
+    return max((int(row[0]) for row in rows if row is not None), default=None)
+
+
 def retired_in(connection: sqlite3.Connection) -> int:
     """How many entries of this log are gone, as its last notice of retirement says; 0 where there is none.
 

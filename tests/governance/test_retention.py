@@ -100,6 +100,7 @@ def test_heads_proofs_and_entries_that_stay_hold_as_before(path: Path) -> None:
 def test_what_was_let_go_of_is_in_no_file_any_more(path: Path) -> None:
     with opened(path) as log:
         log.append_all([entry("control.told", OLD, number) for number in range(3000)])
+        log.append(entry("budget.reserved", NOW))  # and another run began since
         milestones = sum(PLANTED.encode() in body and b"control.told" not in body and b"step.s" not in body
                          for body in log.entries())
         log.retire(TERM, party="kohi", at=NOW)
@@ -134,6 +135,17 @@ def test_another_entry_is_not_deleted_in_the_place_of_a_retired_one(path: Path) 
         connection.execute("INSERT INTO entries VALUES (5, ?)", (body,))
     connection.close()
     fsck_fails(path)
+
+
+def test_of_the_last_run_every_entry_stays_however_old_it_is(tmp_path: Path) -> None:
+    """A ledger that was put back is found by the last run's steps, which the log must still have."""
+    for kind in ("budget.reserved", "study.offered"):
+        with opened(tmp_path / f"{kind}.sqlite") as log:
+            for _ in range(2):
+                log.append(entry(kind, OLD))
+                log.append_all([entry("step.started", OLD, number) for number in range(5)])
+            assert log.retire(TERM, party="kohi", at=NOW) == 5
+            assert [index for index, body in log.rows() if b"step.started" in body] == [7, 8, 9, 10, 11]
 
 
 def test_without_a_notice_no_entry_may_be_missing(path: Path) -> None:

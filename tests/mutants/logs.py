@@ -86,4 +86,10 @@ LOG_MUTANTS = (
         (f"{RETENTION}::test_routine_entries_past_their_term_go_and_everything_else_stays",),
         "assert log.retire(TERM",
     ),
+    Mutant(
+        "steps of the last run let go of",
+        (Edit(AUDITLOG, " if begins is None or index < begins]", "]"),),
+        (f"{RETENTION}::test_of_the_last_run_every_entry_stays_however_old_it_is",),
+        "assert log.retire(TERM",
+    ),
 )
