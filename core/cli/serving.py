@@ -95,6 +95,8 @@ def _serve_once(
     # 1. the key: asked for once, or read where it was named
     study = read_study(study_folder)
     roster = read_roster(study_folder, now=datetime.now(UTC))
+    if roster.demo:
+        say("the roster is a demo's: anybody can compute its keys, so only data that are public belong here")
     own = key_path(study_folder, site, demo=roster.demo)
     if passphrase_file is not None and own.exists():
         unlock(own, site, passphrase_file=passphrase_file)
