@@ -6,6 +6,7 @@ that relay: a relay that dies and returns, a site's process that does, and doubl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -537,7 +538,8 @@ def test_a_door_takes_no_message_before_the_greeting_and_none_that_is_too_long(r
     assert rude.head() is None
     long = connect(relayed.state("alpha"))
     long.send(Kind.HELLO, body=HELLO)
-    long.send(Kind.POST, ticket=1, body=bytes(101))
+    with contextlib.suppress(OSError):  # the door may have hung up at the frame's head already
+        long.send(Kind.POST, ticket=1, body=bytes(101))
     assert long.head() is None
     assert site.heard == []
 

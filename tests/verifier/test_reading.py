@@ -170,7 +170,7 @@ def test_yaml_is_the_same_value_to_both_or_to_neither_and_what_it_is_to_a_full_r
     second: Second, text: str
 ) -> None:
     data = text.encode()
-    first = first_says(lambda: canonical_bytes(verifier.read_yaml(text)))
+    first = first_says(lambda: verifier.canonical(verifier.read_yaml(text)))  # where half a character is refused
     other = second_says(second, "yaml", data)
     assert first == (other if other == REFUSED else base64.b64decode(other))
     if first != REFUSED:
