@@ -533,12 +533,14 @@ def test_a_door_takes_no_message_before_the_greeting_and_none_that_is_too_long(r
     door = SiteDoor(relayed.state("alpha"), site, longest=100)
     threading.Thread(target=door.serve, daemon=True).start()
     relayed.closing.callback(door.stop)
+    # The door hangs up at a frame's head, perhaps before the frame's body has gone.
     rude = connect(relayed.state("alpha"))
-    rude.send(Kind.POST, ticket=1, body=b"x")
-    assert rude.head() is None
+    with contextlib.suppress(OSError):
+        rude.send(Kind.POST, ticket=1, body=b"x")
+        assert rude.head() is None
     long = connect(relayed.state("alpha"))
     long.send(Kind.HELLO, body=HELLO)
-    with contextlib.suppress(OSError):  # the door hangs up at the frame's head, perhaps before the rest has gone
+    with contextlib.suppress(OSError):
         long.send(Kind.POST, ticket=1, body=bytes(101))
         assert long.head() is None
     assert site.heard == []
