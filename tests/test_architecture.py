@@ -60,6 +60,7 @@ COORDINATOR_SIDE = (
     "core.coordinator.state",
     "core.coordinator.status",
     "core.coordinator.summing",
+    "core.coordinator.waiting",
     "core.engines.channel",
     "core.engines.embedded",
     "core.engines.pipe",

@@ -28,14 +28,9 @@ from ..engines.channel import Channel, Reply
 from ..errors import CoreError, ProtocolError, Refused
 from ..messages import Body, Decline, Judge, SignedMessage, sign_message
 from .keeping import SUM, Asked, RunFiles
+from .waiting import PATIENCE, Patience, Waiting
 from .witnessing import CoordinatorWatch
 
-# A local step may take hours on a small machine, and sites in one process answer one after the other. Who waits sees
-# whom it is waiting for (status.py), and can stop the run; an engine reports a dead site sooner.
-ANSWER_SECONDS = 24 * 3600.0
-# A machine that starts anew is back within minutes, and its site goes on where it was; all others wait for so long.
-GONE_SECONDS = 900.0
-AGAIN_SECONDS = 5.0  # between two posts to a site that is gone; a supervisor starts a process anew in about that time
 STOP_SECONDS = 60.0  # a site in training hears of a stop between two batches; who has not by then ends by itself later
 # What reading a hostile reply may raise: all of it means that this site did not deliver.
 CODED = (CoreError, GovernanceError, PrivacyError)
@@ -47,17 +42,6 @@ WITH_PAPERS = frozenset({"offer", "step", "count", "readies", "judge", "finish"}
 
 Papers = Callable[[], Mapping[str, bytes]]
 Heard = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long an answer may take, and how long a site may be gone (``Reply.gone``) before it did not deliver."""
-
-    answer_seconds: float = ANSWER_SECONDS
-    gone_seconds: float = GONE_SECONDS
-
-
-PATIENCE = Patience()
 
 
 @dataclass
@@ -98,44 +82,6 @@ class Expected:
         """Whether ``message`` is one."""
         carried = tuple((part.name, part.length) for part in message.header.parts)
         return isinstance(message.body, self.body) and carried == tuple(self.parts.items())
-
-
-class Waiting:
-    """Whose answer to one message is waited for, and until when; sites that are gone are posted to again."""
-
-    def __init__(self, channel: Channel, patience: Patience, message: bytes, sites: Sequence[str]) -> None:
-        self._channel = channel
-        self._patience = patience
-        self._deadline = time.monotonic() + patience.answer_seconds
-        self._tickets: dict[int, str] = {}
-        self._gone: dict[str, float] = {}   # since when; posted to and not heard of since counts as well
-        self._again: dict[str, float] = {}  # when to post to it again
-        self.post(sites, message)
-
-    def __bool__(self) -> bool:
-        return bool(self._tickets or self._again) and time.monotonic() < self._deadline
-
-    def post(self, sites: Sequence[str], message: bytes) -> None:
-        """Post to ``sites``, for as long as is left."""
-        for site in sites:
-            self._again.pop(site, None)
-            left = max(0.0, self._deadline - time.monotonic())
-            self._tickets[self._channel.post(site, message, left)] = site
-
-    def take(self, reply: Reply) -> str | None:
-        """Whose reply this is; None where nobody waits for it, or its site may come back."""
-        site = self._tickets.pop(reply.ticket, None)
-        if site is not None and reply.data is None and reply.gone:
-            now = time.monotonic()
-            if now - self._gone.setdefault(site, now) < self._patience.gone_seconds:
-                self._again[site] = now + AGAIN_SECONDS
-                return None
-        return site
-
-    def due(self) -> tuple[str, ...]:
-        """The sites that are to be posted to again now."""
-        now = time.monotonic()
-        return tuple(site for site, when in self._again.items() if when <= now)
 
 
 def apart(said: Mapping[str, Hashable]) -> tuple[str, ...]:
@@ -236,9 +182,10 @@ class Collector:
         missing = set(sites)
         while waiting:
             # what a turn held is gone when it returns: before the next reply comes
-            if not self._turn(waiting, missing, run, expected, use) and waiting:
-                self._post_again(waiting)
-                time.sleep(POLL_SECONDS)
+            if not self._turn(waiting, missing, run, expected, use):
+                waiting.look()
+                if waiting:
+                    time.sleep(POLL_SECONDS)
             self._heard(phase, len(sites) - len(missing), len(sites))
             if code := self._halted():
                 raise Refused(code, "the run was stopped at the coordinator", hint="what was started stays charged")
@@ -276,13 +223,6 @@ class Collector:
                 missing.discard(site)
                 use(site, answer)
         return bool(replies)
-
-    def _post_again(self, waiting: Waiting) -> None:
-        due = waiting.due()
-        if due:
-            message = self._files.wire()
-            waiting.post(due, message)
-            self.traffic.down += len(message) * len(due)
 
     def _message(self, run: str, body: Body, parts: Mapping[str, bytes] | None, phase: str) -> bytes:
         """What is posted: what was asked before, to the byte, or a new message, which is written down first."""

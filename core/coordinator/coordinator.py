@@ -44,7 +44,7 @@ from ..messages import (
 )
 from ..study import Study
 from .agreeing import agree_on_keys
-from .collecting import PATIENCE, Collector, Patience, Traffic, apart
+from .collecting import Collector, Traffic, apart
 from .endings import dropped, early_end
 from .entries import Told, of_count, of_end, of_step
 from .keeping import SUM, RunFiles
@@ -84,7 +84,6 @@ class Coordinator:
         runs: Path,
         stops: StopListKeeper,
         progress: Progress = lambda stage, done, total: None,
-        patience: Patience = PATIENCE,
         halted: Callable[[], str] = str,
         status: StatusFile | None = None,
     ) -> None:
@@ -104,7 +103,6 @@ class Coordinator:
             roster=roster,
             key=key,
             papers=stops.papers,
-            patience=patience,
             halted=halted,
             heard=self._heard,
         )

@@ -19,21 +19,19 @@ from ..gate.sealed import Sealed
 class Reply:
     """What came back for one post. ``data`` is the wire form of one ``Sealed``; None when the site did not deliver.
 
-    ``site`` is whom the engine asked; the signature inside ``data`` decides who answered. ``gone``: there is no data
-    because the engine lost the site itself, which may come back; a site that is there and cannot answer is not gone.
+    ``site`` is whom the engine asked; the signature inside ``data`` decides who answered.
     """
 
     ticket: int
     site: str
     data: bytes | None
-    gone: bool = False
 
 
 class Channel(Protocol):
     """What the coordinator may do. Implementations: ``embedded.py``, and ``relayed.py`` (FLARE or another relay)."""
 
     def sites(self) -> tuple[str, ...]:
-        """Ids of the sites that can be reached now."""
+        """Ids of the sites that can be reached now. What was posted to another waits for it in the engine."""
 
     def post(self, site: str, message: bytes, ttl: float) -> int:
         """Send one signed message; returns a ticket. ``ttl`` in seconds: later answers are lost."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .mutant import Edit, Mutant
 
 COLLECTING = "core/coordinator/collecting.py"
+WAITING_FOR = "core/coordinator/waiting.py"
 COORDINATOR = "core/coordinator/coordinator.py"
 STANDING = "core/coordinator/resuming.py"
 COORDINATOR_WATCH = "core/coordinator/witnessing.py"
@@ -135,9 +136,15 @@ RESUMING_MUTANTS = (
         stopped="which says where the run stands, is damaged",
     ),
     Mutant(
-        "a site that is gone did not deliver",
-        (Edit(COLLECTING, "reply.data is None and reply.gone:", "False:"),),
-        (f"{WAITING}::test_a_site_that_is_gone_and_comes_back_is_posted_the_same_bytes_and_counts",),
+        "a site that stays out of reach is waited for as if it worked",
+        (Edit(WAITING_FOR, "                del self._tickets[ticket]\n", "                pass\n"),),
+        (f"{WAITING}::test_a_site_that_stays_away_is_missing_after_its_time_and_not_after_a_day",),
+        "900 <= clock.now - 1000 < 960",
+    ),
+    Mutant(
+        "a site that was out of reach twice was away all the time",
+        (Edit(WAITING_FOR, "                self._away.pop(site, None)\n", "                pass\n"),),
+        (f"{WAITING}::test_a_site_whose_network_comes_and_goes_is_waited_for_anew_each_time",),
         "assert gathered.missing == ()",
     ),
 )
