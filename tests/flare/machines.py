@@ -47,24 +47,27 @@ class Machines:
 
     def __init__(self, homes: dict[str, Path]) -> None:
         self.homes = homes
+        self.networks: dict[str, Sequence[str]] = {}  # by party: what runs a program in a network of its own
         self.closing = ExitStack()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, *words: str | Path, program: Sequence[str] = ("-c", MAIN)) -> subprocess.Popen[bytes]:
-        log = (self.homes[name.split("/", maxsplit=1)[0]] / f"{name.replace('/', '-')}.log").open("ab")
+        party = name.split("/", maxsplit=1)[0]
+        log = (self.homes[party] / f"{name.replace('/', '-')}.log").open("ab")
         process = subprocess.Popen(
-            [sys.executable, *program, *map(str, words)], stdout=log, stderr=log, env=environment(),
-            start_new_session=True, stdin=subprocess.DEVNULL,
+            [*self.networks.get(party, ()), sys.executable, *program, *map(str, words)], stdout=log, stderr=log,
+            env=environment(), start_new_session=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         log.close()
         self.processes[name] = process
         self.closing.callback(end, process)
         return process
 
-    def sekisho(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    def sekisho(self, *words: str | Path, at: str = "") -> subprocess.CompletedProcess[str]:
+        """The command, to its end; in the network of ``at``, where that has one of its own."""
         return subprocess.run(
-            [sys.executable, "-c", MAIN, *map(str, words)], capture_output=True, text=True, check=False,
-            timeout=PATIENCE, env=environment(), stdin=subprocess.DEVNULL,
+            [*self.networks.get(at, ()), sys.executable, "-c", MAIN, *map(str, words)], capture_output=True, text=True,
+            check=False, timeout=PATIENCE, env=environment(), stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     def serve(self, site: str, *more: str) -> subprocess.Popen[bytes]:
@@ -75,10 +78,10 @@ class Machines:
         socket = self.homes["coordinator"] / "coordinator" / "state" / "engine.sock"
         return self.start("coordinator/relay", socket, *doors, program=(str(RELAY),))
 
-    def enrol(self, sites: Sequence[str], port: int) -> None:
+    def enrol(self, sites: Sequence[str], port: int, *, host: str = "localhost") -> None:
         """FLARE's kits, as the guide has it: requests and bundles go from folder to folder."""
         home = self.homes["coordinator"]
-        self._done("coordinator", "enrol", "--host", "localhost", "--port", str(port), "--study", home)
+        self._done("coordinator", "enrol", "--host", host, "--port", str(port), "--study", home)
         for site in sites:
             own = self.homes[site]
             self._done("site", "enrol", site, "--study", own)
