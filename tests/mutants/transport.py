@@ -77,7 +77,7 @@ TRANSPORT_MUTANTS = (
         (Edit(LAUNCHER, "there = Path(workspace.get_run_dir(job_id)).exists()", "there = False"),),
         (
             f"{STARTED}::test_a_job_is_not_exchanged_between_the_check_and_its_start",
-            f"{STARTED}::test_a_job_does_not_take_the_place_of_the_sites_own_files",
+            f"{STARTED}::test_a_job_does_not_take_the_place_of_the_sites_own_files[local]",
         ),
         "assert machine.deploy(",
     ),
