@@ -92,10 +92,15 @@ class Answers:
     def keep_last(
         self, message: SignedMessage, declined: Sealed, before: Standing, watch: SiteWatch | None, code: str
     ) -> None:
-        """The run ended here by the refusal ``code``; this is what is answered should it be asked once more."""
+        """The run ended here by the refusal ``code``; this is what is answered should it be asked once more.
+
+        An offer that is refused is of another run than the one that is kept, which has ended already: that stays.
+        """
         self._last = Answered(message=message.digest, told=to_text(declined.to_bytes()))
         state, folder = before.copy, self._folder
-        if state is not None and watch is not None and folder.resumes and folder.files.has_begun(state.run):
+        if state is None or state.run != message.header.run or state.finished:
+            return
+        if watch is not None and folder.resumes and folder.files.has_begun(state.run):
             ended = moving(state, watch.kept(), self._last, entries=folder.log.size, ended=code)
             folder.files.keep(state, ended)
 

@@ -5,6 +5,7 @@
     <run>.opening   which message's sum is opened at which place; replaced before it is opened
     <run>.json      where the run stands (state.py), with ``going_on``: all that moves, and the last answer; replaced,
                     with the arrays that it names, before that answer is handed out
+    <run>.<n>.place an empty file, made anew for each of these documents and named in it; the one before it goes
 
 For: writing and reading them strictly, in ``state/runs/``, 0600. Not for: whether the run may go on (resuming.py).
 
@@ -13,9 +14,10 @@ Order of calls: ``begin`` once keys are agreed → ``keep`` for each answer, ``n
 
 Documents carry a MAC and the keys are encrypted, both under keys that follow from the site's signing key: where a
 passphrase protects that, it protects these too. The folder is bound to its place by the inode of the file of keys,
-and when that last changed: a copy of it, or a backup put back, is not gone on with, for two of one site could seal one
-step twice. A snapshot of the whole machine cannot be told from it; others see that where they saw more
-(heads.py).
+and when that last changed, and of the last document's own ``.place``: a copy of it, or a backup put back, is not gone
+on with, for two of one site could seal one step twice. The keys alone would not do, because who puts back only what
+differs leaves them untouched. A snapshot of the whole machine cannot be told from it; others see that where they saw
+more (heads.py).
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ import binascii
 import hmac
 import json
 import os
-from collections.abc import Mapping
+import re
+import secrets
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,7 +47,7 @@ from ..training.optimizer import OptimizerState
 from .kept import Begun, Closed, Document, GoingOn, Opening
 from .state import RunState
 
-KEYS, BEGUN, OPENING, STATE = ".keys", ".begun", ".opening", ".json"
+KEYS, BEGUN, OPENING, STATE, PLACE = ".keys", ".begun", ".opening", ".json", ".place"
 BOX_LABEL, MAC_LABEL = b"sekisho/kept-run/box/v1/", b"sekisho/kept-run/mac/v1/"
 DAMAGED, MOVED, NOT_KEPT = "RUN_STATE_DAMAGED", "RUN_STATE_MOVED", "RUN_STATE_MISSING"
 MAX_DOCUMENT = 64 << 20  # bytes; the offer, 95 parts and a thousand steps are a few hundred thousand
@@ -104,7 +108,16 @@ class RunFiles:
 
     def keep(self, state: RunState, going_on: GoingOn) -> None:
         """Where the run stands and what it answered last, durably. Raises ``BadInputError``: nothing was answered."""
-        state.save(self._folder, {"going_on": going_on.model_dump(mode="json")}, self._mac_of(state.run))
+        # 1. a place of its own, beside that of the document before: whichever document a kill leaves has one
+        place = self._folder / f"{state.run}.{secrets.token_hex(4)}{PLACE}"
+        replace_file(place, b"")
+        more = {"going_on": going_on.model_dump(mode="json"), "place": place.name, "place_at": _place_of(place)}
+        # 2. the document
+        state.save(self._folder, more, self._mac_of(state.run))
+        # 3. what was before can be put back, and its place cannot; a run that has ended needs none
+        for earlier in self._places(state.run):
+            if earlier != place or going_on.ended:
+                earlier.unlink(missing_ok=True)
 
     def note_opening(self, run: str, place: str, message: str) -> None:
         """The sum of ``message`` is about to be opened at ``place``. Raises ``BadInputError``: then it must not be."""
@@ -121,6 +134,8 @@ class RunFiles:
         except OSError:
             pass  # a full or failing disk must not keep them from being deleted
         box.unlink(missing_ok=True)
+        for place in self._places(run):
+            place.unlink(missing_ok=True)
 
     def discard(self, run: str) -> None:
         """Nobody goes on with the run: only its state remains, as of every run."""
@@ -156,16 +171,16 @@ class RunFiles:
         return KeptRun(
             begun=begun,
             document=document,
-            keys=None if over else self._keys(begun),
+            keys=None if over else self._keys(begun, document),
             opening=("", "") if opening is None else (opening.place, opening.message),
             optimizer=optimizer,
             accepted=accepted,
         )
 
-    def _keys(self, begun: Begun) -> RunKeys:
-        path = self._path(begun.run, KEYS)
+    def _keys(self, begun: Begun, document: Document) -> RunKeys:
+        path, place = self._path(begun.run, KEYS), self._folder / document.place
         try:
-            if _place_of(path) != begun.keys_at:
+            if _place_of(path) != begun.keys_at or not place.exists() or _place_of(place) != document.place_at:
                 raise CannotResumeError(MOVED, f"what was kept of the run '{begun.run}' is a copy, or was put back")
             return RunKeys.from_box(
                 path.read_bytes(), self._key.derive(BOX_LABEL), h0=bytes.fromhex(begun.h0), site=self._site
@@ -191,6 +206,11 @@ class RunFiles:
 
     def _path(self, run: str, suffix: str) -> Path:
         return self._folder / f"{run}{suffix}"
+
+    def _places(self, run: str) -> Iterator[Path]:
+        own = re.compile(re.escape(run) + r"\.[0-9a-f]{8}" + re.escape(PLACE))  # and not of a run whose name begins so
+        found = tuple(self._folder.iterdir()) if self._folder.is_dir() else ()
+        return (path for path in found if own.fullmatch(path.name))
 
     def _replace(self, value: Begun | Opening, suffix: str) -> None:
         document = value.model_dump(mode="json")

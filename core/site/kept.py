@@ -145,7 +145,7 @@ class Arrays(Closed):
 
 
 class Document(Closed):
-    """``<run>.json`` of a run that can go on."""
+    """``<run>.json`` of a run that can go on. ``place``: its own file of this name; ``place_at`` as ``keys_at``."""
 
     run: RunId
     running: Transcript32
@@ -160,4 +160,6 @@ class Document(Closed):
     validations: tuple[ValidationPart, ...]
     accepted: Arrays | None
     going_on: GoingOn
+    place: str
+    place_at: tuple[int, int]
     mac: Transcript32

@@ -124,6 +124,8 @@ class Site(Interruptible):
 
     def _dispatch(self, message: SignedMessage, gate: Gate) -> Sealed:
         kind = message.body.kind
+        if kind == "offer" and self._running():  # first: whatever else it brings is nothing to the run that is open
+            raise ProtocolError("RUN_OPEN", "a run is open here; one run at a time")
         # what must be fresh comes with the message; nothing is decided before it was looked at
         take_stops(
             message, self.folder.study_folder, self.folder.roster, drafts=self.folder.runs.parent,
@@ -184,8 +186,6 @@ class Site(Interruptible):
         body = message.body
         if not isinstance(body, Offer):
             raise ProtocolError("MESSAGE_UNEXPECTED", "a run begins with an offer")
-        if self._running():
-            raise ProtocolError("RUN_OPEN", "a run is open here; one run at a time")
         considered = consider(self.folder, body, gate, dimension=self._dimension(body))
         # where the coordinator's log stands, before anything is reserved
         self._watch = SiteWatch(self.folder, message.header.run)

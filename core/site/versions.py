@@ -24,10 +24,15 @@ from ..errors import Refused
 
 def accepted_rosters(roster: Roster, earlier: Sequence[SignedRoster]) -> tuple[Roster, ...]:
     """The present roster, and those before it that were accepted in their time; ``earlier`` has the latest first."""
-    found = [roster]
-    for number, one in enumerate(earlier, start=1):
+    return (roster, *once_accepted(earlier))
+
+
+def once_accepted(rosters: Sequence[SignedRoster]) -> tuple[Roster, ...]:
+    """Those that were accepted in their time, until one that was not; ``rosters`` has the latest first."""
+    found = []
+    for number, one in enumerate(rosters, start=1):
         try:
-            verify_roster(one.roster, one.envelopes, earlier[number:], now=one.roster.expires - INSTANT)
+            verify_roster(one.roster, one.envelopes, rosters[number:], now=one.roster.expires - INSTANT)
         except GovernanceError:
             break  # nobody accepted it, so nobody of it could sign
         found.append(one.roster)

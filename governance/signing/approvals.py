@@ -153,9 +153,10 @@ def approvals(
 
 
 def once_approved(
-    roster: Roster, envelopes: Sequence[Envelope], *, subjects: Set[str], predicate_type: str, shown: Shown
+    roster: Roster, envelopes: Sequence[Envelope], *, subjects: Set[str], predicate_type: str, shown: Shown | None
 ) -> Approved:
-    """Count the people who approved ``subjects`` at any time: of a version of a policy that another has replaced.
+    """Count the people who approved ``subjects`` at any time: of a version of a policy that another has replaced, or
+    of a study that has ended.
 
     Dates end nothing here, neither an approval's nor the roster's, and ``shown`` is not held against people who saw
     it under another renderer. Everything else counts as in ``approvals``: who took the approval back never gave it.

@@ -16,9 +16,11 @@ from sekisho.core.parties import LOG_NAME, StateLock, log_origin, state_folder
 from sekisho.core.pilot.evidence import export_evidence
 from sekisho.core.site.papers import read_study
 from sekisho.core.site.retiring import retire, years_before
+from sekisho.governance.canonical import digest_bytes
 from sekisho.governance.evidence import verifier
 from sekisho.governance.log.auditlog import AuditLog
 from sekisho.governance.log.entries import Entry
+from sekisho.governance.policy.policy import Policy
 from sekisho.governance.signing.keys import demo_key
 
 OLD = datetime(2010, 3, 1, tzinfo=UTC)
@@ -86,6 +88,55 @@ def test_nothing_younger_than_the_term_goes(study: Path) -> None:
     just = datetime(OLD.year + years, OLD.month, OLD.day, tzinfo=UTC)
     assert retire(study, SITE, clock=lambda: just).entries == 0
     assert retire(study, SITE, clock=lambda: just.replace(day=2)).entries == 5
+
+
+def shorten(path: Path, years: int) -> None:
+    """Type another term into a paper."""
+    text = path.read_text("utf-8")
+    assert "audit_years: 6" in text
+    path.write_text(text.replace("audit_years: 6", f"audit_years: {years}"), "utf-8")
+
+
+@pytest.mark.parametrize("party", [SITE, "coordinator"])
+def test_a_shorter_term_that_somebody_typed_into_the_study_lets_nothing_go(study: Path, party: str) -> None:
+    shorten(study / "study.yaml", 1)
+    with pytest.raises(Refused) as refused:
+        retire(study, party, clock=lambda: OLD.replace(year=OLD.year + 2))
+    assert refused.value.code == "RETENTION_UNSIGNED"
+
+
+def test_a_shorter_term_signed_by_people_of_a_roster_that_nobody_accepted_lets_nothing_go(study: Path) -> None:
+    """Whoever keeps the folder can write a roster with people of their own, and sign for all of them."""
+    shorten(study / "study.yaml", 1)
+    study_folder.sign(study)
+    roster = study / "roster.yaml"
+    roster.write_text(roster.read_text("utf-8") + "# of their own\n", "utf-8")
+    with pytest.raises(Refused) as refused:
+        retire(study, SITE, clock=lambda: OLD.replace(year=OLD.year + 2))
+    assert refused.value.code == "RETENTION_UNSIGNED"
+
+
+def test_what_the_sites_own_policy_wants_is_kept_though_the_study_would_let_it_go(study: Path) -> None:
+    """A study with a shorter term is signed, by people of other companies; this site never ran under it."""
+    policy = study / "sites" / SITE / "policy.yaml"
+    with AuditLog.open(state_folder(study, SITE) / LOG_NAME, origin=log_origin("small-study", SITE),
+                       key=demo_key(SITE)) as log:  # fmt: skip
+        digest = digest_bytes(policy.read_bytes())
+        log.append(Entry("policy.loaded", SITE, NOW, {"policy": digest}, {"version": 1}))
+    wanted = Policy.parse(policy.read_bytes(), "policy.yaml").clause("retention").audit_years
+    shorten(study / "study.yaml", 1)
+    study_folder.sign(study)
+    assert wanted > 1
+    assert retire(study, SITE, clock=lambda: OLD.replace(year=OLD.year + wanted)).entries == 0
+    # nor where another policy lies in its place
+    policy.write_text(policy.read_text("utf-8").replace(f"audit_years: {wanted}", "audit_years: 1"), "utf-8")
+    with pytest.raises(Refused) as refused:
+        retire(study, SITE, clock=lambda: OLD.replace(year=OLD.year + 2))
+    assert refused.value.code == "POLICY_MISSING"
+
+
+def test_long_after_its_signatures_have_expired_the_term_holds(study: Path) -> None:
+    assert retire(study, SITE, clock=lambda: NOW.replace(year=NOW.year + 30)).entries == 10
 
 
 def test_a_party_at_work_is_not_relieved_behind_its_back(study: Path) -> None:

@@ -6,6 +6,7 @@ Kills come between any two durable writes of a message, some of them by a signal
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ from sekisho.core.errors import CoreError, ProtocolError, Refused
 from sekisho.core.messages import SignedMessage
 from sekisho.core.pilot.evidence import export_evidence
 from sekisho.core.pilot.federation import Federation
-from sekisho.core.site.keeping import BEGUN, KEYS, OPENING, STATE, CannotResumeError
+from sekisho.core.site import keeping
+from sekisho.core.site.keeping import BEGUN, KEYS, OPENING, PLACE, STATE, CannotResumeError
 from sekisho.core.site.resuming import leave_to_agent
 from sekisho.core.site.site import Site
 from sekisho.governance.evidence import verifier
@@ -156,6 +158,47 @@ def test_a_refusal_is_its_last_word_also_after_a_restart(study: Path) -> None:
         asked = next(data for data in channel.heard if SignedMessage.from_bytes(data).digest == declined[0])
         assert federation.sites[VICTIM].handle(asked).to_bytes() == declined[1]
         assert federation.sites[VICTIM].state is None
+
+
+def test_a_refused_offer_leaves_what_the_run_before_it_came_to(study: Path) -> None:
+    finish: list[tuple[bytes, bytes]] = []
+
+    def noted(site: str, message: SignedMessage, answer: bytes) -> None:
+        if (site, message.body.kind) == (VICTIM, "finish"):
+            finish.append((message.to_bytes(), answer))
+
+    with hall(study, after=noted) as (federation, channel):
+        federation.run("probe", run="first")
+        study_folder.change(study / "sites" / VICTIM / "policy.yaml", "version: 1", "version:  1")
+        with pytest.raises(Refused):
+            federation.run("probe", run="second")
+        study_folder.change(study / "sites" / VICTIM / "policy.yaml", "version:  1", "version: 1")
+        channel.revive(VICTIM)
+        site = federation.sites[VICTIM]
+        assert len(told(site.folder, "run.finished")) == len(told(site.folder, "budget.settled")) == 1
+        assert site.state is not None and site.state.run == "first" and site.state.completed == STEPS
+        ((asked, answer),) = finish
+        assert site.handle(asked).to_bytes() == answer
+
+
+def test_an_offer_in_a_run_cannot_end_it_on_the_disk_and_leave_its_keys_there(study: Path) -> None:
+    """A refusal ends a run. Of an offer with a forged stop order beside it, it must not be the run that is open."""
+    offer: list[SignedMessage] = []
+
+    def noted(site: str, message: SignedMessage, answer: bytes) -> None:
+        if site == VICTIM and message.body.kind == "offer":
+            offer.append(message)
+        if (site, message.body.kind, getattr(message.body, "step", 0)) == (VICTIM, "readies", 1):
+            with pytest.raises(ProtocolError) as refusal:
+                federation.sites[VICTIM].handle(resigned(offer[0], parts={"stops:1": b"no order"}, run="another"))
+            assert refusal.value.code == "RUN_OPEN"
+            assert document(study)["going_on"]["ended"] == ""
+            channel.revive(VICTIM)
+            assert federation.sites[VICTIM].handle(message.to_bytes()).to_bytes() == answer
+
+    with hall(study, after=noted) as (federation, channel):
+        assert federation.run("probe").state_macs_agree
+    assert KEYS not in kept(study)
 
 
 @pytest.mark.proof
@@ -312,7 +355,62 @@ def test_a_copy_of_the_folder_does_not_go_on_beside_the_site(study: Path, tmp_pa
             assert told(site.folder, "run.stopped")[-1].data == {"code": "RUN_STATE_MOVED"}
 
 
-def test_a_state_put_back_by_a_step_is_behind_the_ledger(study: Path) -> None:
+def put_back(backup: Path, home: Path) -> None:
+    """As `rsync -a --delete` does: what has not changed in size and time is left alone, the rest is replaced."""
+    time.sleep(1.1)  # a place is known by its inode, which may be given out again, and by the second of its change
+    for path in list(home.rglob("*")):
+        if path.is_file() and not (backup / path.relative_to(home)).exists():
+            path.unlink()
+    for path in (one for one in backup.rglob("*") if one.is_file()):
+        here, was = home / path.relative_to(backup), path.stat()
+        if here.exists() and (here.stat().st_size, here.stat().st_mtime_ns) == (was.st_size, was.st_mtime_ns):
+            continue
+        shutil.copy2(path, here.with_name("copy"))
+        here.with_name("copy").rename(here)
+
+
+@contextmanager
+def sealed_once_and_put_back(study: Path, backup: Path) -> Iterator[tuple[Site, bytes, bytes]]:
+    """The site has sealed step 1; then all of its state is as it was before. Its readies, and its share."""
+    home, sealed = study / "sites" / VICTIM / "state", []
+
+    def noted(site: str, message: SignedMessage, answer: bytes) -> None:
+        if (site, message.body.kind) == (VICTIM, "step"):
+            channel.revive(VICTIM)  # the service ends for the backup, and begins again
+            shutil.copytree(home, backup, copy_function=shutil.copy2)
+        if (site, message.body.kind) == (VICTIM, "readies"):
+            sealed.extend((message.to_bytes(), answer))
+            raise KeyboardInterrupt
+
+    with hall(study, after=noted) as (federation, channel):
+        with pytest.raises(KeyboardInterrupt):
+            federation.run("probe", run="killed")
+        federation.sites[VICTIM].folder.close()
+        put_back(backup, home)
+        yield reopened(federation, study, VICTIM), sealed[0], sealed[1]
+
+
+def test_a_backup_of_all_but_what_never_changed_does_not_seal_the_step_again(study: Path, tmp_path: Path) -> None:
+    """The run's keys lie there since its beginning, so a backup that is put back file by file leaves them alone."""
+    with sealed_once_and_put_back(study, tmp_path / "backup") as (site, readies, _):
+        with pytest.raises(ProtocolError) as refusal:
+            site.handle(readies)
+        assert refusal.value.code == "RUN_UNKNOWN"
+        assert told(site.folder, "run.stopped")[-1].data == {"code": "RUN_STATE_MOVED"}
+        assert not kept(study) & {KEYS, BEGUN, OPENING, PLACE}
+
+
+def test_control_a_snapshot_of_the_whole_machine_seals_the_step_again(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not promised: with its inodes and times the same, nothing at the site itself tells it."""
+    monkeypatch.setattr(keeping, "_place_of", lambda path: (0, 0))
+    with sealed_once_and_put_back(study, tmp_path / "backup") as (site, readies, share):
+        assert site.handle(readies).to_bytes() != share
+
+
+def test_a_state_put_back_by_a_step_is_behind_the_ledger(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "_place_of", lambda path: (0, 0))  # its place is no other: a snapshot of the disk
     home = study / "sites" / VICTIM / "state" / "runs"
     earlier: dict[str, bytes] = {}
 
@@ -337,7 +435,8 @@ def test_what_is_damaged_is_not_read(study: Path) -> None:
         home = folder.runs
         assert folder.files.read("killed").keys is not None
         codes: dict[str, set[str]] = {}
-        read = [path for path in home.iterdir() if path.suffix != ".arrays" or path.name == document(study)["arrays"]]
+        read = [path for path in home.iterdir() if path.suffix not in {".arrays", PLACE}
+                or path.name == document(study)["arrays"]]  # fmt: skip
         for path in sorted(read, key=lambda one: one.suffix == KEYS):  # its times change: last
             whole = path.read_bytes()
             places = [len(whole) * part // 5 for part in (1, 2, 3, 4)]

@@ -9,6 +9,7 @@ FSCK = "governance/log/fsck.py"
 LOGFILE = "governance/log/logfile.py"
 
 LOG_TESTS = "tests/governance/test_auditlog.py"
+RETIRING = "tests/federation/test_retiring.py"
 RETENTION = "tests/governance/test_retention.py"
 POWER = "tests/faults/test_power_loss.py::test_power_loss_after_an_acknowledgement_loses_nothing"
 ONE_APPEND = "tests/faults/test_log_faults.py::test_a_fault_anywhere_in_one_append_leaves_all_of_it_or_nothing"
@@ -91,5 +92,11 @@ LOG_MUTANTS = (
         (Edit(AUDITLOG, " if begins is None or index < begins]", "]"),),
         (f"{RETENTION}::test_of_the_last_run_every_entry_stays_however_old_it_is",),
         "assert log.retire(TERM",
+    ),
+    Mutant(
+        "a term that nobody signed",
+        (Edit("core/site/retiring.py", "            _check_signed(study_folder, study, roster)\n", ""),),
+        (f"{RETIRING}::test_a_shorter_term_that_somebody_typed_into_the_study_lets_nothing_go[ame]",),
+        "DID NOT RAISE",
     ),
 )

@@ -18,6 +18,7 @@ ANOTHER_SUM = f"{TESTS}::test_after_a_restart_no_other_sum_of_the_step_is_opened
 EVERYWHERE = f"{TESTS}::test_killed_after_every_write_of_every_message_it_ends_as_if_it_never_was"
 LEFT_ALONE = f"{TESTS}::test_another_command_of_the_site_leaves_a_run_that_can_go_on_alone"
 KEPT = "                folder.files.keep(state, moving(state, watch.kept(), answered, entries=folder.log.size))\n"
+PLACED = "if _place_of(path) != begun.keys_at or not place.exists() or _place_of(place) != document.place_at:"
 GOES_ON = 'assert site.handle(message).message.body.kind == "frame"'
 
 RESUME_MUTANTS = (
@@ -74,8 +75,20 @@ RESUME_MUTANTS = (
         stopped="2 sites are left and the study's minimum_sites is 3",
     ),
     Mutant(
+        "a backup that left the keys where they were goes on",
+        (Edit(KEEPING, PLACED, "if _place_of(path) != begun.keys_at:"),),
+        (f"{TESTS}::test_a_backup_of_all_but_what_never_changed_does_not_seal_the_step_again",),
+        "DID NOT RAISE",
+    ),
+    Mutant(
+        "an offer that is refused ends the run before it once more",
+        (Edit(ANSWERS, " or state.run != message.header.run or state.finished:", ":"),),
+        (f"{TESTS}::test_a_refused_offer_leaves_what_the_run_before_it_came_to",),
+        'len(told(site.folder, "run.finished"))',
+    ),
+    Mutant(
         "a copy of the folder goes on beside the site",
-        (Edit(KEEPING, "if _place_of(path) != begun.keys_at:", "if False:"),),
+        (Edit(KEEPING, PLACED, "if False:"),),
         (f"{TESTS}::test_a_copy_of_the_folder_does_not_go_on_beside_the_site",),
         "DID NOT RAISE",
     ),

@@ -6,6 +6,9 @@ from .mutant import Edit, Mutant
 
 ENGINES = "tests/core/test_engine_conformance.py"
 ENDS = "tests/flare/test_relay_ends.py"
+LAUNCHER = "core/flare/launcher.py"
+DESCRIBED = "str(job_meta.get(JobMetaKey.JOB_ID.value))"
+STARTED = "tests/flare/test_another_job_is_started.py"
 KITS = "tests/flare/test_kits.py"
 
 TRANSPORT_MUTANTS = (
@@ -59,5 +62,23 @@ TRANSPORT_MUTANTS = (
         (Edit("core/flare/pipe_job.py", "        if said != ours[", "        if not said and said != ours["),),
         (f"{KITS}::test_a_job_that_differs_from_the_pipe_is_not_started[variable]",),
         "assert amiss(app, {}) == why",
+    ),
+    Mutant(
+        "a job is started that goes by the pipe's name",
+        (
+            Edit(LAUNCHER, "str(fl_ctx.get_prop(FLContextKey.JOB_PROCESS_ARGS)[JobProcessArgs.JOB_ID][1])", DESCRIBED),
+            Edit(LAUNCHER, f"{DESCRIBED} != job", "False"),
+        ),
+        (f"{STARTED}::test_a_job_is_not_started_in_the_name_of_the_pipe",),
+        "DID NOT RAISE",
+    ),
+    Mutant(
+        "a job takes the place of what lies there",
+        (Edit(LAUNCHER, "there = Path(workspace.get_run_dir(job_id)).exists()", "there = False"),),
+        (
+            f"{STARTED}::test_a_job_is_not_exchanged_between_the_check_and_its_start",
+            f"{STARTED}::test_a_job_does_not_take_the_place_of_the_sites_own_files[local]",
+        ),
+        "assert machine.deploy(",
     ),
 )
