@@ -33,7 +33,7 @@ from .policies import ADMIN
 LOOK_SECONDS = 3.0  # between two looks at the server
 GATHER_SECONDS = 30.0  # the first job waits so long for sites that are not connected yet; later ones are in a next job
 SETTLE_SECONDS = 60.0  # a job's processes start in ten on a quiet machine; before this nobody is missed in it
-DEAF_LOOKS = 3  # a relay comes back within a second where its process lives
+DEAF_LOOKS = 3  # a relay that was there comes back within a second where its process lives
 PATIENCE_SECONDS = 120.0  # for one answer of the desk, which logs in first
 JOB = "sekisho-pipe"
 
@@ -69,7 +69,8 @@ class JobKeeper:
         self._since = time.monotonic()  # the job was submitted, or the first client seen
         self._settled = False  # every client has been in this job, or has had the time for it
         self._missed: dict[str, float] = {}  # who is not, and when FLARE's server had last heard it then
-        self._deaf = 0  # looks in a row at which no relay was connected to our socket
+        self._carried = False  # a relay of this job has been connected to our socket
+        self._deaf = 0  # looks in a row at which none was
         self._desk: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._keep, name="FLARE's job", daemon=True)
         if not (folder / "admin" / "startup" / "fed_admin.json").exists():
@@ -136,8 +137,12 @@ class JobKeeper:
         back = sorted(site for site, at in apart.items() if at > self._missed.get(site, at))
         if back:
             return f"{', '.join(back)} connected and not in the job"
-        self._deaf = 0 if self._channel.connected() else self._deaf + 1
-        return "the server's end of it is gone" if self._settled and self._deaf >= DEAF_LOOKS else ""
+        # the server's end may be about to start: on a busy machine one that is ended for that would never be there
+        connected = self._channel.connected()
+        self._carried = self._carried or connected
+        self._deaf = 0 if connected else self._deaf + 1
+        due = self._carried or self._waited() > SETTLE_SECONDS
+        return "the server's end of it is gone" if due and self._deaf >= DEAF_LOOKS else ""
 
     def _submit(self) -> None:
         folder = self._folder / "admin" / "job"
@@ -146,7 +151,8 @@ class JobKeeper:
             (folder / path).write_text(json.dumps(value), encoding="utf-8")
         found = self._ask("submit", folder=str(folder.absolute()))
         job = "" if found is None else str(found["job"])
-        self._since, self._settled, self._missed, self._deaf = time.monotonic(), False, {}, 0
+        self._since, self._settled, self._missed = time.monotonic(), False, {}
+        self._carried, self._deaf = False, 0
         self._state = replace(self._state, job=job, joined=())
         if job:
             self._told(f"job {job} submitted")
