@@ -24,9 +24,8 @@ from types import TracebackType
 from typing import Any
 
 from ..engines.relayed import RelayedChannel
-from ..errors import BadInputError
 from ..parties import make_private_folder
-from .kits import started_with
+from .kits import no_kit, started_with
 from .pipe_job import job_files
 from .policies import ADMIN
 
@@ -74,8 +73,7 @@ class JobKeeper:
         self._desk: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._keep, name="FLARE's job", daemon=True)
         if not (folder / "admin" / "startup" / "fed_admin.json").exists():
-            told_to = "enrol first: docs/deploy.md"
-            raise BadInputError("ENGINE_KIT", "there is no kit of NVIDIA FLARE here", hint=told_to)
+            raise no_kit("server")
 
     def state(self) -> PipeState:
         """As last seen, some seconds ago."""
@@ -112,7 +110,9 @@ class JobKeeper:
         job = before.job or (next(iter(joined), "") if self._channel.connected() else "")
         self._state = PipeState(job, tuple(sorted(heard)), tuple(sorted(joined.get(job, ()))))
         if self._state.clients != before.clients:
-            self._told(f"connected: {', '.join(heard) or 'nobody'}")
+            away = [site for site in self._sites if site not in heard]
+            waited = f"; not connected: {', '.join(away)} (do their services run?)" if away else ""
+            self._told(f"connected: {', '.join(heard) or 'nobody'}{waited}")
         if not before.clients:
             self._since = time.monotonic()
         # 2. whether the job is what it should be
@@ -176,7 +176,9 @@ class JobKeeper:
         if "trouble" not in found:
             return found
         if found["trouble"] != self._state.trouble:
-            self._told(f"NVIDIA FLARE's server cannot be asked: {found['trouble']}")
+            self._told(f"NVIDIA FLARE's server cannot be asked, and is asked again: {found['trouble']}")
+            if not self._state.clients:
+                self._told("`sekisho coordinator serve` must run here; what it says is in flare.log")
         self._state = replace(self._state, trouble=found["trouble"])
         return None
 
