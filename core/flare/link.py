@@ -23,7 +23,7 @@ REASONS = {
     "TimeoutError": "nothing answers: look at the firewalls between",
     "gaierror": "its name is not known here: look at the names that this machine resolves",
     "SSLCertVerificationError": "who answers has no certificate of this federation: a proxy, or an attack",
-    "SSLError": "TLS fails: look at certificates and clocks at both ends",
+    "SSLError": "TLS fails: is it that server which listens there? certificates, clocks at both ends",
 }
 OTHERWISE = "what FLARE says is in flare.log"
 FAILED = re.compile(r"Connector \[\S+ ACTIVE \w+://(\S+?)(?:\?\S*)?\] failed with exception (\w+)")
