@@ -38,16 +38,21 @@ def load_key(study_folder: Path, party: str, *, demo: bool, ask: bool = True) ->
 
     ``ask`` says whether a person may be asked for its passphrase (passphrases.py has where it may come from).
     """
+    return unlock(check_has_key(study_folder, party, demo=demo), party, ask=ask)
+
+
+def check_has_key(study_folder: Path, party: str, *, demo: bool) -> Path:
+    """Where the party's key lies. Raises ``Refused`` KEY_MISSING where it lies elsewhere."""
     path = key_path(study_folder, party, demo=demo)
     if not path.exists():
         raise Refused(
             "KEY_MISSING",
-            f"there is no signing key for '{party}'",
-            hint=f"its owner puts it in keys/{path.name} (`sekisho study key {party}` made it); "
-            "a demo key is accepted under a demo roster only",
+            f"there is no signing key for '{party}' in {study_folder}",
+            hint=f"is this the folder and the machine of '{party}'? Its owner puts the key in keys/{path.name} "
+            f"(`sekisho study key {party}` made it); a demo key is accepted under a demo roster only",
             site=party,
         )
-    return unlock(path, party, ask=ask)
+    return path
 
 
 def make_private_folder(path: Path) -> None:

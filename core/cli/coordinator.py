@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ...governance.errors import GovernanceError
 from ..errors import CheckFailedError, CoreError
-from ..parties import READABLE, SOCKET, load_key, make_private_folder, state_folder, write_whole
+from ..parties import READABLE, SOCKET, check_has_key, load_key, make_private_folder, state_folder, write_whole
 from ..site.papers import read_file, read_roster, read_study
 from .console import DEFAULT_STUDY, FOUND, Terminal, guarded, seen
 
@@ -59,14 +60,20 @@ def enrol(
     as_json: bool = JSON,
 ) -> None:
     """Make the federation's certificate authority and the kit of FLARE's server, once."""
-    from ..flare.kits import coordinator_kit
+    from ..flare.kits import address_of, coordinator_kit
 
     terminal = Terminal(as_json=as_json)
     read_study(study)
+    _check_is_coordinators(study)
     state = _state(study)
     make_private_folder(state)
+    before = address_of(state / FLARE)
     coordinator_kit(state / FLARE, host=host, port=port, now=_now())
     (study / ENROLMENT).mkdir(exist_ok=True)
+    if before:
+        terminal.say("the certificate authority is the one of before, the server's certificate is new: start it again")
+    if before and before != (host, port):
+        terminal.say(f"sites that were admitted still connect to {before[0]}:{before[1]}: admit each of them again")
     terminal.say(f"the server's kit is in {state / FLARE}: keep a copy of it where nobody else reads it")
     terminal.say(f"open port {port} of {host} for the sites; nothing else has to be open")
     terminal.say(f"next: sekisho coordinator serve --study {study}")
@@ -93,7 +100,8 @@ def admit(
     out = study / ENROLMENT / f"{request.stem}.bundle"
     out.parent.mkdir(exist_ok=True)
     write_whole(out, bundle, READABLE)
-    terminal.say(f"send {out} back to the site; it holds no secret")
+    terminal.say(f"send {out} back to the site; it holds no secret. There it is installed by:")
+    terminal.say(f"  sekisho site enrol {request.stem} --study FOLDER --bundle {out.name}")
     terminal.result({"bundle": str(out)})
 
 
@@ -101,15 +109,16 @@ def admit(
 @guarded()
 def serve(study: Path = STUDY, as_json: bool = JSON) -> None:
     """Keep FLARE's server running until told to end (SIGTERM); its log goes to standard error."""
-    from ..flare.kits import server_command
+    from ..flare.kits import address_of, server_command
+    from ..flare.link import Port
     from ..flare.supervising import Supervised
 
     terminal = Terminal(as_json=as_json)
     read_study(study)
     state = _state(study)
-    server = Supervised(
-        "FLARE's server", server_command(state / FLARE, socket=state / SOCKET), state / FLARE_LOG, say=_say
-    )
+    command = server_command(state / FLARE, socket=state / SOCKET)
+    _, port = address_of(state / FLARE) or ("", PORT)
+    server = Supervised("FLARE's server", command, state / FLARE_LOG, say=_say, heard=Port(port, _say).hear)
     ending = _told_to_end()
     server.start()
     try:
@@ -135,6 +144,7 @@ def run(
     terminal = Terminal(as_json=as_json)
     office = Office.open(study, clock=_now)
     try:
+        office.check_method(method)  # before FLARE is asked, which takes its time
         channel = office.channel()
         before = office.open_run()
         terminal.say(f"going on with {before}" if before else f"{method}: {len(office.study.sites)} sites are asked")
@@ -193,7 +203,8 @@ def status(study: Path = STUDY, as_json: bool = JSON) -> None:
     if not found.ended and not working:
         waits = CheckFailedError(
             "RUN_WAITS", f"the run {found.run} is open, and no process conducts it",
-            hint=f"go on: sekisho coordinator run {found.method} --study {study}; or end it: sekisho coordinator stop",
+            hint=f"go on: sekisho coordinator run {found.method} --study {study}; "
+            f"or end it: sekisho coordinator stop --study {study}",
         )  # fmt: skip
         terminal.fail(waits, FOUND, also=told)
     terminal.result(told)
@@ -225,6 +236,18 @@ def stop(study: Path = STUDY, pipe_only: bool = PIPE_ONLY, as_json: bool = JSON)
         by = "this command"
     terminal.say(f"{name}: stopped by {by}")
     terminal.result({"run": name, "stopped_by": by})
+
+
+def _check_is_coordinators(study: Path) -> None:
+    """Raises ``Refused`` KEY_MISSING at a site's: an authority that was made there is one that nobody believes.
+
+    The key is not opened. While sites have yet to sign the roster nobody is named by it, and nothing is checked.
+    """
+    try:
+        roster = read_roster(study, now=_now())
+    except (CoreError, GovernanceError):
+        return
+    check_has_key(study, roster.coordinator.id, demo=roster.demo)
 
 
 def _wait_until_over(study: Path, party: str) -> None:

@@ -50,9 +50,12 @@ def enrol(
     make_private_folder(state)
     if bundle is not None:
         roster = read_roster(study, now=_now())
-        site_kit(state / FLARE, _bundle(bundle), study=study_id(study), site=site, roster=roster, now=_now())
-        terminal.say(f"{site}: installed. Start it: sekisho site serve {site} --study {study}")
-        terminal.result({"site": site, "installed": True})
+        host, port = site_kit(
+            state / FLARE, _bundle(bundle), study=study_id(study), site=site, roster=roster, now=_now()
+        )
+        terminal.say(f"{site}: installed; it connects to {host}:{port}, and to nothing else")
+        terminal.say(f"start it, or start it again: sekisho site serve {site} --study {study}")
+        terminal.result({"site": site, "installed": True, "host": host, "port": port})
         return
     # 1. the site's signing key, where the roster still waits for it
     made, demo = _roster_key(terminal, study, site, passphrase_file)

@@ -22,6 +22,7 @@ import typer
 from ..data.intake import inspect, locate
 from ..errors import CoreError
 from ..flare.kits import client_command
+from ..flare.link import Link
 from ..flare.refusals import Refusals
 from ..flare.supervising import Supervised
 from ..parties import SOCKET, key_path, state_folder
@@ -116,7 +117,13 @@ def _serve_once(
         refusals = Refusals()
         client = None
         if command is not None:
-            client = Supervised("FLARE's client", command, state / FLARE_LOG, say=say, heard=refusals.hear)
+            link = Link(state / FLARE, say)
+
+            def heard(line: str) -> None:
+                refusals.hear(line)
+                link.hear(line)
+
+            client = Supervised("FLARE's client", command, state / FLARE_LOG, say=say, heard=heard)
         agent = Agent(
             Site(folder, tasks), after=lambda one: follow(one, say), say=say, client=client, refusals=refusals.take
         )

@@ -4,7 +4,7 @@ For: ``sekisho coordinator status`` and whoever supervises the process. Not for:
 keeping.py): this file may be seconds old, or lost. Nothing in it is secret: names of sites are not, and counts of
 answers and bytes are all that the coordinator sees anyway.
 
-Order of calls: ``StatusFile(...)`` goes to the coordinator, which calls ``stands`` and ``heard``; ``read_status``.
+Order of calls: ``StatusFile(...)`` → ``begins`` → the coordinator calls ``stands`` and ``heard``; ``read_status``.
 """
 
 from __future__ import annotations
@@ -62,6 +62,10 @@ class StatusFile:
         self._clock = clock
         self._now = Status()
         self._written = -AT_MOST_EVERY
+
+    def begins(self, run: str, method: str, steps: int) -> None:
+        """A run is asked for or gone on with: no state says so before sites have answered. Raises as ``stands``."""
+        self._tell(replace(self._now, run=run, method=method, steps=steps), at_once=True)
 
     def stands(self, state: CoordinatorState) -> None:
         """The run got somewhere. Raises ``BadInputError`` STATE_UNWRITABLE."""

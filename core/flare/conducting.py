@@ -97,47 +97,61 @@ class Office:
 
         Raises ``Refused`` METHOD_UNKNOWN, RUN_OF_ANOTHER_METHOD, and what a run ends with: the sites have been told.
         """
-        coordinator = self._coordinator(channel, progress)
+        self.check_method(method)
+        status = self._status()
+        coordinator = self._coordinator(channel, progress, status)
         run = self.open_run()
         try:
             if not run:
-                return self._begin(coordinator, method)
-            if run.rpartition("-")[0] != method:
-                raise Refused(
-                    "RUN_OF_ANOTHER_METHOD",
-                    f"the run {run} is open, and it is not one of {method}",
-                    hint=f"go on with it: `sekisho coordinator run {run.rpartition('-')[0]}`; or end it: "
-                    "`sekisho coordinator stop`",
-                )
+                return self._begin(coordinator, method, status)
+            status.begins(run, method, self.study.settings(method).steps)
             return coordinator.resume(run)
         finally:
             self._forget_stop()
 
-    def end(self, channel: RelayedChannel, code: str = STOPPED) -> str:
-        """Stop the open run at all sites though nobody conducts it; its name, or nothing where none is open."""
+    def check_method(self, method: str) -> None:
+        """Return if a run of ``method`` can be conducted now. Raises as ``conduct``; nobody need be in reach for it."""
         run = self.open_run()
-        if run:
-            self._coordinator(channel, lambda stage, done, total: None).give_up(run, code)
-            channel.settle(LAST_WORDS_SECONDS)
-        self._forget_stop()
-        return run
-
-    def _begin(self, coordinator: Coordinator, method: str) -> RunResult:
+        own = run.rpartition("-")[0]
+        if run and own != method:
+            raise Refused(
+                "RUN_OF_ANOTHER_METHOD",
+                f"the run {run} is open, and it is not one of {method}",
+                hint=f"go on with it: `sekisho coordinator run {own} --study {self.study_folder}`; or end it: "
+                f"`sekisho coordinator stop --study {self.study_folder}`",
+            )
         if method not in self.study.methods:
             raise Refused(
                 "METHOD_UNKNOWN",
                 f"the study has no method '{method}'",
                 hint=f"its methods are {', '.join(self.study.methods)}",
             )
+
+    def end(self, channel: RelayedChannel, code: str = STOPPED) -> str:
+        """Stop the open run at all sites though nobody conducts it; its name, or nothing where none is open."""
+        run = self.open_run()
+        if run:
+            status = self._status()
+            status.begins(run, run.rpartition("-")[0], 0)
+            self._coordinator(channel, lambda stage, done, total: None, status).give_up(run, code)
+            channel.settle(LAST_WORDS_SECONDS)
+        self._forget_stop()
+        return run
+
+    def _begin(self, coordinator: Coordinator, method: str, status: StatusFile) -> RunResult:
         # the plan from public figures: sites compute it apart, and refuse another
         base_model = inspect(locate(self.study.base_model, self.study_folder))
         settings = self.study.settings(method)
         plan = plan_of(self.study, method, dimension=dimension_of(base_model, settings))
         counts = counts_plan_of(self.study, method)
         run = f"{method}-{secrets.token_hex(8)}"  # as a pilot names them: two runs never share one
+        status.begins(run, method, plan.steps)
         return coordinator.run(run, coordinator.offer(method, plan, counts), plan, counts)
 
-    def _coordinator(self, channel: RelayedChannel, progress: Progress) -> Coordinator:
+    def _status(self) -> StatusFile:
+        return StatusFile(state_of(self.study_folder) / STATUS, clock=self.clock)
+
+    def _coordinator(self, channel: RelayedChannel, progress: Progress, status: StatusFile) -> Coordinator:
         state = state_of(self.study_folder)
         stops = StopListKeeper(
             self.study_folder / STOPS,
@@ -159,7 +173,7 @@ class Office:
             stops=stops,
             progress=progress,
             halted=lambda: STOPPED if (state / ASKED).exists() else "",
-            status=StatusFile(state / STATUS, clock=self.clock),
+            status=status,
         )
 
     def _list_ages(self) -> list[int]:
@@ -190,7 +204,8 @@ def ask_to_stop(study_folder: Path) -> str:
     state = state_of(study_folder)
     run = next(iter(open_runs(state / "runs")), "")
     if not run:
-        raise CheckFailedError("RUN_NONE", "no run is open here", hint="`sekisho coordinator status` says what was")
+        shown = f"`sekisho coordinator status --study {study_folder}` says what was"
+        raise CheckFailedError("RUN_NONE", "no run is open here", hint=shown)
     replace_file(state / ASKED, b"")
     return run
 

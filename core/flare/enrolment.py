@@ -22,6 +22,7 @@ from ..errors import BadInputError, Refused
 CONTEXT = b"sekisho-enrolment-v1\x00"  # domain separation: no other signed thing starts so
 LONGEST_PAPER = 64 * 1024  # three certificates are 6 KiB
 Pem = Annotated[str, Field(max_length=16 * 1024, pattern=r"^-----BEGIN CERTIFICATE( REQUEST)?-----\n")]
+HOST = r"[A-Za-z0-9.-]{1,253}"
 StudyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
@@ -44,7 +45,7 @@ class Bundle(BaseModel):
     site: SiteId
     certificate: Pem
     ca: Pem
-    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")]
+    host: Annotated[str, Field(pattern=rf"^{HOST}$")]
     port: Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -68,7 +69,11 @@ def read_paper(data: bytes, kind: type[Paper], key: PublicKey, *, by: str) -> Pa
         body, signature = found["paper"], bytes.fromhex(found["signature"])
         signed = CONTEXT + canonical_bytes(body)
     except (ValueError, KeyError, TypeError, AttributeError, GovernanceError):
-        raise BadInputError("ENGINE_PAPER", "this is not a paper for joining the transport") from None
+        raise BadInputError(
+            "ENGINE_PAPER",
+            "this is not a paper for joining the transport",
+            hint="take the file as it was sent: <site>.request goes to the coordinator, <site>.bundle comes back",
+        ) from None
     # 2. by whom it should be
     try:
         key.verify(signature, signed)

@@ -24,16 +24,15 @@ from types import TracebackType
 from typing import Any
 
 from ..engines.relayed import RelayedChannel
-from ..errors import BadInputError
 from ..parties import make_private_folder
-from .kits import started_with
+from .kits import no_kit, started_with
 from .pipe_job import job_files
 from .policies import ADMIN
 
 LOOK_SECONDS = 3.0  # between two looks at the server
 GATHER_SECONDS = 30.0  # the first job waits so long for sites that are not connected yet; later ones are in a next job
 SETTLE_SECONDS = 60.0  # a job's processes start in ten on a quiet machine; before this nobody is missed in it
-DEAF_LOOKS = 3  # a relay comes back within a second where its process lives
+DEAF_LOOKS = 3  # a relay that was there comes back within a second where its process lives
 PATIENCE_SECONDS = 120.0  # for one answer of the desk, which logs in first
 JOB = "sekisho-pipe"
 
@@ -69,12 +68,12 @@ class JobKeeper:
         self._since = time.monotonic()  # the job was submitted, or the first client seen
         self._settled = False  # every client has been in this job, or has had the time for it
         self._missed: dict[str, float] = {}  # who is not, and when FLARE's server had last heard it then
-        self._deaf = 0  # looks in a row at which no relay was connected to our socket
+        self._carried = False  # a relay of this job has been connected to our socket
+        self._deaf = 0  # looks in a row at which none was
         self._desk: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._keep, name="FLARE's job", daemon=True)
         if not (folder / "admin" / "startup" / "fed_admin.json").exists():
-            told_to = "enrol first: docs/deploy.md"
-            raise BadInputError("ENGINE_KIT", "there is no kit of NVIDIA FLARE here", hint=told_to)
+            raise no_kit("server")
 
     def state(self) -> PipeState:
         """As last seen, some seconds ago."""
@@ -111,7 +110,9 @@ class JobKeeper:
         job = before.job or (next(iter(joined), "") if self._channel.connected() else "")
         self._state = PipeState(job, tuple(sorted(heard)), tuple(sorted(joined.get(job, ()))))
         if self._state.clients != before.clients:
-            self._told(f"connected: {', '.join(heard) or 'nobody'}")
+            away = [site for site in self._sites if site not in heard]
+            waited = f"; not connected: {', '.join(away)} (do their services run?)" if away else ""
+            self._told(f"connected: {', '.join(heard) or 'nobody'}{waited}")
         if not before.clients:
             self._since = time.monotonic()
         # 2. whether the job is what it should be
@@ -136,8 +137,12 @@ class JobKeeper:
         back = sorted(site for site, at in apart.items() if at > self._missed.get(site, at))
         if back:
             return f"{', '.join(back)} connected and not in the job"
-        self._deaf = 0 if self._channel.connected() else self._deaf + 1
-        return "the server's end of it is gone" if self._settled and self._deaf >= DEAF_LOOKS else ""
+        # the server's end may be about to start: on a busy machine one that is ended for that would never be there
+        connected = self._channel.connected()
+        self._carried = self._carried or connected
+        self._deaf = 0 if connected else self._deaf + 1
+        due = self._carried or self._waited() > SETTLE_SECONDS
+        return "the server's end of it is gone" if due and self._deaf >= DEAF_LOOKS else ""
 
     def _submit(self) -> None:
         folder = self._folder / "admin" / "job"
@@ -146,7 +151,8 @@ class JobKeeper:
             (folder / path).write_text(json.dumps(value), encoding="utf-8")
         found = self._ask("submit", folder=str(folder.absolute()))
         job = "" if found is None else str(found["job"])
-        self._since, self._settled, self._missed, self._deaf = time.monotonic(), False, {}, 0
+        self._since, self._settled, self._missed = time.monotonic(), False, {}
+        self._carried, self._deaf = False, 0
         self._state = replace(self._state, job=job, joined=())
         if job:
             self._told(f"job {job} submitted")
@@ -170,7 +176,9 @@ class JobKeeper:
         if "trouble" not in found:
             return found
         if found["trouble"] != self._state.trouble:
-            self._told(f"NVIDIA FLARE's server cannot be asked: {found['trouble']}")
+            self._told(f"NVIDIA FLARE's server cannot be asked, and is asked again: {found['trouble']}")
+            if not self._state.clients:
+                self._told("`sekisho coordinator serve` must run here; what it says is in flare.log")
         self._state = replace(self._state, trouble=found["trouble"])
         return None
 

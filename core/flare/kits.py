@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from ...governance.signing.roster import Roster
 from ..errors import BadInputError, Refused
 from ..parties import make_private_folder
 from .certificates import authority, check_vouched, new_key, request, requested_key, to_pem, vouch
-from .enrolment import Bundle, Request, read_paper, write_paper
+from .enrolment import HOST, Bundle, Request, read_paper, write_paper
 from .policies import (
     ADMIN,
     ADMIN_ROLE,
@@ -60,12 +61,29 @@ class Command:
     cwd: Path
 
 
+def address_of(folder: Path) -> tuple[str, int] | None:
+    """Where sites reach the server whose kit lies in ``folder`` (coordinator/state/flare); None where none does."""
+    path = folder / "server" / "startup" / "fed_server.json"
+    if not path.exists():
+        return None
+    where = json.loads(path.read_bytes())["servers"][0]
+    return str(where["admin_server"]), int(where["admin_port"])
+
+
 def coordinator_kit(folder: Path, *, host: str, port: int = PORT, now: datetime) -> None:
     """Make the federation's CA, the server's kit and the administrator's in ``folder`` (coordinator/state/flare).
 
     Sites connect to ``host``:``port``, which is all that has to be open. Keys that are there are kept; certificates and
     files are written anew: that is how the server's is renewed before it ends after a year.
+
+    Raises ``BadInputError`` ENGINE_HOST for a host that no site could be told.
     """
+    if not re.fullmatch(HOST, host):
+        raise BadInputError(
+            "ENGINE_HOST",
+            "--host is not the name or the address of a machine",
+            hint="letters, digits, `.` and `-`, as in hub.example or 192.0.2.10; the port is given with --port",
+        )
     make_private_folder(folder)
     ca = authority(folder, now)
     server, admin = folder / "server", folder / "admin"
@@ -111,13 +129,21 @@ def issue(folder: Path, request: bytes, *, study: str, roster: Roster, key: Sign
 
     Raises ``Refused`` where the request is not signed by the site of the roster that it names.
     """
+    if claimed_kind(request) != Request.model_fields["kind"].default:
+        raise BadInputError(
+            "ENGINE_PAPER",
+            "this is not a site's request",
+            hint="`sekisho site enrol SITE` at the site makes <site>.request: take that file",
+        )
     named = claimed_site(request)
     if named not in {party.id for party in roster.sites}:
         raise Refused("ENGINE_SITE", "the request is not one of a site of this roster", hint="is it for this study?")
     asked = read_paper(request, Request, roster.party(named).key, by=named)
     if (asked.study, asked.site) != (study, named):
         raise Refused("ENGINE_SITE", "the request is for another study", hint="requests are made study by study")
-    where = json.loads((folder / "server" / "startup" / "fed_server.json").read_bytes())["servers"][0]
+    address = address_of(folder)
+    if address is None:
+        raise no_kit("server")
     ca = authority(folder, now)
     public = requested_key(asked.csr.encode("ascii"), asked.site)
     certificate = vouch(ca, public, name=asked.site, organisation=asked.site, now=now)
@@ -126,23 +152,39 @@ def issue(folder: Path, request: bytes, *, study: str, roster: Roster, key: Sign
         site=asked.site,
         certificate=to_pem(certificate).decode("ascii"),
         ca=to_pem(ca[1]).decode("ascii"),
-        host=where["admin_server"],
-        port=where["admin_port"],
+        host=address[0],
+        port=address[1],
     )
     return write_paper(bundle, key)
 
 
-def site_kit(folder: Path, bundle: bytes, *, study: str, site: str, roster: Roster, now: datetime) -> None:
-    """Install what came back. Raises ``Refused`` where it is not signed by the roster's coordinator, or not for us."""
+def site_kit(
+    folder: Path, bundle: bytes, *, study: str, site: str, roster: Roster, now: datetime
+) -> tuple[str, int]:
+    """Install what came back; where the server is. Raises ``Refused`` where the coordinator did not sign it for us."""
     # 1. the coordinator of this roster signed it, for this study and this site
+    if claimed_kind(bundle) == Request.model_fields["kind"].default:
+        raise BadInputError(
+            "ENGINE_PAPER",
+            "this is a site's request, and not what the coordinator sent back",
+            hint="`sekisho coordinator admit` at the coordinator's makes <site>.bundle of it",
+        )
     told = read_paper(bundle, Bundle, roster.coordinator.key, by=roster.coordinator.id)
     if (told.study, told.site) != (study, site):
-        raise Refused("ENGINE_SITE", "the bundle is for another study or another site", hint="which file is yours?")
+        raise Refused(
+            "ENGINE_SITE",
+            f"the bundle is for the site '{told.site}' of the study '{told.study}', and this is '{site}' of '{study}'",
+            hint="take the file that was sent to you: each site has its own",
+        )
     # 2. its CA vouches for the key that was made here
     startup = folder / "startup"
     key = startup / "client.key"
     if not key.exists():
-        raise BadInputError("ENGINE_KEY", "the key that the certificate is for is not on this machine")
+        raise BadInputError(
+            "ENGINE_KEY",
+            "the key that the certificate is for is not on this machine",
+            hint=f"ask from here: `sekisho site enrol {site}` makes a new request, which the coordinator admits again",
+        )
     certificate, ca = told.certificate.encode("ascii"), told.ca.encode("ascii")
     check_vouched(certificate, ca, new_key(key), name=site, now=now)
     # 3. only then is anything written
@@ -152,13 +194,23 @@ def site_kit(folder: Path, bundle: bytes, *, study: str, site: str, roster: Rost
     _write(startup / "fed_client.json", client_startup(site, told.host, told.port))
     _write(folder / "local" / "resources.json", site_resources())
     _write_local(folder)
+    return told.host, told.port
 
 
 def claimed_site(request: bytes) -> str:
     """Whose a request says that it is, before that is checked; empty where it says nothing."""
+    return _claimed(request, "site")
+
+
+def claimed_kind(paper: bytes) -> str:
+    """What a paper says that it is, before that is checked; empty where it says nothing."""
+    return _claimed(paper, "kind")
+
+
+def _claimed(paper: bytes, name: str) -> str:
     try:
-        found = json.loads(request)
-        return str(found["paper"]["site"])
+        found = json.loads(paper)
+        return str(found["paper"][name])
     except (ValueError, KeyError, TypeError):
         return ""
 
@@ -187,12 +239,20 @@ def started_with(socket: Path | None = None) -> dict[str, str]:
 
 def _command(module: str, kit: Path, startup: str, options: tuple[str, ...], socket: Path) -> Command:
     if not (kit / "startup" / startup).exists():
-        raise BadInputError(
-            "ENGINE_KIT", f"there is no {startup} for NVIDIA FLARE here", hint="enrol first: docs/deploy.md"
-        )
+        raise no_kit("server" if startup == "fed_server.json" else "client")
     kit = kit.absolute()
     argv = (sys.executable, "-u", "-m", module, "-m", str(kit), "-s", startup, "--set", *options)
     return Command(argv, started_with(socket), kit)
+
+
+def no_kit(end: str) -> BadInputError:
+    """Nobody has enrolled here; ``end``: server or client."""
+    words = "coordinator enrol --host NAME" if end == "server" else "site enrol SITE"
+    return BadInputError(
+        "ENGINE_KIT",
+        f"this machine is not enrolled: there is no kit of NVIDIA FLARE's {end}",
+        hint=f"enrol first: `sekisho {words} --study FOLDER`; step by step in docs/deploy.md",
+    )
 
 
 def _write_local(kit: Path) -> None:

@@ -49,7 +49,9 @@ def export_own(study_folder: Path, out: Path) -> Written:
         raise BadInputError(
             "OWN_PARTY",
             f"there are the logs and keys of {len(here)} parties here, and not of one",
-            hint="without --own all are exported together" if here else "evidence exists once a run was asked for",
+            hint="without --own all are exported together"
+            if here
+            else "a party's log and its key must both lie in this folder; a log exists once a run was asked for",
         )
     own = [site for site in here if site in study.sites]
     with (

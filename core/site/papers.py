@@ -306,9 +306,11 @@ def read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        where = f"; {HELD_BY[path.name]} holds {path.name} (see the example)" if path.name in HELD_BY else ""
+        held = path.name in HELD_BY
+        where = f"; {HELD_BY[path.name]} holds {path.name}" if held else ""
+        folder = f"; looked for in {path.parent}: is that the folder that you mean?" if held else ""
         raise BadInputError(
             "FILE_UNREADABLE",
             f"{path.name} cannot be read ({error.strerror})",
-            hint=f"check the path and your right to read it{where}",
+            hint=f"check the path and your right to read it{where}{folder}",
         ) from None

@@ -146,5 +146,8 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (OSError, EOFError, zlib.error) as error:
         raise BadDocumentError(
-            "CONSENT_FILE_UNREADABLE", "the consent file cannot be read", "check the path", file=path.name
+            "CONSENT_FILE_UNREADABLE",
+            "the consent file cannot be read",
+            "check the path; a site's own lies beside its policy: is this that site's machine, and its study's folder?",
+            file=path.name,
         ) from error

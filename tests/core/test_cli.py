@@ -117,7 +117,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "coordinator enrol": ("--host coordinator.example --study {out}/nowhere", 2, "FILE_UNREADABLE"),
     "coordinator admit": ("{out}/nowhere --study {study}", 2, "FILE_UNREADABLE"),
     "coordinator serve": ("--study {study}", 2, "ENGINE_KIT"),
-    "coordinator run": ("nothing --study {study} --pipe-only", 3, "METHOD_UNKNOWN"),
+    "coordinator run": ("nothing --study {study}", 3, "METHOD_UNKNOWN"),
     "coordinator status": ("--study {out}/nowhere", 2, "FILE_UNREADABLE"),
     "coordinator stop": ("--study {out}/nowhere", 2, "FILE_UNREADABLE"),
     "site release": ("{site} no-such-run --study {study}", 2, "CANDIDATE_MISSING"),

@@ -84,6 +84,23 @@ def test_a_bundle_is_for_one_site_and_from_the_rosters_coordinator(
     assert (told["code"], told["exit"]) == ("BUNDLE_TOO_LONG", 2)
 
 
+def test_an_authority_is_made_at_the_coordinators_alone_and_a_second_time_says_what_it_changes(
+    study: Path, capsys: Capture
+) -> None:
+    words = ("coordinator", "enrol", "--study", study, "--host")
+    first = sekisho_here(capsys, *words, "coordinator.example")
+    assert first.exit == 0 and "admit each of them again" not in first.out
+    same = sekisho_here(capsys, *words, "coordinator.example")
+    assert "authority is the one of before" in same.out and "admit each of them again" not in same.out
+    other = sekisho_here(capsys, *words, "192.0.2.10", "--port", "8003")
+    assert "sites that were admitted still connect to coordinator.example:8002: admit each of them again" in other.out
+    for key in (study / "keys").glob("coordinator.*key"):
+        key.unlink()
+    told = sekisho_here(capsys, *words, "coordinator.example", "--json").told
+    assert (told["code"], told["exit"]) == ("KEY_MISSING", 3)
+    assert "machine of 'coordinator'" in told["hint"]
+
+
 def test_a_site_makes_its_signing_key_while_the_roster_still_waits_for_others(
     study: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -216,6 +216,15 @@ def test_the_status_says_where_a_run_is_and_nothing_else(tmp_path: Path) -> None
     }  # fmt: skip
 
 
+def test_a_run_that_no_site_has_answered_yet_has_its_name_in_the_status(tmp_path: Path) -> None:
+    """Cut off in its offer, it was waiting under no name, and the command that goes on with it could not be told."""
+    told = StatusFile(tmp_path / STATUS, clock=lambda: NOW)
+    told.begins("probe-1", "probe", 60)
+    told.heard("offer", 0, 3, Traffic())
+    said = read_status(tmp_path)
+    assert said is not None and (said.run, said.method, said.steps, said.ended) == ("probe-1", "probe", 60, "")
+
+
 @pytest.mark.parametrize("data", [None, b"", b"{}x", b'{"run": 1}', b'{"more": ""}', b"[]"])
 def test_a_status_that_cannot_be_read_is_none(tmp_path: Path, data: bytes | None) -> None:
     if data is not None:

@@ -13,7 +13,16 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sekisho.core.errors import BadInputError, CoreError, Refused
-from sekisho.core.flare.kits import client_command, coordinator_kit, issue, server_command, site_kit, site_request
+from sekisho.core.flare.kits import (
+    address_of,
+    client_command,
+    coordinator_kit,
+    issue,
+    server_command,
+    site_kit,
+    site_request,
+)
+from sekisho.core.flare.link import Link, Port
 from sekisho.core.flare.pipe_job import amiss, job_files
 from sekisho.core.flare.policies import CONTROLLER, EXECUTOR, authorization
 from sekisho.core.flare.refusals import Refusals, refusal_in
@@ -156,6 +165,36 @@ def test_a_signed_paper_of_another_form_is_refused(hub: Path, alpha: Path, asked
     assert error.value.code == "ENGINE_PAPER"
 
 
+@pytest.mark.parametrize("host", ["", "two words", "hub.example:8002", "https://hub.example", "höb", "h" * 254])
+def test_a_host_that_no_site_could_be_told_is_refused_before_anything_is_made(tmp_path: Path, host: str) -> None:
+    """It was found out only when a site was admitted, as a defect."""
+    with pytest.raises(BadInputError) as error:
+        coordinator_kit(tmp_path / "flare", host=host, now=NOW)
+    assert error.value.code == "ENGINE_HOST" and error.value.hint
+    assert not (tmp_path / "flare").exists() and address_of(tmp_path / "flare") is None
+
+
+def test_a_file_that_was_mistaken_for_another_is_told_which_is_meant(
+    hub: Path, alpha: Path, asked: bytes, sent: bytes, tmp_path: Path
+) -> None:
+    """A request where a bundle belongs, the other way round, a table, and a bundle where nobody has asked."""
+    refusals = []
+    for attempt in (
+        lambda: install(alpha, asked),
+        lambda: issue(hub, sent, study=STUDY, roster=ROSTER, key=HUB, now=NOW),
+        lambda: issue(hub, b"id,text\n", study=STUDY, roster=ROSTER, key=HUB, now=NOW),
+        lambda: install(alpha, b"id,text\n"),
+        lambda: install(tmp_path / "nobody", sent),
+    ):
+        with pytest.raises(BadInputError) as error:
+            attempt()
+        refusals.append(error.value)
+    assert [one.code for one in refusals] == ["ENGINE_PAPER"] * 4 + ["ENGINE_KEY"]
+    assert all(one.hint for one in refusals)
+    for one, file in zip(refusals, ("bundle", "request", "request", "bundle"), strict=False):
+        assert f"<site>.{file}" in one.hint
+
+
 def test_a_certificate_for_another_key_or_another_time_is_not_installed(
     alpha: Path, sent: bytes, tmp_path: Path
 ) -> None:
@@ -191,6 +230,11 @@ def test_without_a_kit_nothing_is_started(tmp_path: Path) -> None:
         with pytest.raises(BadInputError) as error:
             command()
         assert error.value.code == "ENGINE_KIT"
+        assert "enrol" in error.value.hint and "--study" in error.value.hint
+    with pytest.raises(BadInputError) as error:  # a request before the coordinator has enrolled
+        issue(tmp_path, site_request(tmp_path / "x", study=STUDY, site="alpha", key=roster_chain.key("alpha")),
+              study=STUDY, roster=ROSTER, key=HUB, now=NOW)  # fmt: skip
+    assert error.value.code == "ENGINE_KIT" and not (tmp_path / "ca.key").exists()
 
 
 def test_a_site_allows_one_class_and_nobody_commands_it(alpha: Path, hub: Path, sent: bytes) -> None:
@@ -260,3 +304,32 @@ def test_what_flare_refused_is_heard_once_and_without_its_words() -> None:
     found = refusal_in("x is not in allow_list <script>")
     assert found is not None
     assert "script" not in found.sentence
+
+
+REFUSED_LINE = "x - conn_manager - ERROR - Connector [CH00001 ACTIVE tcp://{}] failed with exception {}: [111] <b>"
+MADE_LINE = "x - Connection [CN00002 127.0.0.1:49132 => 127.0.0.1:8002 SSL sekisho-server] is created: PID: 7757"
+
+
+def test_people_are_told_once_whether_their_site_reaches_the_coordinator_and_why_not(alpha: Path, sent: bytes) -> None:
+    install(alpha, sent)
+    said: list[str] = []
+    link = Link(alpha, said.append)
+    for _ in range(100):
+        link.hear(REFUSED_LINE.format("hub.example:8002", "ConnectionRefusedError"))
+    link.hear(REFUSED_LINE.format("127.0.0.1:4711", "ConnectionRefusedError"))  # a job's process and its parent
+    for _ in range(2):
+        link.hear(MADE_LINE)
+    link.hear(REFUSED_LINE.format("hub.example:8002", "OSError"))
+    assert len(said) == 3
+    assert "not reached" in said[0] and "coordinator serve" in said[0]
+    assert said[1] == "connected to the coordinator's server at hub.example:8002"
+    assert "flare.log" in said[2]
+    assert not any("<b>" in line for line in said)
+
+
+def test_a_port_that_another_process_has_is_told_once_and_what_to_do() -> None:
+    said: list[str] = []
+    port = Port(8002, said.append)
+    for _ in range(10):
+        port.hear("x - ERROR - Error binding to 127.0.0.1:8002: OSError: [Errno 98] Address already in use")
+    assert len(said) == 1 and "port 8002 is taken" in said[0] and "--port" in said[0]
