@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sekisho.core.engines.pipe import connect
@@ -50,10 +51,17 @@ class Machines:
         self.closing = ExitStack()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, *words: str | Path, program: Sequence[str] = ("-c", MAIN)) -> subprocess.Popen[bytes]:
+    def start(
+        self,
+        name: str,
+        *words: str | Path,
+        program: Sequence[str] = ("-c", MAIN),
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> subprocess.Popen[bytes]:
+        """``more``: of the environment of this process."""
         log = (self.homes[name.split("/", maxsplit=1)[0]] / f"{name.replace('/', '-')}.log").open("ab")
         process = subprocess.Popen(
-            [sys.executable, *program, *map(str, words)], stdout=log, stderr=log, env=environment(),
+            [sys.executable, *program, *map(str, words)], stdout=log, stderr=log, env=environment(**more),
             start_new_session=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         log.close()
@@ -61,10 +69,12 @@ class Machines:
         self.closing.callback(end, process)
         return process
 
-    def sekisho(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    def sekisho(
+        self, *words: str | Path, more: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", MAIN, *map(str, words)], capture_output=True, text=True, check=False,
-            timeout=PATIENCE, env=environment(), stdin=subprocess.DEVNULL,
+            timeout=PATIENCE, env=environment(**more), stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     def serve(self, site: str, *more: str) -> subprocess.Popen[bytes]:
