@@ -1,11 +1,12 @@
 """What breaks in a run over NVIDIA FLARE, and what becomes of it: one run for each row, one fault for each run.
 
     python benchmarks/faults.py [--json FILE] [--rows "undisturbed;server killed"] [--folder DIR]
+    python benchmarks/faults.py --json FILE --page docs/deploy.md
 
-Three sites, three steps of the probe on hashed words, thirty people a site at 0.15 s each, so that a step takes some five
-seconds; every party is processes of its own on this machine, with TLS between them. The fault comes in the second
-step. Who was killed is started again at once: what a supervisor waits first (RestartSec, 30 s at a site in deploy/) comes
-on top. FLARE's processes are started again by ours, which wait five seconds.
+Three sites, three steps of the probe on hashed words, thirty people a site at 0.15 s each, so that a step takes some
+five seconds; every party is processes of its own on this machine, with TLS between them. The fault comes in the second
+step. Who was killed is started again at once: what a supervisor waits first (RestartSec, 30 s at a site in deploy/)
+comes on top. FLARE's processes are started again by ours, which wait five seconds.
 
     recovery    seconds from the fault until the step in work was summed, or until the run had ended by a code; of the
                 coordinator, whose step was summed already, until the next one was. Beside it stands what a step takes.
@@ -42,7 +43,7 @@ DISK = "96m"  # what a site's folder finds room in, and FLARE's files with it
 ROUND_TRIP, LOSS = 0.2, 0.01
 
 
-class NotMeasured(Exception):  # noqa: N818  no error: the row says it
+class NotMeasured(Exception):
     """This machine cannot make this fault."""
 
 
@@ -232,13 +233,38 @@ def line(name: str, found: Mapping[str, Any]) -> str:
     )
 
 
+def filled(page: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page with the figures of ``rows`` in the lines of its table that begin with their names."""
+    lines = page.split("\n")
+    for number, before in enumerate(lines):
+        cells = [cell.strip() for cell in before.strip("|").split("|")]
+        if before.startswith("| ") and cells[0] in rows:
+            lines[number] = f"| {' | '.join((cells[0], *figures(rows[cells[0]]), cells[-1]))} |"
+    return "\n".join(lines)
+
+
+def figures(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the table says of a row: how the run ended, recovery, the whole run, steps paid."""
+    if "not_measured" in found:
+        return "not measured", "–", "–", "–"
+    ended = found["ended"] if found["ended"] == "finished" else f"ends by `{found['ended']}`"
+    recovery = "–" if found["recovery"] is None else f"{found['recovery']:.0f}"
+    paid = sorted(set(found["charged"].values()))
+    return ended, recovery, f"{found['seconds']:.0f}", " or ".join(map(str, paid))
+
+
 def main() -> None:
     """Print the rows as they come, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rows", default="", help="only these, with ; between; a part of a name will do")
     parser.add_argument("--folder", type=Path, help="where runs lie, and stay; else they are deleted")
+    parser.add_argument("--page", type=Path, help="only put the figures of --json into this page's table")
     given = parser.parse_args()
+    if given.page:
+        page = given.page.read_text("utf-8")
+        given.page.write_text(filled(page, json.loads(given.json.read_text("utf-8"))["rows"]), "utf-8")
+        return
     wanted = [part.strip() for part in given.rows.split(";") if part.strip()]
     results: dict[str, Any] = {}
     with ExitStack() as stack:

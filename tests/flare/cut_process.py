@@ -3,8 +3,8 @@
     python cut_process.py site CUT SECONDS_A_BATCH SITE --study FOLDER
     python cut_process.py coordinator CUT WORDS OF THE COMMAND
 
-CUT is ``charge:N``, ``seal:N`` or ``sum:N``: SIGKILL after the N-th step was charged, or was sealed, at this site, or was
-written down as summed at the coordinator; ``-`` for never. So a process dies at a place that nobody outside could hit.
+CUT is ``charge:N``, ``seal:N`` or ``sum:N``: SIGKILL after the N-th step was charged, or was sealed, at this site, or
+was written down as summed at the coordinator; ``-`` for never. So a process dies where nobody outside could hit it.
 A site is the one of slow_site.py, and hands a false clock on to FLARE's client, which would else not be given it.
 """
 

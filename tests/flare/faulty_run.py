@@ -4,8 +4,8 @@ For: benchmarks/faults.py, whose rows are faults, and the tests of single ones. 
 coordinator, FLARE's server, and at each site our service and FLARE's client; loopback, TLS at both ends. Not for: what
 a fault is (the caller makes it happen).
 
-Order of calls: ``prepare`` once → for each run ``FaultyRun(...)`` as a context → ``start`` → ``until_step`` → the fault,
-then ``struck`` → ``finish`` → ``found``.
+Order of calls: ``prepare`` once → for each run ``FaultyRun(...)`` as a context → ``start`` → ``until_step`` → the
+fault, then ``struck`` → ``finish`` → ``found``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -73,7 +74,7 @@ class Found:
         return asdict(self)
 
     def held(self) -> bool:
-        """Whether nothing was lost that may not be: no step paid, sealed or opened twice, and the books are in order."""
+        """Whether no step was paid, sealed or opened twice, and the books of all are in order."""
         paid = all(self.sealed[site] <= self.charged[site] <= STEPS for site in SITES)
         return paid and self.once and self.logs == "sound" and self.evidence == "verified"
 
@@ -234,7 +235,7 @@ class FaultyRun:
             ),
             logs=self._logs(),
             evidence=self._evidence(),
-            step_seconds=[round((two - one).total_seconds(), 1) for one, two in zip(at, at[1:], strict=False)],
+            step_seconds=[round((two - one).total_seconds(), 1) for one, two in pairwise(at)],
             notes=notes,
         )
 
