@@ -30,8 +30,8 @@ from .roster import PartyKind, Roster
 from .stop import LIST, MAX_ORDERS, Orders, order_digests
 
 SECONDS_AN_HOUR = 3600
-# Two clocks that are kept differ by less. Without it a site a second behind would never take a list that was signed as it
-# was sent, and a run longer than a list may be old would end there.
+# Two clocks that are kept differ by less. Without it a site a second behind would never take a list that was signed as
+# it was sent, and a run longer than a list may be old would end there.
 AHEAD = timedelta(minutes=5)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _FIELDS = {"issued", "orders", "roster"}
