@@ -25,7 +25,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -132,8 +131,7 @@ def cut_network(link: SlowLink) -> Fault:
         run.until_step()
         link.cut()
         run.struck()
-        time.sleep(CUT_SECONDS)
-        link.heal()
+        run.later(CUT_SECONDS, link.heal)
 
     return fault
 
@@ -146,8 +144,7 @@ def full_disk(run: FaultyRun) -> None:
         while _wrote(file):
             pass
     run.struck()
-    time.sleep(FULL_SECONDS)
-    filler.unlink()
+    run.later(FULL_SECONDS, filler.unlink)
 
 
 def _wrote(file: Any) -> bool:
@@ -210,7 +207,7 @@ ROWS = (
 
 
 def measured(name: str, ready: Ready, folder: Path) -> dict[str, Any]:
-    """One row: what the run came to, or why there was none."""
+    """One row: what the run came to, or why there was none. What hangs is a row that did not hold, and not the end."""
     try:
         with row(name, ready, folder) as (run, fault):
             run.start()
@@ -219,12 +216,16 @@ def measured(name: str, ready: Ready, folder: Path) -> dict[str, Any]:
             return {**found.to_json(), "held": found.held()}
     except NotMeasured as error:
         return {"not_measured": str(error)}
+    except (AssertionError, subprocess.TimeoutExpired) as error:
+        return {"failed": str(error), "held": False}
 
 
 def line(name: str, found: Mapping[str, Any]) -> str:
     """The row as it is printed."""
     if "not_measured" in found:
         return f"{name:50} not measured: {found['not_measured']}"
+    if "failed" in found:
+        return f"{name:50} FAILED: {found['failed']}"
     recovery = "" if found["recovery"] is None else f"{found['recovery']:.0f}"
     paid = "/".join(str(found["charged"][site]) for site in SITES)
     return (
@@ -247,6 +248,8 @@ def figures(found: Mapping[str, Any]) -> tuple[str, ...]:
     """What the table says of a row: how the run ended, recovery, the whole run, steps paid."""
     if "not_measured" in found:
         return "not measured", "–", "–", "–"
+    if "failed" in found:
+        return "**failed**", "–", "–", "–"
     ended = found["ended"] if found["ended"] == "finished" else f"ends by `{found['ended']}`"
     recovery = "–" if found["recovery"] is None else f"{found['recovery']:.0f}"
     paid = sorted(set(found["charged"].values()))

@@ -14,8 +14,9 @@ import os
 import shutil
 import signal
 import sqlite3
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -117,6 +118,7 @@ class FaultyRun:
         self._began = self._struck = 0.0
         self._summed = 0
         self._recovery: float | None = None
+        self._later: list[threading.Timer] = []
 
     # -- processes -------------------------------------------------------------------------------------------------
 
@@ -183,8 +185,13 @@ class FaultyRun:
         """Now it has happened."""
         self._struck, self._summed = time.monotonic(), self.times(HUB, "step.summed")
 
+    def later(self, seconds: float, act: Callable[[], object]) -> None:
+        """``act`` in so many seconds, whatever the run does meanwhile; the books are read after it."""
+        self._later.append(threading.Timer(seconds, act))
+        self._later[-1].start()
+
     def recovered(self) -> None:
-        """Wait until the next step is summed, or the run has ended: seconds since what ``struck``."""
+        """Wait until the next step is summed, or the run has ended: how long after ``struck``."""
         wait_until(lambda: self.times(HUB, "step.summed") > self._summed or self.over(), "nothing came", LONGEST)
         self._recovery = time.monotonic() - self._struck
 
@@ -194,6 +201,8 @@ class FaultyRun:
             self.recovered()
         self.machines.processes[HUB].wait(LONGEST)
         seconds = time.monotonic() - self._began
+        for timer in self._later:
+            timer.join()
         if self.ended() == "finished":
             for site in SITES:  # what follows a run is done by each by itself
                 reports = self.state(site) / "reports"
@@ -272,6 +281,8 @@ class FaultyRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for timer in self._later:
+            timer.cancel()
         self.machines.close()
         for party in (*SITES, HUB):  # FLARE's are in groups of their own
             for process in self.processes_of(party):
