@@ -137,7 +137,7 @@ def cut_network(link: SlowLink) -> Fault:
 
 
 def full_disk(run: FaultyRun) -> None:
-    """Every byte that is left is taken in the middle of a step, and given back later."""
+    """Every byte that is left is taken in the middle of a step, and given back later; then there is another run."""
     run.until_step()
     filler = run.home(VICTIM) / "filler"
     with filler.open("wb", buffering=0) as file:
@@ -145,6 +145,7 @@ def full_disk(run: FaultyRun) -> None:
             pass
     run.struck()
     run.later(FULL_SECONDS, filler.unlink)
+    run.then_another()
 
 
 def _wrote(file: Any) -> bool:
@@ -210,9 +211,10 @@ def measured(name: str, ready: Ready, folder: Path) -> dict[str, Any]:
     """One row: what the run came to, or why there was none. What hangs is a row that did not hold, and not the end."""
     try:
         with row(name, ready, folder) as (run, fault):
+            load = round(os.getloadavg()[0], 1)  # of the last minute: what else this machine was at work on
             run.start()
             fault(run)
-            found = run.found(run.finish())
+            found = run.found(run.finish(), load_before=load)
             return {**found.to_json(), "held": found.held()}
     except NotMeasured as error:
         return {"not_measured": str(error)}
@@ -251,6 +253,7 @@ def figures(found: Mapping[str, Any]) -> tuple[str, ...]:
     if "failed" in found:
         return "**failed**", "–", "–", "–"
     ended = found["ended"] if found["ended"] == "finished" else f"ends by `{found['ended']}`"
+    ended += f", the next one {found['next']}" if found["next"] else ""
     recovery = "–" if found["recovery"] is None else f"{found['recovery']:.0f}"
     paid = sorted(set(found["charged"].values()))
     return ended, recovery, f"{found['seconds']:.0f}", " or ".join(map(str, paid))

@@ -55,7 +55,10 @@ class Ready:
 
 @dataclass
 class Found:
-    """What a run came to. Seconds are of the clock on the wall; ``recovery`` None where nothing was to recover."""
+    """What a run came to. Seconds are of the clock on the wall; ``recovery`` None where nothing was to recover.
+
+    ``next``: how the run after it ended, where there was one; all else is of the first.
+    """
 
     ended: str
     seconds: float
@@ -67,6 +70,7 @@ class Found:
     once: bool
     logs: str
     evidence: str
+    next: str = ""
     step_seconds: list[float] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -77,7 +81,7 @@ class Found:
     def held(self) -> bool:
         """Whether no step was paid, sealed or opened twice, and the books of all are in order."""
         paid = all(self.sealed[site] <= self.charged[site] <= STEPS for site in SITES)
-        return paid and self.once and self.logs == "sound" and self.evidence == "verified"
+        return paid and self.next in ("", "finished") and self.once and self.logs == "sound" and self.evidence == "verified"
 
 
 def prepare(folder: Path) -> Ready:
@@ -119,6 +123,7 @@ class FaultyRun:
         self._summed = 0
         self._recovery: float | None = None
         self._later: list[threading.Timer] = []
+        self._next = False
 
     # -- processes -------------------------------------------------------------------------------------------------
 
@@ -190,6 +195,10 @@ class FaultyRun:
         self._later.append(threading.Timer(seconds, act))
         self._later[-1].start()
 
+    def then_another(self) -> None:
+        """After this run another, with the victim's service started anew: who broke down takes part again."""
+        self._next = True
+
     def recovered(self) -> None:
         """Wait until the next step is summed, or the run has ended: how long after ``struck``."""
         wait_until(lambda: self.times(HUB, "step.summed") > self._summed or self.over(), "nothing came", LONGEST)
@@ -203,6 +212,12 @@ class FaultyRun:
         seconds = time.monotonic() - self._began
         for timer in self._later:
             timer.join()
+        if self._next:
+            self.machines.processes[VICTIM].terminate()
+            self.machines.processes[VICTIM].wait(LONGEST)
+            self.serve(VICTIM)
+            self.conduct()
+            self.machines.processes[HUB].wait(LONGEST)
         if self.ended() == "finished":
             for site in SITES:  # what follows a run is done by each by itself
                 reports = self.state(site) / "reports"
@@ -215,26 +230,33 @@ class FaultyRun:
 
     # -- what the books say ----------------------------------------------------------------------------------------
 
+    def endings(self) -> list[str]:
+        """Of each run ``finished``, or the code by which it was stopped, as the coordinator has it."""
+        ends = [entry for entry in log_of(self.home(HUB), HUB) if entry["type"] in ("run.finished", "run.stopped")]
+        return [str(entry["data"].get("code", "finished")) for entry in ends]
+
     def ended(self) -> str:
-        """``finished``, or the code by which the run was stopped, as the coordinator has it."""
-        for entry in reversed(log_of(self.home(HUB), HUB)):
-            if entry["type"] in ("run.finished", "run.stopped"):
-                return str(entry["data"].get("code", "finished"))
-        return "open"
+        """How the last run ended."""
+        return next(reversed(self.endings()), "open")
 
     def found(self, seconds: float, **notes: Any) -> Found:
         """Everybody's ledger and log, and the evidence that they put together."""
         entries = {party: log_of(self.home(party), party) for party in (*SITES, HUB)}
+        run = next(entry["refs"]["run"] for entry in entries[HUB] if "run" in entry["refs"])
+        ends = [*self.endings(), "open"]
+        for party, its in entries.items():
+            entries[party] = [entry for entry in its if entry["refs"].get("run") == run]
         books = {site: ledger_of(self.home(site), site) for site in SITES}
         summed = [entry for entry in entries[HUB] if entry["type"] == "step.summed"]
         at = [datetime.fromisoformat(entry["at"]) for entry in summed]
         return Found(
-            ended=self.ended(),
+            ended=ends[0],
+            next=ends[1] if self._next else "",
             seconds=round(seconds, 1),
             recovery=None if self._recovery is None else round(self._recovery, 1),
             completed=len(summed),
-            abandoned=self.times(HUB, "step.abandoned"),
-            charged={site: sum(run.charged for run in books[site]) for site in SITES},
+            abandoned=len(_steps(entries[HUB], "step.abandoned")),
+            charged={site: sum(row.charged for row in books[site] if row.run == run) for site in SITES},
             sealed={site: len(_steps(entries[site], "step.disclosed")) for site in SITES},
             once=all(
                 len(set(done)) == len(done)
