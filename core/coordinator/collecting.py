@@ -192,13 +192,15 @@ class Collector:
         self._watch.settle()
         return tuple(site for site in sites if site in missing)
 
-    def tell_all(self, run: str, body: Body) -> None:
-        """Post ``body`` to every site, also to one that is out of reach now, and wait a while until all have heard."""
-        message = sign_message(body, study=self._study, run=run, sender=self._roster.coordinator.id, key=self._key)
-        data, tickets = message.to_bytes(), set()
-        for site in self._sites:
-            with suppress(ProtocolError):  # of a site that is not in this engine, nobody can say more
-                tickets.add(self._channel.post(site, data, STOP_SECONDS))
+    def tell_all(self, *told: tuple[str, Body]) -> None:
+        """Post each body, of its run, to every site, also to one that is out of reach; wait a while until all heard."""
+        tickets = set()
+        for run, body in told:
+            message = sign_message(body, study=self._study, run=run, sender=self._roster.coordinator.id, key=self._key)
+            data = message.to_bytes()
+            for site in self._sites:
+                with suppress(ProtocolError):  # of a site that is not in this engine, nobody can say more
+                    tickets.add(self._channel.post(site, data, STOP_SECONDS))
         deadline = time.monotonic() + STOP_SECONDS
         while tickets and time.monotonic() < deadline:
             replies = self._channel.poll()  # what is still on its way is heard by nobody; each poll lets go of it

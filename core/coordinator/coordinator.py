@@ -31,21 +31,11 @@ from ...privacy.accounting.plan import Plan
 from ...privacy.errors import PrivacyError
 from ..engines.channel import Channel
 from ..errors import BadInputError, CoreError, ProtocolError, Refused
-from ..messages import (
-    Count,
-    Finish,
-    Finished,
-    Judge,
-    Judged,
-    Offer,
-    SignedMessage,
-    Step,
-    Stop,
-)
+from ..messages import Count, Finish, Finished, Judge, Judged, Offer, SignedMessage, Step, Stop
 from ..study import Study
 from .agreeing import agree_on_keys
 from .collecting import Collector, Traffic, apart
-from .endings import dropped, early_end
+from .endings import dropped, early_end, left_behind
 from .entries import Told, of_count, of_end, of_step
 from .keeping import SUM, RunFiles
 from .resuming import Standing, offer_of, standing_of
@@ -128,6 +118,8 @@ class Coordinator:
 
     def run(self, run: str, offer: Offer, plan: Plan, counts: Plan | None = None) -> RunResult:
         """Offer to finish. Raises ``Refused`` (naming site, code and clause) when the run cannot go on."""
+        # who did not hear how an earlier run ended, for it was out of reach or its disk was full, stands in it still
+        self._collector.tell_all(*left_behind(self._runs))
         with self._witnessed(run) as self._watch:
             state = CoordinatorState.begin(
                 self._runs,
@@ -176,7 +168,7 @@ class Coordinator:
                 if error.code != "RUN_UNREADABLE":
                     raise
                 RunFiles(self._runs, run).drop()
-                self._collector.tell_all(run, Stop(code=code))
+                self._collector.tell_all((run, Stop(code=code)))
                 return
             self._watch.go_on(None, self._watch.logged(state.since))
             self._take_up(state, Standing())
@@ -326,7 +318,7 @@ class Coordinator:
         self._save(state)
         self._record(of_end(state))
         if state.ended != FINISHED:
-            self._collector.tell_all(state.run, Stop(code=state.ended))
+            self._collector.tell_all((state.run, Stop(code=state.ended)))
         self._files.drop()
 
     def _save(self, state: CoordinatorState) -> None:

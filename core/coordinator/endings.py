@@ -1,6 +1,7 @@
 """Why a run ends before its last step: sites that are gone, steps that are used up, blocks that were rejected.
 
-For: pure rules over what the coordinator has heard; it knows verdicts, no counts. Not for: asking sites
+For: pure rules over what the coordinator has heard, which knows verdicts and no counts; and which ended runs sites are to
+be told of once more, from the states that are kept. Not for: asking sites
 (coordinator.py), when a count is due (state.py; each site sees to that itself, too).
 
 A run that ``early_end`` ends is finished, not stopped: the sites go back to the last accepted state and keep it.
@@ -9,13 +10,18 @@ A run that ``early_end`` ends is finished, not stopped: the sites go back to the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from ...privacy.accounting.plan import Plan
 from ..conditions import ValidationSettings
-from ..errors import Refused
+from ..errors import BadInputError, Refused
+from ..messages import Stop
 from ..study import Study
-from .state import CoordinatorState
+from .state import FINISHED, CoordinatorState
 
+MOST_TOLD = 16  # ended runs that sites are told of before a new one; more in a row have failed for another reason
+OVER = "RUN_ENDED"  # what a site is told that was left out of a run which finished
 KEPT = "what was started stays charged; the sites hold the state that was accepted last, and nothing is released by it"
 
 
@@ -66,3 +72,25 @@ def dropped(missing: Sequence[str], state: CoordinatorState, plan: Plan, study: 
             clause="study/minimum_sites",
         )
     return None
+
+
+def left_behind(folder: Path) -> tuple[tuple[str, Stop], ...]:
+    """The runs in ``folder``, with their stop, in which a site may still stand that did not hear how they ended.
+
+    Those that were stopped since the last one that finished, and that one where it finished without somebody: all sites
+    start a run or none, so whoever was in it stands in no earlier one. Where a site stands in none of these, a stop
+    does nothing.
+    """
+    states = []
+    for path in folder.glob("*.json"):
+        with suppress(BadInputError):  # one that cannot be read is ended by itself (coordinator.py, ``give_up``)
+            states.append(CoordinatorState.load(folder, path.stem))
+    found: list[tuple[str, Stop]] = []
+    for state in sorted((state for state in states if state.ended), key=lambda state: -state.since)[:MOST_TOLD]:
+        if state.ended != FINISHED:
+            found.append((state.run, Stop(code=state.ended)))
+            continue
+        if list(state.cohort) != list(state.offer.get("sites", ())):  # type: ignore[call-overload]  # a list, as offered
+            found.append((state.run, Stop(code=OVER)))
+        break
+    return tuple(found)

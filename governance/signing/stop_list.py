@@ -20,7 +20,7 @@ import math
 import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..errors import BadDocumentError, BadSignatureError, Refused
@@ -30,6 +30,9 @@ from .roster import PartyKind, Roster
 from .stop import LIST, MAX_ORDERS, Orders, order_digests
 
 SECONDS_AN_HOUR = 3600
+# Two clocks that are kept differ by less. Without it a site a second behind would never take a list that was signed as
+# it was sent, and a run longer than a list may be old would end there.
+AHEAD = timedelta(minutes=5)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _FIELDS = {"issued", "orders", "roster"}
 
@@ -94,9 +97,9 @@ def list_state(roster: Roster, data: bytes | None, orders: Orders, *, now: datet
     if any(one.roster_version > roster.version for one in lists):
         return ListState(None, "ROSTER_OUT_OF_DATE", orders=named)
     # 3. The newest that is not dated in the future; one under another roster of our version is none.
-    past = [one for one in lists if one.issued <= now and _under(one, roster)]
+    past = [one for one in lists if one.issued <= now + AHEAD and _under(one, roster)]
     newest = max(past, key=lambda one: one.issued, default=None)
-    age = math.ceil((now - newest.issued).total_seconds() / SECONDS_AN_HOUR) if newest else None
+    age = max(0, math.ceil((now - newest.issued).total_seconds() / SECONDS_AN_HOUR)) if newest else None
     issued = newest.issued if newest else None
     # 4. Every order that any of them names lies here: what was known to exist must not vanish.
     code = "STOP_ORDER_MISSING" if named - order_digests(orders) else ""
@@ -127,8 +130,8 @@ def takes_place(roster: Roster, offered: bytes, lying: ListState, *, now: dateti
     An older one is none of anybody's business: a message that was under way for long brings it in all honesty.
 
     Raises:
-        Refused: STOP_LIST_FORGED, STOP_ORDER_WITHHELD (it is newer, and leaves out what was named before), and the
-            codes of ``check_may_follow``.
+        Refused: STOP_LIST_FORGED, STOP_ORDER_WITHHELD (it is newer, and leaves out what was named before),
+            STOP_LIST_AHEAD (there is none but one of the future), and the codes of ``check_may_follow``.
     """
     # 1. A list that somebody known has signed, under no later roster than ours.
     try:
@@ -139,7 +142,12 @@ def takes_place(roster: Roster, offered: bytes, lying: ListState, *, now: dateti
         raise Refused("STOP_LIST_FORGED", "a message brings a list of stops that nobody of the roster has signed", "")
     check_may_follow(list_state(roster, offered, (), now=now))
     # 2. In force now, and newer than what lies here.
-    issued = max((one.issued for one in lists if one.issued <= now and _under(one, roster)), default=None)
+    issued = max((one.issued for one in lists if one.issued <= now + AHEAD and _under(one, roster)), default=None)
+    if issued is None and lying.issued is None and any(_under(one, roster) for one in lists):
+        raise Refused(
+            "STOP_LIST_AHEAD", "the list of stops that a message brings was signed in the future, as this clock has it",
+            "compare this machine's clock with the coordinator's, and set the wrong one right",
+        )
     if issued is None or (lying.issued is not None and issued <= lying.issued):
         return False
     # 3. It covers nothing up.

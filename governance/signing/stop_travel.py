@@ -60,8 +60,8 @@ def taken(roster: Roster, parts: Mapping[str, bytes], listed: bytes | None, orde
     """What a site takes of a message's ``parts``, where ``listed`` and ``orders`` lie already.
 
     Raises:
-        Refused: STOPS_TOO_LARGE, STOP_ORDER_FORGED, STOP_LIST_FORGED, STOP_ORDER_WITHHELD, and the codes of
-            ``check_may_follow``.
+        Refused: STOPS_TOO_LARGE, STOP_ORDER_FORGED, STOP_LIST_FORGED, STOP_LIST_AHEAD, STOP_ORDER_WITHHELD, and the
+            codes of ``check_may_follow``.
     """
     brought = {name: data for name, data in parts.items() if name.startswith(PREFIX) and name != LIST_PART}
     # 1. No more than a site can keep and read.

@@ -28,7 +28,7 @@ from sekisho.governance.signing.stop import (
     read_orders,
     stop_state,
 )
-from sekisho.governance.signing.stop_list import list_state, stop_list_statement
+from sekisho.governance.signing.stop_list import AHEAD, list_state, stop_list_statement
 from sekisho.governance.signing.stop_travel import LIST_PART, MAX_TRAVELLING, travelling
 
 from ..governance.roster_chain import NOW, key, roster
@@ -142,7 +142,19 @@ def test_a_list_that_names_what_it_does_not_bring_makes_the_site_stand_still(awa
 
 def test_a_list_from_the_future_takes_no_place(away: Away) -> None:
     assert away.take({LIST_PART: listing(issued=-HOUR)}) == ""
-    assert away.take({LIST_PART: listing(issued=HOUR)}) == "" and away.age() == 1
+    for ahead in (HOUR, AHEAD + timedelta(seconds=1)):
+        assert away.take({LIST_PART: listing(issued=ahead)}) == "" and away.age() == 1
+
+
+def test_where_no_list_lies_one_from_the_future_is_refused_by_a_name_that_speaks_of_clocks(away: Away) -> None:
+    assert away.take({LIST_PART: listing(issued=HOUR)}) == "STOP_LIST_AHEAD" and away.age() is None
+
+
+def test_a_list_of_a_clock_a_little_ahead_is_taken_and_has_no_age(away: Away) -> None:
+    """Else a site a second behind never takes a list that was signed as it was sent."""
+    for ahead in (timedelta(seconds=1), AHEAD):
+        assert away.take({LIST_PART: listing(issued=ahead)}) == "" and away.age() == 0
+        assert away.lying()[LIST] == listing(issued=ahead)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sekisho.core.engines.pipe import connect
@@ -51,23 +52,32 @@ class Machines:
         self.closing = ExitStack()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, *words: str | Path, program: Sequence[str] = ("-c", MAIN)) -> subprocess.Popen[bytes]:
+    def start(
+        self,
+        name: str,
+        *words: str | Path,
+        program: Sequence[str] = ("-c", MAIN),
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> subprocess.Popen[bytes]:
+        """``more``: of the environment of this process."""
         party = name.split("/", maxsplit=1)[0]
         log = (self.homes[party] / f"{name.replace('/', '-')}.log").open("ab")
         process = subprocess.Popen(
             [*self.networks.get(party, ()), sys.executable, *program, *map(str, words)], stdout=log, stderr=log,
-            env=environment(), start_new_session=True, stdin=subprocess.DEVNULL,
+            env=environment(**more), start_new_session=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         log.close()
         self.processes[name] = process
         self.closing.callback(end, process)
         return process
 
-    def sekisho(self, *words: str | Path, at: str = "") -> subprocess.CompletedProcess[str]:
-        """The command, to its end; in the network of ``at``, where that has one of its own."""
+    def sekisho(
+        self, *words: str | Path, more: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.CompletedProcess[str]:
+        """The command, to its end."""
         return subprocess.run(
-            [*self.networks.get(at, ()), sys.executable, "-c", MAIN, *map(str, words)], capture_output=True, text=True,
-            check=False, timeout=PATIENCE, env=environment(), stdin=subprocess.DEVNULL,
+            [sys.executable, "-c", MAIN, *map(str, words)], capture_output=True, text=True, check=False,
+            timeout=PATIENCE, env=environment(**more), stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     def serve(self, site: str, *more: str) -> subprocess.Popen[bytes]:

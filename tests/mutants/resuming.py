@@ -162,6 +162,18 @@ TRAVELLING = (
         "assert away.take({LIST_PART: older}) ==",
     ),
     Mutant(
+        "a list whose signer's clock is a second ahead is never taken",
+        (
+            Edit(
+                STOP_LIST,
+                "    issued = max((one.issued for one in lists if one.issued <= now + AHEAD and",
+                "    issued = max((one.issued for one in lists if one.issued <= now and",
+            ),
+        ),
+        (f"{BROUGHT}::test_a_list_of_a_clock_a_little_ahead_is_taken_and_has_no_age",),
+        "assert ('STOP_LIST_AHEAD' == ''",
+    ),
+    Mutant(
         "an order that nobody has signed is laid down",
         (
             Edit(
