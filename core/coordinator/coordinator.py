@@ -40,7 +40,7 @@ from .entries import Told, of_count, of_end, of_step
 from .keeping import SUM, RunFiles
 from .resuming import Standing, offer_of, standing_of
 from .rounds import Progress, Rounds
-from .state import FINISHED, CoordinatorState, CountOutcome, Judging, Outcome, Pending
+from .state import FINISHED, CoordinatorState, CountOutcome, Judging, Outcome, Pending, earlier_states
 from .status import StatusFile
 from .stop_list import StopListKeeper
 from .witnessing import CoordinatorWatch, witnessed
@@ -119,7 +119,7 @@ class Coordinator:
     def run(self, run: str, offer: Offer, plan: Plan, counts: Plan | None = None) -> RunResult:
         """Offer to finish. Raises ``Refused`` (naming site, code and clause) when the run cannot go on."""
         # who did not hear how an earlier run ended, for it was out of reach or its disk was full, stands in it still
-        self._collector.tell_all(*left_behind(self._runs))
+        self._collector.tell_all(*left_behind(earlier_states(self._runs)))
         with self._witnessed(run) as self._watch:
             state = CoordinatorState.begin(
                 self._runs,

@@ -1,21 +1,19 @@
 """Why a run ends before its last step: sites that are gone, steps that are used up, blocks that were rejected.
 
-For: pure rules over what the coordinator has heard, which knows verdicts and no counts; and which ended runs sites are to
-be told of once more, from the states that are kept. Not for: asking sites
-(coordinator.py), when a count is due (state.py; each site sees to that itself, too).
+For: pure rules over what the coordinator has heard, which knows verdicts and no counts; and over its earlier runs: of
+which of them a site may not have heard the end. Not for: asking sites (coordinator.py), when a count is due (state.py;
+each site sees to that itself, too).
 
 A run that ``early_end`` ends is finished, not stopped: the sites go back to the last accepted state and keep it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from ...privacy.accounting.plan import Plan
 from ..conditions import ValidationSettings
-from ..errors import BadInputError, Refused
+from ..errors import Refused
 from ..messages import Stop
 from ..study import Study
 from .state import FINISHED, CoordinatorState
@@ -74,19 +72,15 @@ def dropped(missing: Sequence[str], state: CoordinatorState, plan: Plan, study: 
     return None
 
 
-def left_behind(folder: Path) -> tuple[tuple[str, Stop], ...]:
-    """The runs in ``folder``, with their stop, in which a site may still stand that did not hear how they ended.
+def left_behind(earlier: Iterable[CoordinatorState]) -> tuple[tuple[str, Stop], ...]:
+    """Of ``earlier`` runs those, with their stop, in which a site may still stand that did not hear how they ended.
 
     Those that were stopped since the last one that finished, and that one where it finished without somebody: all sites
     start a run or none, so whoever was in it stands in no earlier one. Where a site stands in none of these, a stop
     does nothing.
     """
-    states = []
-    for path in folder.glob("*.json"):
-        with suppress(BadInputError):  # one that cannot be read is ended by itself (coordinator.py, ``give_up``)
-            states.append(CoordinatorState.load(folder, path.stem))
     found: list[tuple[str, Stop]] = []
-    for state in sorted((state for state in states if state.ended), key=lambda state: -state.since)[:MOST_TOLD]:
+    for state in sorted((state for state in earlier if state.ended), key=lambda state: -state.since)[:MOST_TOLD]:
         if state.ended != FINISHED:
             found.append((state.run, Stop(code=state.ended)))
             continue

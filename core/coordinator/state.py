@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -218,6 +219,15 @@ class CoordinatorState:
 
 
 _READER = TypeAdapter(CoordinatorState)
+
+
+def earlier_states(folder: Path) -> tuple[CoordinatorState, ...]:
+    """Of every run that was begun here and can be read; one that cannot is ended by itself (``give_up``)."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        with suppress(BadInputError):
+            found.append(CoordinatorState.load(folder, path.stem))
+    return tuple(found)
 
 
 def open_runs(folder: Path) -> tuple[str, ...]:

@@ -81,7 +81,8 @@ class Found:
     def held(self) -> bool:
         """Whether no step was paid, sealed or opened twice, and the books of all are in order."""
         paid = all(self.sealed[site] <= self.charged[site] <= STEPS for site in SITES)
-        return paid and self.next in ("", "finished") and self.once and self.logs == "sound" and self.evidence == "verified"
+        went_on = self.next in ("", "finished")
+        return paid and went_on and self.once and self.logs == "sound" and self.evidence == "verified"
 
 
 def prepare(folder: Path) -> Ready:
