@@ -1,8 +1,8 @@
 """Why a run ends before its last step: sites that are gone, steps that are used up, blocks that were rejected.
 
-For: pure rules over what the coordinator has heard, which knows verdicts and no counts; and which ended runs sites are to
-be told of once more, from the states that are kept. Not for: asking sites
-(coordinator.py), when a count is due (state.py; each site sees to that itself, too).
+For: pure rules over what the coordinator has heard, which knows verdicts and no counts; and of which ended runs sites
+are told once more, from the states that are kept. Not for: asking sites (coordinator.py), when a count is due
+(state.py; each site sees to that itself, too).
 
 A run that ``early_end`` ends is finished, not stopped: the sites go back to the last accepted state and keep it.
 """

@@ -81,7 +81,8 @@ class Found:
     def held(self) -> bool:
         """Whether no step was paid, sealed or opened twice, and the books of all are in order."""
         paid = all(self.sealed[site] <= self.charged[site] <= STEPS for site in SITES)
-        return paid and self.next in ("", "finished") and self.once and self.logs == "sound" and self.evidence == "verified"
+        in_order = (self.logs, self.evidence) == ("sound", "verified")
+        return paid and self.once and in_order and self.next in ("", "finished")
 
 
 def prepare(folder: Path) -> Ready:
