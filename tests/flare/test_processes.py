@@ -100,8 +100,10 @@ def test_parties_on_machines_of_their_own_run_release_and_give_evidence_that_ver
 
 @pytest.mark.proof
 def test_a_coordinator_that_is_killed_in_a_run_goes_on_by_the_same_command(machines: Machines) -> None:
+    # six seconds a step, so that the run is not over before it is broken off, however busy the machine is
+    slow = (str(Path(__file__).parent / "slow_site.py"), "0.2")
     for site in SITES:
-        machines.serve(site, "--pipe-only")
+        machines.start(site, "--pipe-only", program=(*slow, site, "--study", str(machines.homes[site])))
     words = ("coordinator", "run", "probe", "--study", machines.homes["coordinator"], "--pipe-only")
     first = machines.start("coordinator", *words)
     sockets = [state(machines, party) / "engine.sock" for party in (*SITES, "coordinator")]
