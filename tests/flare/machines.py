@@ -15,8 +15,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sekisho.core.engines.pipe import connect
-
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = "from sekisho.core.cli.cli import main; main()"
 RELAY = ROOT / "tests" / "core" / "small_relay.py"
@@ -128,15 +126,6 @@ def end(process: subprocess.Popen[bytes]) -> None:
             process.wait(30)
         except subprocess.TimeoutExpired:
             continue
-
-
-def listens(path: Path) -> bool:
-    """Whether a process listens at this socket."""
-    try:
-        connect(path).close()
-    except OSError:
-        return False
-    return True
 
 
 def wait_until(true: Callable[[], Any], what: str, seconds: float = PATIENCE) -> None:
