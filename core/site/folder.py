@@ -43,6 +43,7 @@ from ..study import Study
 from ..watching import WITNESS_NAME
 from .budget import begun, lifetime_figures, open_ledger, policy_budget
 from .consents import IMPORTED_FILE, REGISTER, import_consents, snapshot
+from .departures import check_departures
 from .heads import SeenHeads
 from .keeping import KeptRun, RunFiles
 from .memory import accept_policy, accept_roster, stops_now
@@ -138,10 +139,13 @@ class SiteFolder(Places):
         # 9. consent as the site holds it now
         register = ConsentRegister.open(state / REGISTER)
         import_consents(register, study_folder / "sites" / site / IMPORTED_FILE)
+        reach = Reach.open(state, subject_key.fingerprint)
+        #    and nobody who withdrew is back in it because it was put back
+        check_departures(site, register, reach, state / LOG_NAME, scope=papers.study.legal_basis_scope)
         folder = cls(
             site, study_folder, papers, key, base_model, ledger, order, budget, register, subject_key, log, lock, clock,
-            acted, SeenHeads(state / "heads.json", site), Reach.open(state, subject_key.fingerprint),
-            Witness(state / WITNESS_NAME), RunFiles(state / "runs", site, key),
+            acted, SeenHeads(state / "heads.json", site), reach, Witness(state / WITNESS_NAME),
+            RunFiles(state / "runs", site, key),
         )  # fmt: skip
         #    and its log is told, in the same words whether or not anything has changed
         told = snapshot(register, subject_key, f"opened/{log.size}")

@@ -1,11 +1,13 @@
 """Which runs a person's data reached at this site, in a store of its own that can forget the person.
 
 For: answering a withdrawal with every run and adapter that the person was in, and until which step; remembering which
-adapters wait for a remedy; keeping log entries that a process at work in this state will write. Not for: who may be
-used (the consent register), what was spent (the ledger, which forgets nobody), or anything that leaves the site.
+adapters wait for a remedy; keeping log entries that a process at work in this state will write; noticing that the
+consent register was put back (departures.py). Not for: who may be used (the consent register), what was spent (the
+ledger, which forgets nobody), or anything that leaves the site.
 
 A person is a keyed fingerprint here, under the key of the ledger's rows, so the file names nobody. Whoever was admitted
-to a run counts as reached from its first step on, sampled or not: what is said of a person is never too little.
+to a run counts as reached from its first step on, sampled or not: what is said of a person is never too little. That
+somebody left stays under the fingerprint when they are erased: an old register must not bring them back.
 
 Order of calls, in a run: ``admit`` at the join → ``stay`` at every step, before data are touched → ``finish`` →
 ``released``. For a person: ``of`` and ``open_case``, later ``erase``. For remedies: ``due`` → ``done``.
@@ -20,9 +22,12 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+from ...governance.consent.withdrawal import Case, Reason
 from ...governance.log.entries import Entry
+from ...governance.signing.envelope import read_time, write_time
 from ..errors import BadInputError, Refused
 
 BUSY_SECONDS = 10.0  # a withdrawal waits that long for a run that is writing, as the consent register does
@@ -39,6 +44,9 @@ CREATE TABLE IF NOT EXISTS reached (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS case_file (
     name TEXT PRIMARY KEY, subject BLOB NOT NULL, key BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS departure (
+    name TEXT PRIMARY KEY, subject BLOB NOT NULL, until TEXT NOT NULL, reason TEXT NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS remedy (
     run TEXT PRIMARY KEY, since TEXT NOT NULL, outcome TEXT NOT NULL DEFAULT '', successor TEXT NOT NULL DEFAULT ''
@@ -82,6 +90,19 @@ class Remedy:
     successor: str
 
 
+@dataclass(frozen=True)
+class Departure:
+    """One withdrawal, objection or erasure by the drawn name of its case. ``mark``: whose, as a fingerprint.
+
+    ``until``: what was consented to up to then (aware) counts no more.
+    """
+
+    name: str
+    mark: bytes
+    until: datetime
+    reason: Reason
+
+
 class Reach:
     """The store of one site. ``mark`` turns a pseudonym into its fingerprint (32 bytes).
 
@@ -90,7 +111,7 @@ class Reach:
 
     def __init__(self, connection: sqlite3.Connection, mark: Callable[[str], bytes]) -> None:
         self._connection = connection
-        self._mark = mark
+        self.mark = mark
 
     @classmethod
     def open(cls, state: Path, mark: Callable[[str], bytes]) -> Reach:
@@ -113,7 +134,7 @@ class Reach:
 
     def admit(self, run: RunReach, subjects: Collection[str]) -> None:
         """Remember whom ``run`` admitted, before it touches any data."""
-        marks = sorted(map(self._mark, subjects))  # in the order of the table: a million rows take seconds, not minutes
+        marks = sorted(map(self.mark, subjects))  # in the order of the table: a million rows take seconds, not minutes
         with self._writing() as db:
             db.execute(
                 f"INSERT INTO run ({_RUN}) VALUES (?, ?, ?, ?, ?, '', '')",  # noqa: S608  a constant
@@ -127,7 +148,7 @@ class Reach:
         Subjects may leave during a run, never enter: somebody who consents again waits for the next run.
         """
         here = set(eligible)
-        away = {self._mark(subject): subject for subject in admitted if subject not in here}
+        away = {self.mark(subject): subject for subject in admitted if subject not in here}
         with self._writing() as db:
             query = "SELECT subject FROM reached WHERE run = ? AND gone_at IS NOT NULL"
             gone = {bytes(mark) for (mark,) in db.execute(query, (run,))}
@@ -137,7 +158,7 @@ class Reach:
             )
         if gone <= away.keys():
             return tuple(eligible)
-        return tuple(subject for subject in eligible if self._mark(subject) not in gone)
+        return tuple(subject for subject in eligible if self.mark(subject) not in gone)
 
     def left(self, run: str) -> dict[int, int]:
         """How many people left ``run`` at which step: from that step on none of their records was touched."""
@@ -173,7 +194,7 @@ class Reach:
             "WHERE subject = ? AND (gone_at IS NULL OR gone_at > 1) ORDER BY joined, run"
         )
         with _usable():
-            return tuple(_run(row) for row in self._connection.execute(query, (self._mark(subject),)))
+            return tuple(_run(row) for row in self._connection.execute(query, (self.mark(subject),)))
 
     def run(self, run: str) -> RunReach | None:
         """One run, if this site joined it."""
@@ -182,22 +203,32 @@ class Reach:
             row = self._connection.execute(query, (run,)).fetchone()
         return None if row is None else _run(row)
 
-    def open_case(self, name: str, subject: str, key: bytes) -> None:
-        """A paper about the subject, by its file's name, and the key of what the log says of it."""
+    def open_case(self, paper: str, subject: str, case: Case, *, until: datetime) -> None:
+        """A paper about the subject, by its file's name, the key of what the log says of it, and what is over by it."""
+        mark = self.mark(subject)
         with self._writing() as db:
-            db.execute("INSERT INTO case_file VALUES (?, ?, ?)", (name, self._mark(subject), key))
+            db.execute("INSERT INTO case_file VALUES (?, ?, ?)", (paper, mark, case.key))
+            db.execute(
+                "INSERT INTO departure VALUES (?, ?, ?, ?)", (case.name, mark, write_time(until), str(case.reason))
+            )
+
+    def departures(self) -> tuple[Departure, ...]:
+        """Everybody who ever left, erased or not."""
+        with _usable():
+            rows = self._connection.execute("SELECT name, subject, until, reason FROM departure").fetchall()
+        return tuple(Departure(name, bytes(mark), read_time(until), Reason(why)) for name, mark, until, why in rows)
 
     def cases(self, subject: str) -> tuple[str, ...]:
         """The papers about the subject."""
         query = "SELECT name FROM case_file WHERE subject = ? ORDER BY name"
         with _usable():
-            return tuple(name for (name,) in self._connection.execute(query, (self._mark(subject),)))
+            return tuple(name for (name,) in self._connection.execute(query, (self.mark(subject),)))
 
     def case_keys(self, subject: str) -> tuple[tuple[str, bytes], ...]:
         """Each case of the subject by its drawn name, and the key of what the log says of it."""
         query = "SELECT name, key FROM case_file WHERE subject = ? ORDER BY name"
         with _usable():
-            rows = self._connection.execute(query, (self._mark(subject),)).fetchall()
+            rows = self._connection.execute(query, (self.mark(subject),)).fetchall()
         return tuple((Path(name).stem, bytes(key)) for name, key in rows)
 
     def erase(self, subject: str) -> int:
@@ -206,7 +237,7 @@ class Reach:
         Raises:
             Refused: ERASURE_UNFINISHED when another process still reads the old journal.
         """
-        mark = self._mark(subject)
+        mark = self.mark(subject)
         with self._writing() as db:
             erased = db.execute("DELETE FROM reached WHERE subject = ?", (mark,)).rowcount
             erased += db.execute("DELETE FROM case_file WHERE subject = ?", (mark,)).rowcount

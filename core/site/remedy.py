@@ -22,7 +22,6 @@ from functools import cached_property
 from pathlib import Path
 
 from ...governance.consent.consent import ConsentRegister
-from ...governance.consent.record import EventKind
 from ...governance.consent.withdrawal import Case, Effect, Reason
 from ...governance.errors import GovernanceError
 from ...governance.errors import Refused as GovernanceRefused
@@ -40,6 +39,7 @@ from ..parties import LOG_NAME, StateLock, load_key, log_origin, make_private_fo
 from ..study import Study
 from .budget import policy_budget
 from .consents import IMPORTED_FILE, REGISTER, import_consents
+from .departures import stop_use
 from .papers import read_file, read_policy, read_roster, read_study
 from .reach import Reach, RunReach
 from .withdrawal_statement import Found, ReachedRun, paper_text
@@ -125,7 +125,7 @@ def withdraw(desk: Desk, subject: str, *, at: datetime, reason: Reason = Reason.
     """
     # 1. first what stops the use; whatever fails after this, the person is out
     try:
-        _stop_use(desk, subject, at, reason)
+        until = stop_use(desk.register, subject, at, reason, scope=desk.study.legal_basis_scope)
     except GovernanceRefused as refused:
         if refused.code == UNKNOWN and desk.unread is not None:
             raise desk.unread from None  # the person may stand in the file that could not be read
@@ -140,7 +140,8 @@ def withdraw(desk: Desk, subject: str, *, at: datetime, reason: Reason = Reason.
     found = _found(desk, case, runs, heads)
     make_private_folder(desk.state / CASES)
     replace_file(found.paper, paper_text(found).encode("utf-8"))
-    desk.reach.open_case(found.paper.name, subject, case.key)
+    desk.reach.open_case(found.paper.name, subject, case, until=until)
+    desk.register.note(case.name)
     # 5. the log: no pseudonym, and each adapter once, so that the number of people cannot be read from it
     entries = [
         Entry(
@@ -197,22 +198,6 @@ def erase(desk: Desk, subject: str, *, at: datetime) -> Erased:
         lock.release()
     write_entries(desk)
     return erased
-
-
-def _stop_use(desk: Desk, subject: str, at: datetime, reason: Reason) -> None:
-    if reason is not Reason.OBJECTION:
-        granted: dict[str, datetime] = {}
-        for event in desk.register.events(subject):
-            if event.kind is EventKind.GRANTED:
-                granted[event.scope] = max(event.at, granted.get(event.scope, at))
-        if not granted:
-            desk.register.withdraw(subject, at)  # which says so
-        for scope, latest in sorted(granted.items()):
-            # one that is dated ahead is taken back as of its own date, and keeps nobody from withdrawing the rest
-            desk.register.withdraw(subject, max(at, latest), scope=scope)
-        return
-    for scope in sorted({event.scope for event in desk.register.events(subject)} | {desk.study.legal_basis_scope}):
-        desk.register.object(subject, scope, at)
 
 
 def _owe(desk: Desk, runs: tuple[RunReach, ...], at: datetime) -> list[Entry]:

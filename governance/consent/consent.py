@@ -14,7 +14,7 @@ Order of calls: ``ConsentRegister.open`` → ``import_file`` → ``eligible`` be
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -162,6 +162,22 @@ class ConsentRegister:
         """
         at = _aware(datetime.now(UTC) if at is None else at)
         return self._vault.erase(subject, max([at, *(event.at for event in self._vault.events(subject))]))
+
+    def subjects(self) -> Iterator[str]:
+        """Everybody of whom the register holds anything, once each. Reads every event."""
+        last = ""
+        for event in self._vault.events():
+            if event.subject != last:
+                last = event.subject
+                yield last
+
+    def note(self, case: str) -> None:
+        """Remember that the case of this drawn name was taken here: a register that lacks it was put back."""
+        self._vault.note(case)
+
+    def noted(self) -> frozenset[str]:
+        """The names of all cases that were taken here."""
+        return self._vault.noted()
 
     def snapshot_digest(self) -> str:
         """Keyed digest of the register as it stands, "sha256:" + 64 hex; it changes with every event."""

@@ -19,6 +19,7 @@ from .sealing import VaultKeys
 
 FORMAT = 2
 COMMITMENT_KEY, INDEX_KEY, SCRUB_DUE = "commitment-key", "index-key", "scrub-due"
+CASE = "case/"  # and the drawn name of a withdrawal's case
 TABLES_OF_FORMAT_1 = {"setting", "event"}
 
 SCHEMA = (

@@ -26,6 +26,7 @@ from .erasing import scrub, take_out, take_out_traces
 from .record import ConsentEvent, microseconds, read_event
 from .recording import ASKED_AT_ONCE, Recording, portions
 from .schema import (
+    CASE,
     FORMAT,
     SCRUB_DUE,
     create,
@@ -34,6 +35,7 @@ from .schema import (
     found_format,
     read_keys,
     setting,
+    write_setting,
 )
 from .sealing import BLOCK, EMPTY_CHAIN, SubjectSeal, VaultKeys
 from .standing import GRANT, Standing, decisive, standing_of
@@ -216,6 +218,16 @@ class Vault:
         elif setting(self._connection, SCRUB_DUE):
             scrub(self._connection, self._raw)
         return erased
+
+    def note(self, case: str) -> None:
+        """Remember the drawn name of a case; it says nothing of anybody, and an erasure leaves it."""
+        with self._writing() as connection:
+            write_setting(connection, CASE + case, b"\x01")
+
+    def noted(self) -> frozenset[str]:
+        """The names that were remembered."""
+        rows = self._reading("SELECT name FROM setting WHERE name GLOB ?", (CASE + "*",))
+        return frozenset(name.removeprefix(CASE) for (name,) in rows)
 
     def commitment(self) -> str:
         """Keyed digest of the whole store, for the log: without this file's key no guess can be tested.

@@ -1,8 +1,8 @@
 """What a log says without being opened: whose it is, and, by an index, the last milestone of a type.
 
-For: which roster a site accepted last, where a study stands by its runs, which stops it has honoured, under which
-key a log was begun, and up to what time. Not for: evidence, which is what ``AuditLog`` signs and ``fsck`` recomputes;
-nothing here is verified beyond what opening the log did.
+For: which roster a site accepted last, where a study stands by its runs, which stops it has honoured, how many
+withdrawals it took, under which key a log was begun, and up to what time. Not for: evidence, which is what ``AuditLog``
+signs and ``fsck`` recomputes; nothing here is verified beyond what opening the log did.
 
 Order of calls: ``AuditLog.open`` keeps the index; ``last_entries(path, types)``, ``all_entries(path, kind)``,
 ``key_of(path)`` and ``newest_time(path)`` read, also while the log is open.
@@ -32,6 +32,7 @@ INDEXED = (
     EntryType.STUDY_OFFERED,
     EntryType.STOP_HONOURED,
     EntryType.BUDGET_RESERVED,
+    EntryType.CONSENT_WITHDRAWN,
     EntryType.RUN_FINISHED,
     EntryType.RUN_STOPPED,
     EntryType.RELEASE_PUBLISHED,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from .mutant import Edit, Mutant
 
+DEPARTURES = "core/site/departures.py"
 REACH = "core/site/reach.py"
 REMEDY = "core/site/remedy.py"
 REMEDIES = "core/pilot/remedies.py"
 STEP = "core/site/step.py"
 
 MIDDLE = "tests/federation/test_withdrawal.py::test_a_withdrawal_in_the_middle_of_a_run_from_the_step_to_the_remedy"
+PUT_BACK = "tests/federation/test_consents_put_back.py"
 TESTS = "tests/federation/test_withdrawal_remedies.py"
 LOGGED = f"{TESTS}::test_the_log_says_that_somebody_withdrew_and_never_who_or_of_an_adapter_how_many"
 
@@ -43,6 +45,34 @@ WITHDRAWAL_MUTANTS = (
         (Edit(REMEDY, '{"commitment": case.commitment_of(subject)}', '{"commitment": subject}'),),
         (LOGGED,),
         "assert not any(person in json.dumps(entry)",
+    ),
+    Mutant(
+        "a register that was put back is believed",
+        (Edit(DEPARTURES, "            _leave(register, subject, departure, scope)\n", ""),),
+        (
+            f"{PUT_BACK}::test_a_register_that_is_put_back_alone_brings_nobody_back[withdrawal]",
+            f"{PUT_BACK}::test_an_erased_person_comes_back_neither_with_an_old_register_nor_with_an_old_file_later",
+        ),
+        "assert usable(folder) == {OTHER}",
+    ),
+    Mutant(
+        "a case is closed though its person may still come back",
+        (
+            Edit(
+                DEPARTURES,
+                "    for subject, cases in back:\n",
+                "    for cases in forgotten.values():\n        for departure in cases:\n"
+                "            register.note(departure.name)\n    for subject, cases in back:\n",
+            ),
+        ),
+        (f"{PUT_BACK}::test_an_erased_person_comes_back_neither_with_an_old_register_nor_with_an_old_file_later",),
+        "assert folder.register.events(PERSON) and usable(folder) == {OTHER}",
+    ),
+    Mutant(
+        "a record of withdrawals that is behind the log is believed",
+        (Edit(DEPARTURES, "    if len(all_entries(", "    if False and len(all_entries("),),
+        (f"{PUT_BACK}::test_what_cannot_be_taken_again_because_it_was_put_back_too_is_refused",),
+        "assert list(federation.problems) == [ONE]",
     ),
     Mutant(
         "a remedy is noted once a person",
