@@ -94,9 +94,11 @@ def gather(
     written = gathered(study, parts, out, provenance=statements_at(provenance))
     terminal.say(f"{out} written ({written.size} bytes; parts: {len(parts)}, "
                  f"provenance statements: {len(written.provenance)})")
+    if written.lacking:
+        terminal.say(f"not in it: what {', '.join(written.lacking)} exported; ask for it, and gather again")
     terminal.say(f"verify it with: sekisho compliance verify {out} --root {written.root}")
     terminal.result({"evidence": str(out), "root": written.root, "bytes": written.size, "parts": len(parts),
-                     "provenance": list(written.provenance)})
+                     "lacking": list(written.lacking), "provenance": list(written.provenance)})
 
 
 def _tell_part(terminal: Terminal, study: Path, out: Path) -> None:

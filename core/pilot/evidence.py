@@ -46,6 +46,7 @@ class Written:
     """A bundle on disk: its size, its digest, the roster's fingerprint that verifies it, its provenance statements.
 
     ``scope``: what it holds; a period where everything was asked for and a log has let go of what is past its term.
+    ``lacking``: parties of the study whose logs are not in it, where it was put together of parts.
     """
 
     size: int
@@ -53,6 +54,7 @@ class Written:
     root: str
     provenance: tuple[str, ...]
     scope: Scope = EVERYTHING
+    lacking: tuple[str, ...] = ()
 
 
 def export_evidence(

@@ -98,7 +98,8 @@ def gather(study_folder: Path, parts: Sequence[Path], out: Path, *, provenance: 
         together = keys_lie_together(study_folder, roster, everybody)
         digest = write_bundle(out, members=members, key=key, together=together)
     statements = sorted(name for name in members if name.startswith("provenance/"))
-    return Written(out.stat().st_size, digest, roster.fingerprint, tuple(statements))
+    lacking = tuple(party for party in everybody if f"logs/{party}.jsonl" not in members)
+    return Written(out.stat().st_size, digest, roster.fingerprint, tuple(statements), lacking=lacking)
 
 
 def _members(container: verifier.Container, folder: Path) -> Iterator[tuple[str, Member]]:

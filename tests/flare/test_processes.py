@@ -91,6 +91,13 @@ def test_parties_on_machines_of_their_own_run_release_and_give_evidence_that_ver
     said = machines.sekisho("compliance", "verify", whole, "--root", root).stdout
     assert "not in this bundle" not in said and "compared with nothing" not in said
     assert said.count("the log here begins with it") >= len(SITES) * len(SITES)
+    # who gathers is told whose part is not there
+    (tmp_path / "nothing released").mkdir()
+    done = machines.sekisho(
+        "compliance", "gather", *parts[1:], "--study", home, "--out", tmp_path / "some.zip", "--provenance",
+        tmp_path / "nothing released", "--json",
+    )  # fmt: skip
+    assert json.loads(done.stdout).get("lacking") == [SITES[0]], done.stdout
     # a part alone verifies, too, and says what it lacks; a part of another history is not taken
     alone = machines.sekisho("compliance", "verify", parts[0], "--root", root).stdout
     assert alone.startswith("verified") and alone.count("not in this bundle: the log of") == len(SITES)
