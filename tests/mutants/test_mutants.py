@@ -1,62 +1,22 @@
 """Every mistake in the tables is made in a copy of the product, and the tests that are named for it find it.
 
 ``make test`` looks at the tables alone: every edit still has its one place in the source. ``make proof`` makes the
-mistakes. A mutant counts as caught if every test that is named for it fails, by its own assertion (or where the product
-refuses to go on, by that very sentence), and says what the table says; the same tests pass without it.
+mistakes, one file of tests for each group of tables.py. A mutant counts as caught if every test that is named for it
+fails, by its own assertion (or where the product refuses to go on, by that very sentence), and says what the table
+says; the same tests pass without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .books import CHARGES, WITNESSES
-from .consents import CONSENT_MUTANTS
-from .counts import COUNT_MUTANTS
-from .evidence import EVIDENCE_MUTANTS
-from .figures import FIGURES
-from .intake import INTAKE_MUTANTS
-from .logs import LOG_MUTANTS
-from .many import MANY_MUTANTS
 from .mutant import Edit, Mutant, sources
-from .noise import NOISE
-from .provenance import PROVENANCE_MUTANTS
-from .records import RECORD_MUTANTS
-from .release import RELEASE_MUTANTS
-from .resumes import RESUME_MUTANTS
-from .resuming import RESUMING_MUTANTS, TRAVELLING
-from .rotation import ROTATION_MUTANTS
-from .sealing import SEALING
-from .service import SERVICE_MUTANTS
-from .training import TRAINING_MUTANTS
-from .transport import TRANSPORT_MUTANTS
-from .validation import VALIDATION_MUTANTS
-from .verifiers import VERIFIER_MUTANTS
-from .views import VIEW_MUTANTS
-from .withdrawal import WITHDRAWAL_MUTANTS
-from .witness import WITNESS_MUTANTS
+from .tables import GROUPS, MUTANTS, TABLES, nodes_of
 from .workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
-TABLES = (
-    *NOISE, *RECORD_MUTANTS, *TRAINING_MUTANTS, *ROTATION_MUTANTS, *COUNT_MUTANTS, *CHARGES, *WITNESSES, *FIGURES,
-    *SEALING, *WITHDRAWAL_MUTANTS, *INTAKE_MUTANTS, *VALIDATION_MUTANTS, *CONSENT_MUTANTS, *RELEASE_MUTANTS,
-    *PROVENANCE_MUTANTS, *LOG_MUTANTS, *RESUME_MUTANTS,
-    *WITNESS_MUTANTS,
-    *EVIDENCE_MUTANTS,
-    *VIEW_MUTANTS,
-    *VERIFIER_MUTANTS,
-    *MANY_MUTANTS,
-    *RESUMING_MUTANTS,
-    *TRAVELLING,
-    *SERVICE_MUTANTS,
-    *TRANSPORT_MUTANTS,
-)  # fmt: skip
-MUTANTS = {mutant.name: mutant for mutant in TABLES}
-NODES = sorted({node for mutant in TABLES for node in mutant.caught_by})
-PORTION = 24  # tests at a time, so that none of the portions comes near the runner's limit of time
 
 # What has to be among them, by the beginning of its name.
 PROMISED = (
@@ -88,13 +48,6 @@ ZERO_NONCE = "_COUNTER_AND_NONCE = bytes(16)"
 IDLE = Mutant("nothing", (Edit(STREAM, ZERO_NONCE, ZERO_NONCE + "  # zero"),), (STREAM_TEST,), "assert stream.bytes")
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
-    bench = Workbench(ROOT, tmp_path_factory.mktemp("mutants") / "tree")
-    yield bench
-    bench.close()
-
-
 # --- the tables
 
 
@@ -106,7 +59,7 @@ def test_every_edit_has_its_one_place_and_leaves_python(name: str) -> None:
             compile(wrong, file, "exec")
 
 
-@pytest.mark.parametrize("node", NODES)
+@pytest.mark.parametrize("node", nodes_of(TABLES))
 def test_every_named_test_is_there(node: str) -> None:
     file, name = node.partition("[")[0].split("::")
     assert f"\ndef {name}(" in (ROOT / file).read_text("utf-8")
@@ -114,6 +67,8 @@ def test_every_named_test_is_there(node: str) -> None:
 
 def test_names_are_not_used_twice_and_all_that_was_promised_is_there() -> None:
     assert len(MUTANTS) == len(TABLES)
+    files = {path.name for path in Path(__file__).parent.glob("test_*_mutants.py")}
+    assert files == {f"test_{group}_mutants.py" for group in GROUPS}
     assert [promised for promised in PROMISED if not any(name.startswith(promised) for name in MUTANTS)] == []
     assert all(mutant.caught_by for mutant in MUTANTS.values())
     # what any failed assertion says is no reason
@@ -162,20 +117,3 @@ def test_what_is_not_caught_is_not_taken_for_caught(
 def test_the_copy_is_what_is_tested(bench: Workbench) -> None:
     wrong = Edit(STREAM, ZERO_NONCE, "_COUNTER_AND_NONCE = b'1' * 16")
     assert bench.complaints(Mutant("", (wrong,), (STREAM_TEST,), IDLE.says)) == []
-
-
-# --- the mutants
-
-
-@pytest.mark.proof
-@pytest.mark.parametrize("first", range(0, len(NODES), PORTION))
-def test_without_a_mutant_every_named_test_passes(bench: Workbench, first: int) -> None:
-    outcomes = bench.outcomes(NODES[first : first + PORTION])
-    assert {node: outcome for node, outcome in outcomes.items() if outcome.status != "passed"} == {}
-
-
-@pytest.mark.proof
-@pytest.mark.parametrize("name", MUTANTS)
-def test_the_mutant_is_caught(bench: Workbench, name: str) -> None:
-    complaints = bench.complaints(MUTANTS[name])
-    assert not complaints, "\n".join(complaints)
