@@ -1,7 +1,7 @@
 """The commands for people who withdraw, object or ask for erasure, and for the adapters that this leaves in question.
 
     sekisho site withdraw SITE SUBJECT    nothing of theirs is used from the next step on; what was reached
-    sekisho site erase SITE SUBJECT       and nothing of them is left here but a fingerprint of what was spent
+    sekisho site erase SITE SUBJECT       and nothing of them is left but fingerprints: what was spent, when it ended
     sekisho site subject-request SITE SUBJECT    what the site holds and did of them, in a bundle that can be verified
     sekisho site remedies SITE            which adapters wait for a remedy, and which had theirs
 
