@@ -38,6 +38,7 @@ from sekisho.tests.flare.machines import Machines, apart, wait_until
 from sekisho.tests.flare.test_example_on_flare import shapes
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "food-quality"
+PILOT_SECONDS = 3600.0  # six minutes on two quiet cores
 PROBE = "probe"  # whose adapter is a head on frozen features, which is judged here; the other's figures say reports
 
 
@@ -125,7 +126,7 @@ def measured(folder: Path, methods: Sequence[str]) -> dict[str, Any]:
         verdict = evidence(machines, sites, folder)
         released = sorted((machines.homes[sites[0]] / "sites" / sites[0] / "state" / "releases").glob(f"{PROBE}-*"))
         began = time.monotonic()
-        machines.sekisho("pilot", together, "--out", folder / "out")
+        machines.sekisho("pilot", together, "--out", folder / "out", seconds=PILOT_SECONDS)
         return {
             "flare": {"runs": runs, PROBE: quality(together, released[0]), "evidence": verdict},
             "embedded": {

@@ -70,12 +70,12 @@ class Machines:
         return process
 
     def sekisho(
-        self, *words: str | Path, more: Mapping[str, str] = MappingProxyType({})
+        self, *words: str | Path, more: Mapping[str, str] = MappingProxyType({}), seconds: float = PATIENCE
     ) -> subprocess.CompletedProcess[str]:
-        """The command, to its end."""
+        """The command, to its end, which must come within ``seconds``."""
         return subprocess.run(
             [sys.executable, "-c", MAIN, *map(str, words)], capture_output=True, text=True, check=False,
-            timeout=PATIENCE, env=environment(**more), stdin=subprocess.DEVNULL,
+            timeout=seconds, env=environment(**more), stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     def serve(self, site: str, *more: str) -> subprocess.Popen[bytes]:
