@@ -23,6 +23,7 @@ HEADS = {
     "| publish | run | run, wall |",
     "held": "| sites | MB with the model | all opened | after the run | peak | open files | MB up | MB down "
     "| MB key agreement | kB header |",
+    "whole": "| stage | times | CPU s | wall s | MB at its end |",
 }
 
 
@@ -105,10 +106,36 @@ def pages(rows: Sequence[Row], features: Row) -> dict[str, list[str]]:
     return found
 
 
-def filled(page: str, rows: Sequence[Row], features: Row) -> str:
-    """``page`` (docs/scale.md) with what was measured in its places."""
+def whole_run(row: Row) -> list[str]:
+    """A run of all its steps, stage by stage; within a run the sites' work by kind of message, and what is left."""
+    handled, stages = row["handled"], row["stages"]
+    kinds = {
+        "of it joining": JOINING,
+        "of it steps: train, seal": ("readies of a step",),
+        "of it steps: ready, open": ("step",),
+        "of it counts": ("count", "readies of a count", "judge"),
+        "of it the end": ("finish",),
+    }
+    lines = []
+    for name, stage in stages.items():
+        held = f"{stage['resident'] / MB:.0f}"
+        lines.append(f"| {name} | 1 | {stage['cpu']:.0f} | {stage['wall']:.0f} | {held} |")
+        if name != "run":
+            continue
+        cpu, wall = stage["cpu"], stage["wall"]
+        for part, own in kinds.items():
+            seconds = [sum(handled[kind][place] for kind in own) for place in (1, 2)]
+            times = {"of it joining": 1, "of it the end": 1, "of it counts": row["counts"]}.get(part, row["steps"])
+            lines.append(f"| {part} | {times} | {seconds[0]:.0f} | {seconds[1]:.0f} | |")
+            cpu, wall = cpu - seconds[0], wall - seconds[1]
+        lines.append(f"| of it the coordinator, and what lies between | | {cpu:.0f} | {wall:.0f} | |")
+    return lines
+
+
+def filled(page: str, rows: Sequence[Row], features: Row, whole: Row) -> str:
+    """``page`` (docs/scale.md) with what was measured in its places; ``whole``: one run of all its steps."""
     heads = {**HEADS, "subjects": f"| | {rows[0]['sites']} sites | {rows[-1]['sites']} sites |"}
-    for place, told in pages(rows, features).items():
+    for place, told in {**pages(rows, features), "whole": whole_run(whole)}.items():
         head = [heads[place], re.sub("[^|]+", "---", heads[place])] if place in heads else []
         marks = f"<!-- {place} -->", f"<!-- end of {place} -->"
         before, _, rest = page.partition(marks[0])

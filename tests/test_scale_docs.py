@@ -24,7 +24,9 @@ ROWS = [FOUND["by sites"][sites] for sites in sorted(FOUND["by sites"], key=int)
 
 def test_tables_and_sentences_are_what_was_measured() -> None:
     assert ROWS[0]["sites"] == 5 and ROWS[-1]["sites"] == max(row["sites"] for row in ROWS)
-    assert scale_drawn.filled(PAGE, ROWS, FOUND["features"]) == PAGE
+    assert scale_drawn.filled(PAGE, ROWS, FOUND["features"], FOUND["whole"]) == PAGE
+    whole = FOUND["whole"]
+    assert (whole["sites"], whole["steps"], whole["abandoned"]) == (100, 60, 0)
     for lines in scale_drawn.pages(ROWS, FOUND["features"]).values():
         assert lines and all(f"\n{line}\n" in PAGE for line in lines)
 
