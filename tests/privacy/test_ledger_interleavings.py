@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -374,11 +373,13 @@ class StartsAgain(Unguarded):
 class LooksBeforeItLocks(Unguarded):
     """Judges in one transaction and writes in another."""
 
+    both_looked: ClassVar[Barrier] = Barrier(2)  # so that neither is done before the other begins
+
     def disclose(self, run: str, step: int, sealed: bytes) -> None:
         with self._transaction():
             if self._started_step(run, step) != step:
                 raise LedgerError("STEP_NOT_CURRENT", "a later step has been started")
-        time.sleep(0.002)
+        self.both_looked.wait(60)
         with self._transaction():
             self._db.execute("update step set state = ? where run = ? and step = ?", (STARTED, run, step))
             self._db.execute("update step set sealed = null where run = ? and step = ?", (run, step))
