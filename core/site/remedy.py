@@ -15,6 +15,7 @@ import gzip
 import re
 import secrets
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
@@ -141,7 +142,6 @@ def withdraw(desk: Desk, subject: str, *, at: datetime, reason: Reason = Reason.
     make_private_folder(desk.state / CASES)
     replace_file(found.paper, paper_text(found).encode("utf-8"))
     desk.reach.open_case(found.paper.name, subject, case, until=until)
-    desk.register.note(case.name)
     # 5. the log: no pseudonym, and each adapter once, so that the number of people cannot be read from it
     entries = [
         Entry(
@@ -150,6 +150,9 @@ def withdraw(desk: Desk, subject: str, *, at: datetime, reason: Reason = Reason.
         *owed,
     ]
     desk.reach.leave_entries(entries)
+    # 6. a case that is not noted is taken again at the next opening, which changes nothing
+    with suppress(GovernanceError):
+        desk.register.note(case.name)
     return found if write_entries(desk) else found.waiting()
 
 
