@@ -19,7 +19,7 @@ from .logged import PLANTED, logs_below, planted_in, watched
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("what", ["ame-c003", "ame-003-1", "planted-zq81-subject"])
+@pytest.mark.parametrize("what", ["ame-c003", "ame-003-1", "planted-zq81-subject", "lovely", "TASTY"])
 def test_an_entry_that_names_somebody_is_found_in_memory_and_in_the_file(tmp_path: Path, what: str) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()
@@ -43,3 +43,7 @@ def test_what_is_searched_for_is_what_the_studies_plant(tmp_path: Path) -> None:
 
 def test_a_digest_and_a_run_are_nobody() -> None:
     assert not planted_in([b'{"run":"probe-20261129-1","sum":"sha256:' + b"0c" * 32 + b'"}'])
+
+
+def test_five_letters_by_chance_within_base64_are_nobody() -> None:
+    assert not planted_in([b'{"sig":"q3hAwfuL+0Zx","sum":"/tasty/9"}'])
