@@ -1,6 +1,6 @@
 """What one hostile maker of five does to the example's study, and what the counts of held-out customers do about it.
 
-    python benchmarks/poisoning.py [--json FILE] [--repeat 3] [--real] [--rows "clean;any vector"]
+    python benchmarks/poisoning.py [--json FILE] [--repeat 3] [--real | --paired] [--rows "clean;any vector"]
 
 The example's probe, its mathematics alone (poisoned_simulation.py); with ``--real`` whole runs: papers, encryption,
 ledgers, gates, where the hostile maker is a real site with real keys that lies before its own gate
@@ -15,6 +15,10 @@ ledgers, gates, where the hostile maker is a real site with real keys that lies 
     shift up    the same the other way: everybody is called satisfied, which two thirds of them are
     persistent  the same vector in every step from the second block on
 
+With ``--paired`` the whole runs of one turn draw the same noise (same_chance.py): then what a row's AUC differs by from
+that of the turn's clean row is what the hostile maker did, and beside it stands how many test reviews were called
+rightly in one of the two runs alone.
+
 Each is run as the study is signed, and with the section ``validation`` taken out: then nobody is held out, and what the
 makers send is applied as it is. ``clean`` is nobody hostile; ``before`` has no validation and an allowance of five, the
 study as it was. AUC is that of the state that the makers hold in the end, on the public test reviews; two runs of one
@@ -24,6 +28,7 @@ row differ by the noise alone. A run with no validation is what a user of any fe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import re
@@ -33,6 +38,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +47,14 @@ from numpy.typing import NDArray
 
 from sekisho.benchmarks.food_reviews import FoodReviews
 from sekisho.benchmarks.poisoned_simulation import NOBODY, Hostile, scenarios, simulate
+from sekisho.benchmarks.same_chance import same_chance
 from sekisho.core.data.dataset import TestSet
 from sekisho.core.data.intake import inspect, locate
 from sekisho.core.errors import Refused
 from sekisho.core.pilot.federation import Federation
 from sekisho.core.pilot.scores import read_test_set
 from sekisho.core.site.papers import read_study
-from sekisho.core.training.evaluation import evaluate
+from sekisho.core.training.evaluation import THRESHOLD, evaluate
 from sekisho.core.training.features import Features
 from sekisho.core.training.task import TextProbe
 from sekisho.core.training.tasks import Tasks
@@ -136,8 +143,10 @@ def _found(federation: Federation, test: TestSet) -> dict[str, Any]:
     assert state is not None
     task = federation.tasks.of(federation.study.settings("probe"))
     scores = task.scores(task.load(test.texts), state.optimizer.vector)
-    metrics = evaluate(scores, test.positive(federation.study.labels[1]))
+    positive = test.positive(federation.study.labels[1])
+    metrics = evaluate(scores, positive)
     return {
+        "called": (scores > THRESHOLD) == positive,
         "auc": round(metrics.auc, 4),
         "accuracy": round(metrics.accuracy, 4),
         "completed": state.completed,
@@ -162,7 +171,7 @@ def _found(federation: Federation, test: TestSet) -> dict[str, Any]:
 
 
 def rows(
-    features: Remembered, first: int, last: int, seed: int, wanted: Callable[[str], bool]
+    features: Remembered, first: int, last: int, seed: int, wanted: Callable[[str], bool], *, paired: bool
 ) -> Iterable[tuple[str, dict[str, Any]]]:
     """Every row of the table that is ``wanted``; steps ``first`` to ``last`` are the last block."""
     block = range(first, last + 1)
@@ -183,13 +192,15 @@ def rows(
         **{name: lying(lie, block) for name, lie in lies(seed).items()},
         "persistent": lying(PERSISTENT, range(every + 1, 10_000)),
     }
-    if wanted("before"):
+    if wanted("before") and not paired:
         yield "before", run(nobody, features, validation=False, allowance=5)
     for name, hostile in hostiles.items():
         for judged in (True, False):
             row = f"{name}, {'judged' if judged else 'not judged'}"
             if wanted(row):
-                yield row, run(hostile, features, validation=judged)
+                with same_chance(seed) if paired else contextlib.nullcontext():
+                    found = run(hostile, features, validation=judged)
+                yield row, found
 
 
 def simulated(
@@ -225,11 +236,35 @@ def simulated(
                 yield row, one(hostile, judged=judged, allowance=allowance)
 
 
+def beside_clean(found: dict[str, Any], clean: dict[str, Any]) -> dict[str, Any]:
+    """What the hostile maker did to the run, where both drew the same chance."""
+    lost = int((clean["called"] & ~found["called"]).sum())
+    gained = int((found["called"] & ~clean["called"]).sum())
+    return {"auc": round(found["auc"] - clean["auc"], 4), "lost": lost, "gained": gained}
+
+
+def _told_beside_clean(found: list[dict[str, Any]]) -> str:
+    apart = [one["beside_clean"]["auc"] for one in found]
+    near = sum(abs(auc) <= NEAR for auc in apart)
+    lost = sum(one["beside_clean"]["lost"] - one["beside_clean"]["gained"] for one in found) / len(found)
+    undone = sum(one["rolled_back"] > 0 for one in found)
+    return (
+        f"AUC {min(apart):+.3f} to {max(apart):+.3f} beside clean, {statistics.mean(apart):+.3f} on average; within "
+        f"{NEAR}: {near} of {len(found)}; test reviews called rightly: {-lost:+.0f} on average; rolled back: {undone}"
+    )
+
+
 def told(results: dict[str, list[dict[str, Any]]]) -> Iterable[str]:
-    """For each row, how many runs ended near the median of clean runs that were judged alike, and how many undid."""
+    """For each row, how many runs ended near clean ones that were judged alike, and how many undid a block.
+
+    Near is what is within ``NEAR`` of the clean run of the same chance, or of the median of all clean runs.
+    """
     for name, found in results.items():
         clean = results.get(f"clean, {name.partition(', ')[2]}")
         if clean is None:
+            continue
+        if "beside_clean" in found[0]:
+            yield f"{name:24} {_told_beside_clean(found)}"
             continue
         aucs, usual = [one["auc"] for one in found], statistics.median(one["auc"] for one in clean)
         near = sum(abs(auc - usual) <= NEAR for auc in aucs)
@@ -246,6 +281,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--repeat", type=int, default=3, help="runs of each row")
     parser.add_argument("--real", action="store_true", help="whole runs instead of their mathematics")
+    parser.add_argument("--paired", action="store_true", help="whole runs, those of one turn with the same noise")
+    parser.add_argument("--first-seed", type=int, default=1, help="that of the first turn")
     parser.add_argument("--rows", default="", help="only these, with ; between; a name alone is both of its rows")
     given = parser.parse_args()
     study = read_study(EXAMPLE)
@@ -257,13 +294,20 @@ def main() -> None:
     names = [name.strip() for name in given.rows.split(";")] if given.rows else []
 
     def wanted(row: str) -> bool:
-        return not names or row in names or row.partition(",")[0] in names
+        name = row.partition(",")[0]
+        return not names or row in names or name in names or (given.paired and name == "clean")
 
     print(f"{'':24}{'AUC':>8}{'accuracy':>10}{'accepted':>10}{'steps':>7}{'undone':>8}  ended, shares judged rightly")
-    for turn_number in range(given.repeat):
-        make = rows if given.real else simulated
-        for name, found in make(features, first, last, turn_number + 1, wanted):
-            results.setdefault(name, []).append(found)
+    for seed in range(given.first_seed, given.first_seed + given.repeat):
+        make = partial(rows, paired=given.paired) if given.real or given.paired else simulated
+        clean: dict[str, dict[str, Any]] = {}
+        for name, found in make(features, first, last, seed, wanted):
+            kind, _, judged = name.partition(", ")
+            beside = {}
+            if given.paired:
+                clean[judged] = found if kind == "clean" else clean[judged]
+                beside = {"seed": seed, "beside_clean": beside_clean(found, clean[judged])}
+            results.setdefault(name, []).append({key: found[key] for key in found if key != "called"} | beside)
             counts = " ".join(one["right"] + ("" if one["accepted"] else "×") for one in found["counts"])
             print(
                 f"{name:24}{found['auc']:8.3f}{found['accuracy']:10.3f}{found['completed']:10}{found['steps']:7}"

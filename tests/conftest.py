@@ -18,8 +18,8 @@ def no_log_says_anything_about_anybody(tmp_path_factory: pytest.TempPathFactory)
     if MUTANT in os.environ:  # a mistake that logs a person is for the test that names it to find
         yield
         return
-    with pytest.MonkeyPatch.context() as patch, watched(patch) as seen:
+    with pytest.MonkeyPatch.context() as patch, watched(patch) as found:
         yield
         patch.undo()
-    found = planted_in(seen) | planted_in(logs_below(tmp_path_factory.getbasetemp()))
+    found |= planted_in(logs_below(tmp_path_factory.getbasetemp()))
     assert not found, f"logs of this suite hold {sorted(found)}"

@@ -34,18 +34,21 @@ def planted_in(bodies: Iterable[bytes]) -> set[bytes]:
 
 
 @contextmanager
-def watched(patch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
-    """The entries that are appended to any log of this process meanwhile."""
-    seen: list[bytes] = []
+def watched(patch: pytest.MonkeyPatch) -> Iterator[set[bytes]]:
+    """What was planted and is appended to any log of this process meanwhile.
+
+    Entries are looked at as they come, not kept: a list of all of them once grew within a test that measures memory.
+    """
+    found: set[bytes] = set()
     append_all = AuditLog.append_all
 
     @wraps(append_all)
     def looked_at(log: AuditLog, entries: Sequence[Entry]) -> int:
-        seen.extend(entry.to_bytes() for entry in entries)
+        found.update(planted_in(entry.to_bytes() for entry in entries))
         return append_all(log, entries)
 
     patch.setattr(AuditLog, "append_all", looked_at)
-    yield seen
+    yield found
 
 
 def logs_below(root: Path) -> Iterator[bytes]:

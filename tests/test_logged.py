@@ -27,9 +27,9 @@ def test_an_entry_that_names_somebody_is_found_in_memory_and_in_the_file(tmp_pat
     append_all = getattr(AuditLog.append_all, "__wrapped__", AuditLog.append_all)
     with pytest.MonkeyPatch.context() as own:
         own.setattr(AuditLog, "append_all", append_all)
-        with watched(own) as seen, AuditLog.open(folder / LOG_NAME, origin="a/b", key=demo_key("ame")) as log:
+        with watched(own) as found, AuditLog.open(folder / LOG_NAME, origin="a/b", key=demo_key("ame")) as log:
             log.append(Entry("run.joined", "ame", NOW, refs={"subject": what}))
-    assert len(planted_in(seen)) == 1
+    assert len(found) == 1
     assert len(planted_in(logs_below(folder))) == 1
     shutil.rmtree(folder)
 
