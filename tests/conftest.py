@@ -7,10 +7,17 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from .logged import logs_below, planted_in, watched
 
 MUTANT = "SEKISHO_TESTS_OF_A_MUTANT"  # set by mutants/workbench.py
+
+# Everywhere the same examples, however slow the machine; `--hypothesis-profile=explore` draws others.
+PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
+settings.register_profile("same", derandomize=True, database=None, **PATIENT)
+settings.register_profile("explore", **PATIENT)
+settings.load_profile("same")
 
 
 # What 8,300 tests consist of stays until the end. Python's collector of garbage looked through all of it again while it
