@@ -19,10 +19,10 @@ from sekisho.governance.log.auditlog import AuditLog
 from sekisho.governance.log.entries import Entry
 
 # The people of the small studies and of the example, their records, the words that these are of, names and addresses.
-# What goes on in hexadecimal is the name of a run; a short word within a longer one is base64: in 30 MB of signatures
-# and commitments five given letters stand once by chance.
+# What goes on in hexadecimal or is longer is the name of a run; a short word within a longer one is base64: in 30 MB of
+# signatures and commitments five given letters stand once by chance.
 PLANTED = re.compile(
-    rb"[a-z]-c\d{3,}(?![0-9a-f])|[a-z]-\d{3}-[01](?![0-9a-f])|(?<![a-z0-9+/])(?:lovely|tasty|awful|kumquat)(?![a-z0-9+/=])"
+    rb"[a-z]-c\d{3,6}(?![0-9a-f])|[a-z]-\d{3}-[01](?![0-9a-f])|(?<![a-z0-9+/])(?:lovely|tasty|awful|kumquat)(?![a-z0-9+/=])"
     rb"|quastenflosser|planted-|@[a-z]+\.example",
     re.IGNORECASE,
 )

@@ -43,6 +43,7 @@ def test_what_is_searched_for_is_what_the_studies_plant(tmp_path: Path) -> None:
 
 def test_a_digest_and_a_run_are_nobody() -> None:
     assert not planted_in([b'{"run":"probe-20261129-1","sum":"sha256:' + b"0c" * 32 + b'"}'])
+    assert not planted_in([b'{"run":"probe-c123456789012345"}'])
 
 
 def test_five_letters_by_chance_within_base64_are_nobody() -> None:

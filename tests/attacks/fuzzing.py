@@ -22,7 +22,7 @@ from sekisho.governance.errors import GovernanceError
 from sekisho.privacy.errors import PrivacyError
 
 CODED = (CoreError, GovernanceError, PrivacyError)
-DEADLINE_SECONDS = 5.0  # an input takes a millisecond; a machine may be busy
+DEADLINE_SECONDS = 50.0  # an input takes a millisecond; a machine may be busy
 
 Input = TypeVar("Input")
 Edge = tuple[str, int, int]

@@ -188,7 +188,8 @@ def test_the_whole_chain_was_signed_not_only_the_version_just_before(study: Path
 
 def test_people_of_an_earlier_roster_signed_in_their_time_but_nobody_of_one_that_was_not_accepted(study: Path) -> None:
     old_key, new_key = (demo_key(name).public.to_text() for name in ("person-it", "new-it"))
-    hand_on(study, ("pseudonym: person-it", "pseudonym: new-it"), (old_key, new_key))
+    changes = ("pseudonym: person-it", "pseudonym: new-it"), (old_key, new_key)
+    hand_on(study, *changes, issued=LATER - timedelta(days=1))
     path, roster = policy_path(study), study_folder.read_roster(study)
     first = path.read_text("utf-8")
     (path.parent / "earlier").mkdir()

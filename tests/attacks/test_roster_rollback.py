@@ -41,7 +41,7 @@ def refusals(study: Path, clock: Callable[[], datetime] | None = None) -> dict[s
         federation.close()
 
 
-def hand_on(study: Path, *changes: tuple[str, str]) -> None:
+def hand_on(study: Path, *changes: tuple[str, str], issued: datetime | None = None) -> None:
     """The next version of the roster, with ``changes``, signed by legal and IT of the version before."""
     old = study_folder.read_roster(study)
     kept = study / "rosters"
@@ -57,7 +57,8 @@ def hand_on(study: Path, *changes: tuple[str, str]) -> None:
     new = study_folder.read_roster(study)
     signed = [
         sign_statement(
-            succession_statement(old, new, role=role, issued=datetime.now(UTC), file="roster.yaml"), [demo_key(person)]
+            succession_statement(old, new, role=role, issued=issued or datetime.now(UTC), file="roster.yaml"),
+            [demo_key(person)],
         )
         for role, person in (
             ("legal", "person-legal"), ("legal", "new-legal"), ("it", "person-it"), ("it", "new-it"),

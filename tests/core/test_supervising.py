@@ -15,7 +15,7 @@ from sekisho.core.flare import supervising
 from sekisho.core.flare.kits import Command
 from sekisho.core.flare.supervising import Supervised
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 
 def command(folder: Path, code: str) -> Command:

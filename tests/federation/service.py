@@ -27,7 +27,7 @@ from sekisho.core.training.tasks import Tasks
 
 from .study_folder import HashedFeatures
 
-PATIENCE = 60.0  # seconds for what takes a fraction of one: the machine may be busy
+PATIENCE = 300.0  # seconds for what takes a fraction of one: the machine may be busy
 
 
 @dataclass

@@ -322,5 +322,5 @@ def in_another_process(work: Callable[[], object], at: int) -> None:
 
     process = multiprocessing.get_context("fork").Process(target=until_killed)
     process.start()
-    process.join(120)
+    process.join(600)
     assert process.exitcode == -signal.SIGKILL

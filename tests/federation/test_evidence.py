@@ -174,7 +174,7 @@ def test_the_verifier_in_the_bundle_needs_python_and_cryptography_alone(ran: Ran
             check=False,
             cwd=tmp_path,
             env={"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"},
-            timeout=60,
+            timeout=300,
         )
         assert done.returncode == code, done
         loaded = set(done.stderr.strip().split("loaded ")[-1].split())

@@ -21,7 +21,7 @@ from .machines import Machines, apart, wait_until
 SITES = ("ame", "hana", "kaze")
 SLOW = "hana"
 PEOPLE = 120  # at each site, so that twenty minutes are batches of ten seconds
-LONG = float(os.environ.get("LONG_STEP_SECONDS", "24"))
+LONG = float(os.environ.get("LONG_STEP_SECONDS", "40"))
 WITHIN = 60.0  # the promise: a stop reaches a training site within a minute
 
 
@@ -63,7 +63,7 @@ def test_a_long_step_survives_and_a_stop_inside_the_next_is_heard_within_a_minut
         asked = time.monotonic()
         stopped = machines.sekisho("coordinator", "stop", "--study", homes["coordinator"], *alone)
         assert stopped.returncode == 0, stopped.stderr
-        wait_until(lambda: "run.stopped" in kinds(homes[SLOW]), "the stop was not heard", LONG)
+        wait_until(lambda: "run.stopped" in kinds(homes[SLOW]), "the stop was not heard", WITHIN)
         took = time.monotonic() - asked
         print(f"the stop was heard inside the step after {took:.1f} s")
         assert took < WITHIN

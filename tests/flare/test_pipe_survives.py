@@ -22,7 +22,7 @@ from .slow_link import SlowLink
 
 pytestmark = pytest.mark.proof
 
-PATIENCE = 240.0
+PATIENCE = 600.0
 
 
 def wait_until(true: Callable[[], object]) -> None:

@@ -34,7 +34,7 @@ from sekisho.core.flare.pieces import (
 )
 from sekisho.core.flare.server_end import ServerEnd
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 
 @pytest.fixture

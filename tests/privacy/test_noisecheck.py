@@ -43,7 +43,7 @@ def test_right_noise_passes(variance: int, count: int) -> None:
     [
         (lambda values: np.rint(values / 2).astype(np.int64), {"moments", "shape"}),
         (lambda values: np.rint(values * 1.03).astype(np.int64), {"moments"}),
-        (lambda values: values + 60, {"moments", "shape"}),
+        (lambda values: values + 100, {"moments", "shape"}),
         (np.abs, {"moments", "shape"}),
         (lambda values: values // 2 * 2, {"last_bits"}),
         (np.zeros_like, {"moments", "shape", "last_bits"}),

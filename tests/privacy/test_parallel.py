@@ -118,7 +118,7 @@ def test_even_a_fork_of_the_public_context_repeats_no_seed(context: str, differe
         env={**os.environ, "PYTHONPATH": str(ROOT / ".namespace")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     seeds = said.stdout.split()
