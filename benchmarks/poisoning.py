@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 
 from sekisho.benchmarks.food_reviews import FoodReviews
 from sekisho.benchmarks.poisoned_simulation import NOBODY, Hostile, scenarios, simulate
-from sekisho.benchmarks.same_chance import same_chance
+from sekisho.tests.federation.same_chance import same_chance
 from sekisho.core.data.dataset import TestSet
 from sekisho.core.data.intake import inspect, locate
 from sekisho.core.errors import Refused

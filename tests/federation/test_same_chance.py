@@ -1,4 +1,4 @@
-"""benchmarks/same_chance.py: two runs under one seed are alike to the bit, so that what differs is what was done."""
+"""same_chance.py: two runs under one seed are alike to the bit, so that what differs is what was done."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.benchmarks.same_chance import same_chance
 from sekisho.core.errors import Refused
 
 from . import validated
 from .books import open_federation
 from .poisoner import flip_labels
+from .same_chance import same_chance
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 """Whole runs that draw the same chance, so that two of them differ by what somebody did in them and by nothing else.
 
-For: poisoning.py --paired, whose clean runs lie further apart by their noise alone than what is to be measured. Not
-for: any run whose privacy matters. What is fixed here is what keeps it: whoever knows the seed can take the noise off.
+For: tests whose verdicts noise would turn in one run of a hundred, and benchmarks/poisoning.py --paired, whose clean
+runs lie further apart by their noise alone than what is to be measured. Not for: any run whose privacy matters. What is
+fixed here is what keeps it: whoever knows the seed can take the noise off.
 """
 
 from __future__ import annotations
