@@ -22,7 +22,7 @@ from sekisho.governance.log.entries import Entry
 # What goes on in hexadecimal or is longer is the name of a run; a short word within a longer one is base64: in 30 MB of
 # signatures and commitments five given letters stand once by chance.
 PLANTED = re.compile(
-    rb"[a-z]-c\d{3,6}(?![0-9a-f])|[a-z]-\d{3}-[01](?![0-9a-f])|(?<![a-z0-9+/])(?:lovely|tasty|awful|kumquat)(?![a-z0-9+/=])"
+    rb"[a-z]{3}-c\d{3,6}(?![0-9a-f])|[a-z]-\d{3}-[01](?![0-9a-f])|(?<![a-z0-9+/])(?:lovely|tasty|awful|kumquat)(?![a-z0-9+/=])"
     rb"|quastenflosser|planted-|@[a-z]+\.example",
     re.IGNORECASE,
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -295,11 +296,24 @@ def test_uniform_words_raise_an_alarm_no_more_often_than_said(run: Run) -> None:
 # -- words -----------------------------------------------------------------------------------------------------------
 
 
+LONG = 8  # characters: so many given ones of random base64 stand there once in 10^14
+
+
 def found(dump: Iterable[bytes], needles: Iterable[bytes]) -> set[bytes]:
-    """The needles that stand in the dump: as bytes, as hex, or in base64 at any offset."""
+    """The needles that stand in the dump: as bytes, as hex, or in base64 at any offset.
+
+    Short words only by themselves, and not in base64: of some 18,000 random characters four given ones are among them
+    in one run of fifty.
+    """
     whole = b"\x00".join(dump)
     decoded = whole + b"\x00" + b"\x00".join(_hex_strings(whole))
-    return {needle for needle in needles if any(form in decoded for form in _forms(needle))}
+    return {needle for needle in needles if any(_stands(form, decoded) for form in _forms(needle))}
+
+
+def _stands(form: bytes, data: bytes) -> bool:
+    if len(form) >= LONG:
+        return form in data
+    return re.search(rb"(?<![A-Za-z0-9+/])" + re.escape(form) + rb"(?![A-Za-z0-9+/=])", data) is not None
 
 
 def _forms(needle: bytes) -> Iterator[bytes]:
@@ -307,7 +321,9 @@ def _forms(needle: bytes) -> Iterator[bytes]:
     yield needle.hex().encode()
     for shift in range(3):
         coded = base64.b64encode(b"\0" * shift + needle + b"\0" * ((-len(needle) - shift) % 3))
-        yield coded[4 if shift else 0 : len(coded) - 4 if (len(needle) + shift) % 3 else None]
+        piece = coded[4 if shift else 0 : len(coded) - 4 if (len(needle) + shift) % 3 else None]
+        if len(piece) >= LONG:
+            yield piece
 
 
 def _hex_strings(data: bytes) -> Iterator[bytes]:

@@ -45,9 +45,9 @@ def draw(variance: int, count: int = COUNT, key: bytes | None = None) -> NDArray
 # --- samplers that are wrong, each in one way
 
 
-def narrow() -> NDArray[np.int64]:
+def narrow(count: int = COUNT) -> NDArray[np.int64]:
     """3 % less deviation."""
-    return DiscreteGaussian(round(WIDE * 0.97**2)).sample(SecretStream(), COUNT)
+    return DiscreteGaussian(round(WIDE * 0.97**2)).sample(SecretStream(), count)
 
 
 def without_tails() -> NDArray[np.int64]:
@@ -98,7 +98,7 @@ WRONG: dict[str, tuple[Callable[[], NDArray[np.int64]], Callable[[NDArray[np.int
     "memory of 10 %, pairs": (lambda: with_memory(0.1), lambda draws: pair_p(draws[::2], draws[1::2], WIDE)),
     "loud after loud, correlations": (loud_after_loud, lag_p),
     "loud after loud, pairs": (loud_after_loud, lambda draws: pair_p(draws[::2], draws[1::2], WIDE)),
-    "narrow noise, two samples": (narrow, lambda draws: two_sample_p(draws, draw(WIDE))),
+    "narrow noise, two samples": (lambda: narrow(2 * COUNT), lambda draws: two_sample_p(draws, draw(WIDE, 2 * COUNT))),
 }
 
 
