@@ -19,7 +19,7 @@ LIBRARIES = (
     "pytest", "numpy", "hypothesis", "cryptography.hazmat.primitives.ciphers", "scipy.signal", "scipy.stats", "torch",
     "peft", "pydantic", "ruamel.yaml", "tenseal",
 )  # fmt: skip
-LONGEST = 1800  # seconds that 24 tests without a mutant may take on a slow machine; a hang is not a catch
+LONGEST = 900  # seconds that 24 tests without a mutant may take on a slow machine; a hang is not a catch
 
 
 def run(arguments: list[str]) -> int:
