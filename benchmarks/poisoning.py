@@ -47,7 +47,6 @@ from numpy.typing import NDArray
 
 from sekisho.benchmarks.food_reviews import FoodReviews
 from sekisho.benchmarks.poisoned_simulation import NOBODY, Hostile, scenarios, simulate
-from sekisho.tests.federation.same_chance import same_chance
 from sekisho.core.data.dataset import TestSet
 from sekisho.core.data.intake import inspect, locate
 from sekisho.core.errors import Refused
@@ -60,6 +59,7 @@ from sekisho.core.training.task import TextProbe
 from sekisho.core.training.tasks import Tasks
 from sekisho.tests.federation.books import entries
 from sekisho.tests.federation.poisoner import Lie, anywhere, backwards, flip_labels, shifted, turn
+from sekisho.tests.federation.same_chance import same_chance
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "food-quality"
 HOSTILE = "shokuhin"  # the largest maker: 450 of 1,650 declared customers
