@@ -15,14 +15,14 @@ ledgers, gates, where the hostile maker is a real site with real keys that lies 
     shift up    the same the other way: everybody is called satisfied, which two thirds of them are
     persistent  the same vector in every step from the second block on
 
-With ``--paired`` the whole runs of one turn draw the same noise (same_chance.py): then what a row's AUC differs by from
-that of the turn's clean row is what the hostile maker did, and beside it stands how many test reviews were called
-rightly in one of the two runs alone.
-
 Each is run as the study is signed, and with the section ``validation`` taken out: then nobody is held out, and what the
 makers send is applied as it is. ``clean`` is nobody hostile; ``before`` has no validation and an allowance of five, the
 study as it was. AUC is that of the state that the makers hold in the end, on the public test reviews; two runs of one
 row differ by the noise alone. A run with no validation is what a user of any federated learning without it would get.
+
+With ``--paired`` the whole runs of one turn draw the same noise (same_chance.py): then what a row's AUC differs by from
+that of the turn's clean row is what the hostile maker did, and beside it stands how many test reviews were called
+rightly in one of the two runs alone.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ settings.load_profile("same")
 
 
 # What 8,300 tests consist of stays until the end. Python's collector of garbage looked through all of it again while it
-# grew and at every later turn: a second each time, and a minute in a test that collects between its measurements.
+# grew and at every later turn; a test that collects between its measurements took a minute for it.
 def pytest_collectstart() -> None:
     """While tests are found nothing becomes garbage."""
     gc.disable()

@@ -1,6 +1,6 @@
 """Whole runs that draw the same chance, so that two of them differ by what somebody did in them and by nothing else.
 
-For: tests whose verdicts noise would turn in one run of a hundred, and benchmarks/poisoning.py --paired, whose clean
+For: tests whose verdicts noise would turn now and then, and benchmarks/poisoning.py --paired, whose clean
 runs lie further apart by their noise alone than what is to be measured. Not for: any run whose privacy matters. What is
 fixed here is what keeps it: whoever knows the seed can take the noise off.
 """

@@ -35,7 +35,7 @@ SEED = 1
 
 @pytest.fixture(autouse=True)
 def always_the_same() -> Iterator[None]:
-    """What is asserted are verdicts; of one seed in a hundred noise would reject an honest block."""
+    """What is asserted are verdicts, and now and then noise rejects an honest block."""
     with same_chance(SEED):
         yield
 
